@@ -1,0 +1,186 @@
+/** The whole native surface, declared once. Everything that crosses is a DTO: plain data, typed arrays, `null` and never
+ *  `undefined`. Native failures arrive as Error objects with a string `code`; `errors.ts` turns them into classes. */
+
+export type Dtype = 'f32' | 'f16' | 'bf16';
+
+/** A tensor in a file: `sizeBytes` at `offsetBytes`, row-major, little-endian. */
+export interface TensorSource {
+  readonly name: string;
+  readonly file: string;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** Index into `ProgramSpec.weights`. */
+export type WeightId = number;
+/** Names an intermediate value of a program: f32 [numTokens or numRows, width], written once. */
+export type ValueId = number;
+
+/** One recorded operation. Token values have one row per token of the step; row values (after gatherRows) one per logit
+ *  row. Widths follow from the weights; the addon checks them when the program is created. */
+export type Op =
+  /** out[t] = weight[token(t)]; weight [vocab, width]. A negative token id -1-s reads the feedback slot s. */
+  | { readonly op: 'embed'; readonly weight: WeightId; readonly out: ValueId }
+  /** out = x / sqrt(mean(x^2) + eps) * weight. */
+  | { readonly op: 'rmsNorm'; readonly x: ValueId; readonly weight: WeightId; readonly eps: number; readonly out: ValueId }
+  /** out = x weight^T (+ bias); weight [n, k], bias [n] or null. Neighbours with the same x may run as one. */
+  | { readonly op: 'linear'; readonly x: ValueId; readonly weight: WeightId; readonly bias: WeightId | null; readonly out: ValueId }
+  /** Rotates the first `rotaryDim` of each head (half-split pairing, as Hugging Face), with angle position *
+   *  inverseFrequencies[i] (f32 [rotaryDim / 2]) and cos and sin scaled by `attentionFactor`. */
+  | {
+      readonly op: 'rope';
+      readonly x: ValueId;
+      readonly numHeads: number;
+      readonly headDim: number;
+      readonly rotaryDim: number;
+      readonly inverseFrequencies: Float32Array;
+      readonly attentionFactor: number;
+      readonly out: ValueId;
+    }
+  /** Writes k and v of this step to the cache layer, then attends causally over each sequence's whole context.
+   *  q [t, numHeads*headDim], k and v [t, numKVHeads*headDim]. K and V are read back in the cache's type. */
+  | {
+      readonly op: 'attention';
+      readonly q: ValueId;
+      readonly k: ValueId;
+      readonly v: ValueId;
+      readonly cacheLayer: number;
+      readonly numHeads: number;
+      readonly numKVHeads: number;
+      readonly headDim: number;
+      readonly scale: number;
+      readonly out: ValueId;
+    }
+  /** out = silu(gate) * up. */
+  | { readonly op: 'siluMul'; readonly gate: ValueId; readonly up: ValueId; readonly out: ValueId }
+  | { readonly op: 'add'; readonly a: ValueId; readonly b: ValueId; readonly out: ValueId }
+  /** out[r] = x[rowToken[r]]: keeps the rows whose logits the step asks for. */
+  | { readonly op: 'gatherRows'; readonly x: ValueId; readonly out: ValueId }
+  /** As linear without bias, over rows; out f32 [numRows, vocab]. */
+  | { readonly op: 'logits'; readonly x: ValueId; readonly weight: WeightId; readonly out: ValueId }
+  /** Samples or scores each row (see StepInput rows) and stores sampled ids in the feedback slots of this rank. */
+  | { readonly op: 'sample'; readonly logits: ValueId }
+  /** Sends a token value [t, width] as f32 to the next stage, under the step's number. */
+  | { readonly op: 'send'; readonly x: ValueId; readonly peer: string }
+  | { readonly op: 'recv'; readonly peer: string; readonly width: number; readonly out: ValueId }
+  /** Last stage: sends (slot, id) of the rows just sampled. Every step sends one message, an empty one included. */
+  | { readonly op: 'sendTokens'; readonly peer: string }
+  /** First stage: takes messages until the one of `feedbackStep` has been stored in the feedback slots. */
+  | { readonly op: 'recvTokens'; readonly peer: string };
+
+export interface ProgramLimits {
+  /** Most tokens, sequences and logit rows one step may hold; buffers are planned for these. */
+  readonly maxTokens: number;
+  readonly maxSeqs: number;
+  readonly maxRows: number;
+  readonly maxModelLen: number;
+  readonly maxLogprobs: number;
+  /** Feedback slots are 0 .. numSlots-1. */
+  readonly numSlots: number;
+}
+
+export interface KVCacheSpec {
+  readonly numBlocks: number;
+  readonly blockSize: number;
+  readonly dtype: Dtype;
+  /** One entry per attention layer of this rank: layout [numBlocks, 2, numKVHeads, blockSize, headDim]. */
+  readonly layers: readonly { readonly numKVHeads: number; readonly headDim: number }[];
+}
+
+export interface ProgramSpec {
+  readonly vocabSize: number;
+  readonly weights: readonly TensorSource[];
+  readonly ops: readonly Op[];
+  readonly limits: ProgramLimits;
+  readonly kvCache: KVCacheSpec;
+}
+
+export interface ProgramMemory {
+  readonly weightBytes: number;
+  readonly kvCacheBytes: number;
+  readonly bufferBytes: number;
+}
+
+/** A device with its threads. `threads` compute threads share one run at a time; they spin briefly, then sleep. */
+export interface Device {
+  readonly backend: 'cpu';
+  /** The instruction level in use, e.g. 'AVX3' or 'AVX2'; part of the fingerprint. */
+  readonly instructionLevel: string;
+  readonly threads: number;
+  close(): void;
+}
+
+/** A recorded program bound to weights and a KV pool. `run`s are queued and executed one after another, in call order, on
+ *  a thread of its own; the JS thread only packs inputs and unpacks outputs. */
+export interface Program {
+  readonly memory: ProgramMemory;
+  /** Maps and touches the weights. `onProgress(bytesDone, bytesTotal)` is called at most every 100 ms. */
+  load(onProgress: ((bytesDone: number, bytesTotal: number) => void) | null): Promise<void>;
+  /** Connects a peer name of send/recv ops to a channel of the transport; replaces an earlier binding. */
+  bindSend(peer: string, channel: SendChannel): void;
+  bindReceive(peer: string, channel: ReceiveChannel): void;
+  /** Runs one step. `input` is packed by `packStepInput`; it is copied before the call returns. Rejects with
+   *  code 'ERR_STEP_INPUT' (bad input; nothing ran), 'ERR_STEP_DEADLINE', 'ERR_PEER_LOST', 'ERR_ABORTED'. */
+  run(input: Int32Array, deadlineMs: number): Promise<RawStepOutput>;
+  /** Fails the running step and all queued ones with ERR_ABORTED, soon. Later `run`s work again. */
+  abort(): void;
+  /** Forgets feedback state (a new epoch). Only while nothing runs. */
+  reset(): void;
+  /** Logits of the last finished run, f32 [numRows, vocab]: for tests. Null before any, or without a logits op. */
+  lastLogits(): Float32Array | null;
+  /** Frees everything; a running step is aborted first. Safe at any time, also twice. */
+  close(): void;
+}
+
+export interface RawStepOutput {
+  /** Packed words of `StepOutput` (see step-io.ts); empty unless the program samples. */
+  readonly words: Int32Array;
+  readonly computeUs: number;
+  /** Time inside recv and recvTokens, waiting. */
+  readonly waitUs: number;
+}
+
+export interface ChannelCounters {
+  readonly transport: 'shm' | 'tcp';
+  readonly bytes: number;
+  readonly messages: number;
+}
+
+/** One direction between two ranks; messages carry the step's number, arrive in order, once. Used by a Program's own
+ *  thread; `test*` methods exist so that a channel can be exercised alone. */
+export interface SendChannel {
+  counters(): ChannelCounters;
+  testSend(step: number, data: Uint8Array, deadlineMs: number): Promise<void>;
+  /** Fails a blocked and every later operation with ERR_PEER_LOST and this reason. */
+  fail(reason: string): void;
+  close(): void;
+}
+
+export interface ReceiveChannel {
+  /** Opaque bytes (at most 4 KiB) that the sending side needs; hand them over the bus. */
+  descriptor(): Uint8Array;
+  counters(): ChannelCounters;
+  testReceive(deadlineMs: number): Promise<{ readonly step: number; readonly data: Uint8Array }>;
+  fail(reason: string): void;
+  close(): void;
+}
+
+/** Moves bytes between ranks. One per rank process. 'shm' serves ranks of one host, 'tcp' (UCX) all others. */
+export interface Transport {
+  /** Null when UCX can be used; else why it cannot ('libucp.so.0 was not found …'). */
+  readonly ucxUnavailable: string | null;
+  openReceive(options: { readonly name: string; readonly transport: 'shm' | 'tcp'; readonly capacityBytes: number }): ReceiveChannel;
+  openSend(options: { readonly name: string; readonly transport: 'shm' | 'tcp'; readonly descriptor: Uint8Array; readonly deadlineMs: number }): Promise<SendChannel>;
+  close(): void;
+}
+
+export interface NativeAddon {
+  createDevice(options: { readonly backend: 'cpu'; readonly threads: number }): Device;
+  createProgram(device: Device, spec: ProgramSpec): Program;
+  /** `interfaceName` confines UCX to one network interface; null lets UCX choose among all that are up. */
+  createTransport(options: { readonly interfaceName: string | null }): Transport;
+  /** Median of repeated measurements over `seconds`: f32 FMA rate and read rate with `threads` threads. */
+  measureCeilings(options: { readonly threads: number; readonly seconds: number; readonly readBytes: number }): Promise<{ readonly fmaGflops: number; readonly readGBps: number }>;
+}

@@ -1,0 +1,15 @@
+/** Every NATS subject skein uses, in one place. A token is [A-Za-z0-9_-]+; `token()` makes one of any name. */
+export const subjects = {
+  rankActor: (group: string, worker: number): string => `skein.${token(group)}.rank.${worker}`,
+  plans: (group: string): string => `skein.${token(group)}.plans`,
+  results: (group: string): string => `skein.${token(group)}.results`,
+  join: (group: string): string => `skein.${token(group)}.join`,
+  /** Lease keys. */
+  ranks: (group: string): string => `group.${token(group)}.rank`,
+  agents: (group: string): string => `group.${token(group)}.agent`,
+  leaders: (): string => 'leader',
+} as const;
+
+export function token(name: string): string {
+  return name.replaceAll(/[^A-Za-z0-9_-]/g, '_');
+}

@@ -1,0 +1,47 @@
+import { z } from 'zod';
+import { identitySchema } from './identity.ts';
+import { rankStateSchema } from './group.ts';
+
+const rankSchema = identitySchema.extend({
+  workerIndex: z.int(),
+  pid: z.int(),
+  host: z.string(),
+  stage: z.int().nullable(),
+  /** First layer, and one past the last, of this rank's stage. */
+  layers: z.tuple([z.int(), z.int()]).nullable(),
+  device: z.string(),
+  instructionLevel: z.string(),
+  state: rankStateSchema,
+  stateSeconds: z.number(),
+  detail: z.string(),
+});
+
+const pairSchema = z.object({
+  from: z.string(),
+  to: z.string(),
+  transport: z.enum(['shm', 'tcp']),
+  bytes: z.number(),
+  messages: z.number(),
+});
+
+/** What `GET /v1/skein/topology` answers, on the leader (one group) and on the router (all of them). */
+export const topologySchema = z.object({
+  groups: z.array(
+    z.object({
+      name: z.string(),
+      url: z.string(),
+      ready: z.boolean(),
+      state: z.string(),
+      stateSeconds: z.number(),
+      epoch: z.int(),
+      model: z.string(),
+      fingerprint: z.string(),
+      warnings: z.array(z.string()),
+      agents: z.array(identitySchema.extend({ workerIndex: z.int(), host: z.string(), pid: z.int() })),
+      ranks: z.array(rankSchema),
+      pairs: z.array(pairSchema),
+    }),
+  ),
+});
+export type Topology = z.infer<typeof topologySchema>;
+export type GroupTopology = Topology['groups'][number];
