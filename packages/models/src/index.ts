@@ -1,1 +1,16 @@
-export {};
+export { type Architecture, KNOWN_ARCHITECTURES } from './architectures.ts';
+export { DTYPE_BYTES, type DtypeOption, resolveDtype } from './dtype.ts';
+export { CheckpointError, CheckpointWriteError, ModelConfigError, StageSplitError } from './errors.ts';
+export { modelFingerprint } from './fingerprint.ts';
+export { type GenerationConfig, parseGenerationConfig, readGenerationConfig } from './generation-config.ts';
+export { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
+export { type ModelConfig, parseModelConfig, readModelConfig } from './model-config.ts';
+export type { RopeConfig, RopeScaling } from './rope-config.ts';
+export { ropeFrequencies, type RopeFrequencies } from './rope-frequencies.ts';
+export { INDEX_FILE, readCheckpointTensors, SINGLE_FILE } from './safetensors.ts';
+export { tensorBytes, type TensorToWrite, writeSafetensors } from './safetensors-writer.ts';
+export { type LayerRange, stageLayers } from './stage-layers.ts';
+export { stagePeer } from './stage-peer.ts';
+export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
+export { CHECKPOINT_SHAPES, type CheckpointShape, parseCheckpointShape } from './random-checkpoint/checkpoint-shapes.ts';
+export { type RandomCheckpoint, type RandomCheckpointOptions, writeRandomCheckpoint } from './random-checkpoint/random-checkpoint.ts';

@@ -1,0 +1,53 @@
+/** What goes into the engine and what comes out: token ids only. Structurally the OpenAI server's EngineClient types. */
+
+export interface SamplingParams {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 is off. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly seed: bigint;
+  readonly choice: number;
+  /** At least 1; capped so that prompt and output fit the model's length and the KV pool. */
+  readonly maxTokens: number;
+  /** Ends the request; the stop token is the last one delivered. */
+  readonly stopTokenIds: readonly number[];
+  /** Those of stopTokenIds that came from the model: then there is no stopReason. */
+  readonly eosTokenIds: readonly number[];
+  /** null: none; k: logprob of each token and of the k likeliest. */
+  readonly numLogprobs: number | null;
+  readonly numPromptLogprobs: number | null;
+}
+
+export interface GenerateRequest {
+  /** Unique among the requests in the engine. */
+  readonly requestId: string;
+  readonly promptTokenIds: readonly number[];
+  readonly sampling: SamplingParams;
+  readonly client: string;
+}
+
+export interface TokenLogprob {
+  readonly tokenId: number;
+  readonly logprob: number;
+}
+
+export interface GeneratedToken {
+  readonly tokenId: number;
+  readonly logprob: number | null;
+  readonly rank: number | null;
+  readonly top: readonly TokenLogprob[];
+}
+
+export type FinishReason = 'stop' | 'length';
+
+export interface GenerateEvent {
+  readonly tokens: readonly GeneratedToken[];
+  /** On the first event when asked for: one entry per prompt position; the first is null. */
+  readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
+  /** Set on the last event, and only there. */
+  readonly finishReason: FinishReason | null;
+  /** The stop token id when one of the request's own stop tokens ended it. */
+  readonly stopReason: number | null;
+}

@@ -1,0 +1,96 @@
+import type { GeneratedToken, GenerateRequest, SamplingParams } from './generate.ts';
+
+export type RequestStatus = 'waiting' | 'running' | 'finished';
+
+/** A request as the scheduler sees it: tokens known, tokens computed, and how far prompt logprobs have come.
+ *
+ *  Positions:  |<------ tokenIds ------>|<- numPendingTokens ->|
+ *              | prompt    | outputs    | sampled in a step under way: value unknown here
+ *              |<---- numComputedTokens ---->|   (steps under way count as computed: every rank runs them in order)
+ */
+export class Request {
+  readonly id: string;
+  /** Order of arrival: the scheduler's only notion of age. */
+  readonly arrival: number;
+  readonly sampling: SamplingParams;
+  readonly numPromptTokens: number;
+  /** Prompt, then every sampled token that has arrived. */
+  readonly tokenIds: number[];
+  readonly stopTokenIds: ReadonlySet<number>;
+  /** sampling.maxTokens, capped by what the executor can hold. */
+  maxTokens: number;
+  status: RequestStatus = 'waiting';
+  /** Feedback slot while running. */
+  slot: number | null = null;
+  numComputedTokens = 0;
+  numPendingTokens = 0;
+  /** Last step that mentions this request; -1 before any. */
+  lastScheduledStep = -1;
+  /** Last step that samples a token of it; what a placeholder depends on. */
+  lastSampledStep = -1;
+  numPreemptions = 0;
+  /** Executors lost under this request since its last new token. */
+  numLosses = 0;
+  /** Prompt position whose logprob is the next to plan; position 0 has none. */
+  nextPromptTarget = 1;
+  /** Those that have arrived, in position order; null when none were asked for. */
+  readonly promptLogprobs: (GeneratedToken | null)[] | null;
+
+  constructor(request: GenerateRequest, arrival: number) {
+    this.id = request.requestId;
+    this.arrival = arrival;
+    this.sampling = request.sampling;
+    this.numPromptTokens = request.promptTokenIds.length;
+    this.tokenIds = [...request.promptTokenIds];
+    this.stopTokenIds = new Set(request.sampling.stopTokenIds);
+    this.maxTokens = request.sampling.maxTokens;
+    this.promptLogprobs = request.sampling.numPromptLogprobs === null ? null : [null];
+  }
+
+  /** Tokens that have a position, their value known here or not. */
+  get numTokens(): number {
+    return this.tokenIds.length + this.numPendingTokens;
+  }
+
+  /** Outputs that have a position: the noise position of the next one. */
+  get numOutputTokens(): number {
+    return this.numTokens - this.numPromptTokens;
+  }
+
+  /** 0 when every output it may have is sampled or being sampled. */
+  get numTokensToCompute(): number {
+    return this.numOutputTokens >= this.maxTokens ? 0 : this.numTokens - this.numComputedTokens;
+  }
+
+  get isDecode(): boolean {
+    return this.numTokensToCompute === 1 && this.numOutputTokens > 0;
+  }
+
+  /** Logit rows that the next `numTokens` tokens ask for: prompt positions to score, and the sample at the end. */
+  numRowsFor(numTokens: number): number {
+    const end = this.numComputedTokens + numTokens;
+    return this.promptTargetsUntil(end).count + (end === this.numTokens ? 1 : 0);
+  }
+
+  /** Prompt positions whose logprob comes out of computing positions below `end`: `first`, and `count` of them. */
+  promptTargetsUntil(end: number): { readonly first: number; readonly count: number } {
+    const first = Math.max(this.nextPromptTarget, this.numComputedTokens + 1);
+    const last = this.promptLogprobs === null ? 0 : Math.min(end, this.numPromptTokens - 1);
+    return { first, count: Math.max(0, last - first + 1) };
+  }
+
+  /** Gives up computed state; known tokens stay. Rows of steps under way still arrive. */
+  rewind(): void {
+    this.status = 'waiting';
+    this.slot = null;
+    this.numComputedTokens = 0;
+    this.numPreemptions += 1;
+  }
+
+  /** The steps under way will never finish: what they would have brought has to be planned again. */
+  forgetStepsUnderWay(): void {
+    this.numPendingTokens = 0;
+    this.lastScheduledStep = -1;
+    this.nextPromptTarget = this.promptLogprobs?.length ?? 1;
+  }
+}

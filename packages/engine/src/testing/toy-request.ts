@@ -1,0 +1,73 @@
+import type { GenerateEvent, GenerateRequest, SamplingParams } from '../generate.ts';
+import type { Random } from './random.ts';
+import { TOY_VOCAB } from './toy-model.ts';
+
+export const greedy: SamplingParams = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  seed: 1n,
+  choice: 0,
+  maxTokens: 8,
+  stopTokenIds: [],
+  eosTokenIds: [],
+  numLogprobs: null,
+  numPromptLogprobs: null,
+};
+
+export function toyRequest(requestId: string, numPromptTokens: number, sampling: Partial<SamplingParams> = {}): GenerateRequest {
+  const promptTokenIds = Array.from({ length: numPromptTokens }, (_, i) => (i * 7 + requestId.length) % TOY_VOCAB);
+  return { requestId, promptTokenIds, sampling: { ...greedy, ...sampling }, client: 'test' };
+}
+
+export function randomRequest(requestId: string, random: Random, sizes: { readonly maxPrompt: number; readonly maxTokens: number }): GenerateRequest {
+  const eos = random.int(0, TOY_VOCAB - 1);
+  const sampling: SamplingParams = {
+    temperature: random.chance(0.5) ? 0 : 0.7,
+    topK: random.int(0, 5),
+    topP: random.chance(0.5) ? 1 : 0.9,
+    minP: 0,
+    seed: BigInt(random.int(0, 2 ** 31)) << 20n,
+    choice: random.int(0, 2),
+    maxTokens: random.int(1, sizes.maxTokens),
+    stopTokenIds: random.chance(0.5) ? [eos, random.int(0, TOY_VOCAB - 1)] : [],
+    eosTokenIds: [eos],
+    numLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
+    numPromptLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
+  };
+  const promptTokenIds = Array.from({ length: random.int(1, sizes.maxPrompt) }, () => random.int(0, TOY_VOCAB - 1));
+  return { requestId, promptTokenIds, sampling, client: 'test' };
+}
+
+/** Everything a stream brought, and how it ended. */
+export interface Collected {
+  readonly events: GenerateEvent[];
+  error: unknown;
+  done: boolean;
+}
+
+/** Reads `stream` to its end in the background. */
+export function collect(stream: AsyncIterable<GenerateEvent>): Collected {
+  const collected: Collected = { events: [], error: null, done: false };
+  const read = async (): Promise<void> => {
+    for await (const event of stream) collected.events.push(event);
+  };
+  read().then(
+    () => {
+      collected.done = true;
+    },
+    (error: unknown) => {
+      collected.error = error;
+      collected.done = true;
+    },
+  );
+  return collected;
+}
+
+/** One turn of the event loop: everything that is ready happens. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

@@ -1,0 +1,29 @@
+import { SkeinError, type SkeinErrorOptions } from '@skein/protocol';
+
+/** A config.json or generation_config.json that cannot be served as it stands. */
+export class ModelConfigError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_MODEL_CONFIG', message, options);
+  }
+}
+
+/** A checkpoint whose files are damaged, incomplete or not those of its config. */
+export class CheckpointError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_CHECKPOINT', message, options);
+  }
+}
+
+/** Files of a checkpoint could not be written; nothing is left behind. */
+export class CheckpointWriteError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_CHECKPOINT_WRITE', message, options);
+  }
+}
+
+/** Layers that cannot be split over the stages as asked. */
+export class StageSplitError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_STAGE_SPLIT', message, options);
+  }
+}

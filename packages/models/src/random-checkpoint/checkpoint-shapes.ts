@@ -1,0 +1,89 @@
+import { ModelConfigError } from '../errors.ts';
+
+/** Fields of config.json that set a model's sizes. */
+export interface CheckpointShape {
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly head_dim: number;
+  readonly max_position_embeddings: number;
+  readonly tie_word_embeddings: boolean;
+  readonly rope_theta: number;
+  readonly rope_scaling: Readonly<Record<string, string | number>> | null;
+}
+
+const llama3Rope = (factor: number): Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'> => ({
+  rope_theta: 500000,
+  rope_scaling: { rope_type: 'llama3', factor, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 },
+  max_position_embeddings: 131072,
+});
+const plainRope = { rope_theta: 10000, rope_scaling: null, max_position_embeddings: 2048 } as const;
+
+/** Dimensions of published models. */
+export const CHECKPOINT_SHAPES: Readonly<Record<string, CheckpointShape>> = {
+  'llama-3.2-1b': sizes({ vocab: 128256, hidden: 2048, intermediate: 8192, layers: 16, heads: 32, kvHeads: 8, headDim: 64, tied: true }, llama3Rope(32)),
+  'llama-3.2-3b': sizes({ vocab: 128256, hidden: 3072, intermediate: 8192, layers: 28, heads: 24, kvHeads: 8, headDim: 128, tied: true }, llama3Rope(32)),
+  'llama-3.1-8b': sizes({ vocab: 128256, hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, headDim: 128, tied: false }, llama3Rope(8)),
+  'tinyllama-1.1b': sizes({ vocab: 32000, hidden: 2048, intermediate: 5632, layers: 22, heads: 32, kvHeads: 4, headDim: 64, tied: false }, plainRope),
+  'smollm-135m': sizes({ vocab: 49152, hidden: 576, intermediate: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64, tied: true }, plainRope),
+};
+
+interface Sizes {
+  readonly vocab: number;
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly tied: boolean;
+}
+
+function sizes(s: Sizes, rope: Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'>): CheckpointShape {
+  return {
+    vocab_size: s.vocab,
+    hidden_size: s.hidden,
+    intermediate_size: s.intermediate,
+    num_hidden_layers: s.layers,
+    num_attention_heads: s.heads,
+    num_key_value_heads: s.kvHeads,
+    head_dim: s.headDim,
+    tie_word_embeddings: s.tied,
+    ...rope,
+  };
+}
+
+const CUSTOM_DEFAULTS = { layers: 4, hidden: 256, intermediate: 0, heads: 4, kvHeads: 0, headDim: 0, vocab: 1024, maxLen: 2048, tied: 0 };
+
+/** A name of the table, or `layers=4,hidden=256,…` with any of layers, hidden, intermediate (3 x hidden), heads, kvHeads (as
+ *  heads), headDim (hidden / heads), vocab, maxLen, tied (0 or 1). */
+export function parseCheckpointShape(text: string): CheckpointShape {
+  const named = Object.hasOwn(CHECKPOINT_SHAPES, text) ? CHECKPOINT_SHAPES[text] : undefined;
+  if (named !== undefined) return named;
+  const known = new Map(Object.entries(CUSTOM_DEFAULTS));
+  for (const part of text.split(',')) {
+    const [key = '', value = ''] = part.split('=');
+    if (!known.has(key) || !/^\d{1,9}$/.test(value)) {
+      throw new ModelConfigError(
+        `shape ${JSON.stringify(text.slice(0, 200))}: ${JSON.stringify(part.slice(0, 50))} is neither a known shape (${Object.keys(CHECKPOINT_SHAPES).join(', ')}) nor <key>=<number> with key ${[...known.keys()].join(', ')}`,
+        { details: { shape: text.slice(0, 200) } },
+      );
+    }
+    known.set(key, Number(value));
+  }
+  const of = (key: keyof typeof CUSTOM_DEFAULTS): number => known.get(key) ?? 0;
+  const custom = {
+    vocab: of('vocab'),
+    hidden: of('hidden'),
+    intermediate: of('intermediate') || 3 * of('hidden'),
+    layers: of('layers'),
+    heads: of('heads'),
+    kvHeads: of('kvHeads') || of('heads'),
+    headDim: of('headDim') || of('hidden') / of('heads'),
+    tied: of('tied') !== 0,
+  };
+  return sizes(custom, { ...plainRope, max_position_embeddings: of('maxLen') });
+}

@@ -1,0 +1,96 @@
+import type { Dtype } from '@skein/native';
+import { DTYPE_BYTES } from '../dtype.ts';
+import { tensorBytes, type TensorToWrite } from '../safetensors-writer.ts';
+
+const BLOCK_VALUES = 4 * 2 ** 20;
+const STANDARD_DEVIATION = 0.02;
+
+/** Makes tensors of one checkpoint. All are cut from one block of normal numbers, each chunk from an offset that follows from
+ *  seed and name: that writes as fast as a disk takes it, and the same bytes every time. */
+export class RandomWeights {
+  readonly #dtype: Dtype;
+  readonly #seed: number;
+  readonly #block: Uint8Array;
+
+  constructor(dtype: Dtype, seed: number) {
+    this.#dtype = dtype;
+    this.#seed = seed;
+    this.#block = encode(normalNumbers(BLOCK_VALUES, seed), dtype);
+  }
+
+  /** Normal with deviation 0.02. */
+  normal(name: string, shape: readonly number[]): TensorToWrite {
+    const block = this.#block;
+    const bytesPerValue = DTYPE_BYTES[this.#dtype];
+    const random = generator(this.#seed ^ hashName(name));
+    const total = tensorBytes({ dtype: this.#dtype, shape });
+    return {
+      name,
+      dtype: this.#dtype,
+      shape,
+      *chunks() {
+        for (let left = total; left > 0; ) {
+          const offset = (random() % (BLOCK_VALUES / 2)) * bytesPerValue;
+          const chunk = block.subarray(offset, Math.min(block.length, offset + left));
+          left -= chunk.length;
+          yield chunk;
+        }
+      },
+    };
+  }
+
+  ones(name: string, shape: readonly number[]): TensorToWrite {
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1);
+    const bytes = encode(values, this.#dtype);
+    return { name, dtype: this.#dtype, shape, chunks: () => [bytes] };
+  }
+}
+
+/** Splitmix32: 32 random bits a call. */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x9e3779b9) >>> 0;
+    let z = state;
+    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
+    z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
+    return (z ^ (z >>> 15)) >>> 0;
+  };
+}
+
+function hashName(name: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  return hash;
+}
+
+function normalNumbers(count: number, seed: number): Float32Array {
+  const random = generator(seed);
+  const values = new Float32Array(count);
+  for (let i = 0; i < count; i += 2) {
+    const radius = STANDARD_DEVIATION * Math.sqrt(-2 * Math.log((random() + 1) / 2 ** 32));
+    const angle = (2 * Math.PI * random()) / 2 ** 32;
+    values[i] = radius * Math.cos(angle);
+    values[i + 1] = radius * Math.sin(angle);
+  }
+  return values;
+}
+
+/** Little-endian; a 16-bit type takes the top bits, rounded to nearest. */
+function encode(values: Float32Array, dtype: Dtype): Uint8Array {
+  if (dtype === 'f32') return new Uint8Array(values.buffer);
+  const bits = new Uint32Array(values.buffer);
+  const half = dtype === 'bf16' ? bfloat16 : float16;
+  return new Uint8Array(Uint16Array.from(bits, half).buffer);
+}
+
+function bfloat16(bits: number): number {
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}
+
+/** For magnitudes below 65504; below 2^-14 becomes 0. */
+function float16(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = (bits & 0x7fffffff) - 0x38000000;
+  return magnitude < 0x00800000 ? sign : sign | ((magnitude + 0x0fff + ((magnitude >>> 13) & 1)) >>> 13);
+}

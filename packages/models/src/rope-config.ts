@@ -1,0 +1,123 @@
+import { z } from 'zod';
+import { ModelConfigError } from './errors.ts';
+import { parseFields } from './json-file.ts';
+
+/** How angles of rotary embeddings follow from positions; one member for each scaling of Hugging Face's that is served. */
+export type RopeScaling =
+  | { readonly type: 'default' }
+  | { readonly type: 'linear' | 'dynamic'; readonly factor: number }
+  | {
+      readonly type: 'yarn';
+      readonly factor: number;
+      readonly originalMaxPositionEmbeddings: number | null;
+      readonly attentionFactor: number | null;
+      readonly mscale: number | null;
+      readonly mscaleAllDim: number | null;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly truncate: boolean;
+    }
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositionEmbeddings: number;
+    };
+
+export interface RopeConfig {
+  readonly theta: number;
+  readonly scaling: RopeScaling;
+}
+
+const ROPE_TYPES = ['default', 'linear', 'dynamic', 'yarn', 'llama3'];
+
+const positions = z.int().min(1).max(2 ** 27);
+const factor = z.number().min(1).max(1e6);
+const positive = z.number().gt(0).max(1e6);
+const theta = z.number().gt(1).max(1e15);
+
+const scalingSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('default') }),
+  z.object({ type: z.literal('linear'), factor }),
+  z.object({ type: z.literal('dynamic'), factor }),
+  z.object({
+    type: z.literal('yarn'),
+    factor,
+    original_max_position_embeddings: positions.nullish(),
+    attention_factor: positive.nullish(),
+    mscale: z.number().min(0).max(1e6).nullish(),
+    mscale_all_dim: z.number().min(0).max(1e6).nullish(),
+    beta_fast: z.number().min(0).max(1e6).nullish(),
+    beta_slow: z.number().min(0).max(1e6).nullish(),
+    truncate: z.boolean().nullish(),
+  }),
+  z.object({
+    type: z.literal('llama3'),
+    factor,
+    low_freq_factor: positive,
+    high_freq_factor: positive,
+    original_max_position_embeddings: positions,
+  }),
+]);
+
+const fieldsSchema = z.object({
+  rope_theta: theta.nullish(),
+  rope_scaling: z.record(z.string(), z.unknown()).nullish(),
+  rope_parameters: z.record(z.string(), z.unknown()).nullish(),
+  partial_rotary_factor: z.number().nullish(),
+});
+
+/** Reads `rope_theta` with `rope_scaling` (its kind under `rope_type` or `type`), or `rope_parameters`, which holds all. */
+export function parseRopeConfig(config: unknown, file: string): RopeConfig {
+  const where = { file, ErrorClass: ModelConfigError };
+  const fields = parseFields(fieldsSchema, config, where);
+  const source = fields.rope_parameters ?? fields.rope_scaling ?? {};
+  const fieldName = fields.rope_parameters ? 'rope_parameters' : 'rope_scaling';
+  const type = source['rope_type'] ?? source['type'] ?? 'default';
+  if (typeof type !== 'string' || !ROPE_TYPES.includes(type)) {
+    throw new ModelConfigError(`${file}: ${fieldName}.rope_type is ${JSON.stringify(type)}; served are ${ROPE_TYPES.join(', ')}`, {
+      details: { file, field: `${fieldName}.rope_type`, value: type },
+    });
+  }
+  const partial = source['partial_rotary_factor'] ?? fields.partial_rotary_factor ?? 1;
+  if (partial !== 1) {
+    throw new ModelConfigError(`${file}: partial_rotary_factor is ${JSON.stringify(partial)}; only 1 (the whole head) is served`, {
+      details: { file, field: 'partial_rotary_factor', value: partial },
+    });
+  }
+  const own = parseFields(z.object({ [fieldName]: scalingSchema }), { [fieldName]: { ...source, type } }, where)[fieldName];
+  const inner = parseFields(z.object({ [fieldName]: z.object({ rope_theta: theta.nullish() }) }), { [fieldName]: source }, where)[fieldName];
+  return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, scaling: scalingOf(own, file) };
+}
+
+function scalingOf(fields: z.infer<typeof scalingSchema> | undefined, file: string): RopeScaling {
+  if (fields === undefined || fields.type === 'default') return { type: 'default' };
+  if (fields.type === 'linear' || fields.type === 'dynamic') return { type: fields.type, factor: fields.factor };
+  if (fields.type === 'llama3') {
+    if (fields.low_freq_factor >= fields.high_freq_factor) {
+      throw new ModelConfigError(`${file}: rope low_freq_factor ${fields.low_freq_factor} must be below high_freq_factor ${fields.high_freq_factor}`, {
+        details: { file, field: 'low_freq_factor', value: fields.low_freq_factor },
+      });
+    }
+    return {
+      type: 'llama3',
+      factor: fields.factor,
+      lowFreqFactor: fields.low_freq_factor,
+      highFreqFactor: fields.high_freq_factor,
+      originalMaxPositionEmbeddings: fields.original_max_position_embeddings,
+    };
+  }
+  return {
+    type: 'yarn',
+    factor: fields.factor,
+    originalMaxPositionEmbeddings: fields.original_max_position_embeddings ?? null,
+    attentionFactor: fields.attention_factor ?? null,
+    mscale: fields.mscale ?? null,
+    mscaleAllDim: fields.mscale_all_dim ?? null,
+    // Zero means unset, as in transformers.
+    betaFast: fields.beta_fast || 32,
+    betaSlow: fields.beta_slow || 1,
+    truncate: fields.truncate ?? true,
+  };
+}

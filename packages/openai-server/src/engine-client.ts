@@ -1,0 +1,58 @@
+/** What the OpenAI server needs of an engine. Owned here; the leader agent implements it. Token ids only: text, chat
+ *  templates and stop strings are this package's business. */
+export interface EngineClient {
+  /** Runs one choice of a request to its end. Leaving the loop, or aborting `signal`, cancels the work in every stage. The
+   *  last event has a finishReason. Throws EngineError: code ERR_OVERLOADED (429/503), ERR_ENGINE_LOST, ERR_DRAINING,
+   *  ERR_PROMPT_TOO_LONG (400), ERR_INTERNAL. */
+  generate(request: GenerateRequest, signal: AbortSignal): AsyncIterable<GenerateEvent>;
+}
+
+export interface GenerateRequest {
+  /** Unique per choice: '<request id>-<choice>'. */
+  readonly requestId: string;
+  readonly promptTokenIds: readonly number[];
+  readonly sampling: SamplingParams;
+  /** Who asks: an opaque tenant id (hash of the API key) or 'anonymous'. */
+  readonly client: string;
+}
+
+export interface SamplingParams {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 is off. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  /** Drawn by the leader when the request brings none. */
+  readonly seed: bigint;
+  readonly choice: number;
+  readonly maxTokens: number;
+  /** Ends the choice; includes the model's eos ids unless ignoreEos. The stop token is the last one delivered. */
+  readonly stopTokenIds: readonly number[];
+  /** Subset of stopTokenIds that came from the model: then finish reason has no stopReason. */
+  readonly eosTokenIds: readonly number[];
+  /** null: none; k: logprob of each token and of the k likeliest. */
+  readonly numLogprobs: number | null;
+  readonly numPromptLogprobs: number | null;
+}
+
+export interface TokenLogprob {
+  readonly tokenId: number;
+  readonly logprob: number;
+}
+
+export interface GeneratedToken {
+  readonly tokenId: number;
+  readonly logprob: number | null;
+  readonly rank: number | null;
+  readonly top: readonly TokenLogprob[];
+}
+
+export interface GenerateEvent {
+  readonly tokens: readonly GeneratedToken[];
+  /** On the first event when asked for: one entry per prompt position; the first is null. */
+  readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
+  readonly finishReason: 'stop' | 'length' | null;
+  /** The stop token id when one of the request's own stop_token_ids ended it. */
+  readonly stopReason: number | null;
+}
