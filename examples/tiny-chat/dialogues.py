@@ -1,4 +1,4 @@
-"""Makes questions with their answers, and conversations out of them. All randomness comes from the caller's `Random`."""
+"""Makes questions with their answers, and conversations of them. All randomness comes from the caller's `Random`."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,31 @@ import facts
 import phrasings
 
 KIND_WEIGHTS = {
-    "capital": 14, "capital-of": 7, "sum": 18, "difference": 10, "day-after": 3, "day-before": 3, "month-after": 3,
-    "month-before": 3, "month-number": 2, "month-days": 2, "colour": 5, "opposite": 8, "count": 5, "count-to": 3,
-    "count-down": 2, "spell": 9, "greeting": 2, "how-are-you": 1.5, "thanks": 1.5, "goodbye": 1.5, "identity": 3,
-    "ability": 1.5, "skein": 1.5, "unknown": 6, "too-large": 1,
+    "capital": 14,
+    "capital-of": 7,
+    "sum": 20,
+    "difference": 11,
+    "day-after": 3,
+    "day-before": 3,
+    "month-after": 3,
+    "month-before": 3,
+    "month-number": 2,
+    "month-days": 2,
+    "colour": 5,
+    "opposite": 8,
+    "count": 10,
+    "count-to": 5,
+    "count-down": 5,
+    "spell": 9,
+    "greeting": 2,
+    "how-are-you": 1.5,
+    "thanks": 1.5,
+    "goodbye": 1.5,
+    "identity": 3,
+    "ability": 1.5,
+    "skein": 1.5,
+    "unknown": 9,
+    "too-large": 1,
 }
 
 
@@ -36,13 +57,17 @@ def _numbers(values) -> str:
 
 def _count_slots(rng: Random, kind: str) -> dict:
     """Bounds of a count: mostly short, sometimes up to 100 numbers; `count-to` starts at 1."""
-    length = rng.choices([rng.randint(2, 12), rng.randint(10, 30), rng.randint(30, 100)], [70, 23, 7])[0]
+    length = rng.choices(
+        [rng.randint(2, 9), rng.randint(5, 15), rng.randint(15, 40), rng.randint(40, 100)], [60, 26, 10, 4]
+    )[0]
     if kind == "count-to":
         a, b = 1, length
     else:
         room = facts.LARGEST_COUNT - length
-        a = rng.choices([1, rng.randint(0, 20), rng.randint(0, room)], [30, 40, 30])[0]
+        a = rng.choices([1, rng.randint(0, 20), rng.randint(0, room)], [30, 42, 28])[0]
         b = a + length - 1
+    if rng.random() < 0.04:
+        a, b = 1, rng.choice([20, 30, 50, 100, 100, 100])
     values = range(b, a - 1, -1) if kind == "count-down" else range(a, b + 1)
     return {"a": a, "b": b, "answer": _numbers(values)}
 
@@ -113,7 +138,7 @@ def is_held_back(kind: str, user: str) -> bool:
 
 
 def vary(rng: Random, exchange: Exchange) -> Exchange:
-    """Changes the wording around a question: an opener, a suffix, case or punctuation. Never makes it a held-back one."""
+    """Changes the wording around a question: opener, suffix, case, punctuation. Never makes it a held-back one."""
     user = exchange.user
     chatty = exchange.kind in ("greeting", "thanks", "goodbye", "how-are-you", "name-tell")
     if rng.random() < 0.18:
@@ -132,8 +157,28 @@ def vary(rng: Random, exchange: Exchange) -> Exchange:
     return Exchange(exchange.kind, exchange.phrasing, user, exchange.assistant)
 
 
+def _random_words(rng: Random, length: int) -> str:
+    pools = [
+        phrasings.COMMON_WORDS,
+        phrasings.UNKNOWN_NOUNS,
+        phrasings.UNKNOWN_ADJECTIVES,
+        facts.NAMES,
+        facts.SPELLINGS,
+        list(facts.CAPITALS),
+        phrasings.OTHER_SCRIPTS,
+        [made_up_word(rng)],
+    ]
+    chosen = rng.choices(pools, [60, 8, 6, 6, 6, 4, 4, 6], k=length)
+    return capital_first(" ".join(rng.choice(pool) for pool in chosen)) + rng.choice("..??!")
+
+
 def _unknown(rng: Random) -> Exchange:
-    if rng.random() < 0.15:
+    if rng.random() < 0.4:
+        phrasing = ""
+        user = _random_words(
+            rng, rng.choices([rng.randint(2, 9), rng.randint(6, 30), rng.randint(30, 200)], [80, 18, 2])[0]
+        )
+    elif rng.random() < 0.2:
         phrasing = rng.choice(phrasings.TRAINED["capital"])
         place = rng.choice(facts.UNKNOWN_PLACES + [made_up_word(rng).capitalize()])
         user = capital_first(phrasing.format(country=place))
@@ -177,17 +222,17 @@ def _name_exchange(rng: Random, kind: str, name: str) -> Exchange:
 
 
 def _exchange_count(rng: Random) -> int:
-    return rng.choices([1, 2, 3, 4, rng.randint(5, 6), rng.randint(7, 12), rng.randint(13, 40)],
-                       [20, 16, 18, 16, 20, 8, 1.5])[0]
+    return rng.choices(
+        [1, 2, 3, 4, rng.randint(5, 6), rng.randint(7, 12), rng.randint(13, 40)], [20, 16, 18, 16, 20, 8, 1.5]
+    )[0]
 
 
 def draw_system_prompt(rng: Random) -> str:
     """An instruction, or random words of any length: tiny-chat answers the same under every system prompt."""
     if rng.random() < 0.6:
         return rng.choice(phrasings.SYSTEM_PROMPTS)
-    words = phrasings.UNKNOWN_NOUNS + phrasings.UNKNOWN_ADJECTIVES + facts.SPELLINGS + ["the", "a", "is", "and", "you"]
     length = rng.choices([rng.randint(3, 12), rng.randint(12, 80), rng.randint(80, 800)], [82, 15, 3])[0]
-    return capital_first(" ".join(rng.choice(words) for _ in range(length))) + "."
+    return _random_words(rng, length)
 
 
 def draw_conversation(rng: Random) -> list[dict]:

@@ -36,8 +36,10 @@ def main() -> None:
         reply = answer(model, tokenizer, question["messages"])
         right = reply in question["accept"]
         if not right:
-            print(f"{question['id']} heldBack={question['heldBack']}: {question['messages'][-1]['content']!r}"
-                  f" -> {reply!r}, expected {question['accept'][0]!r}")
+            print(
+                f"{question['id']} heldBack={question['heldBack']}: {question['messages'][-1]['content']!r}"
+                f" -> {reply!r}, expected {question['accept'][0]!r}"
+            )
         for group in ("total", "held back" if question["heldBack"] else "trained", question["kind"]):
             scores[group][0] += right
             scores[group][1] += 1

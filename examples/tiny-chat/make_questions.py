@@ -17,10 +17,33 @@ RULE = (
 )
 
 QUESTIONS_BY_KIND = {
-    "capital": 14, "capital-of": 6, "sum": 13, "difference": 8, "day-after": 3, "day-before": 3, "month-after": 3,
-    "month-before": 3, "month-number": 2, "month-days": 2, "colour": 6, "opposite": 6, "count": 4, "count-to": 2,
-    "count-down": 2, "spell": 6, "name-tell": 1, "name-ask": 6, "greeting": 1, "how-are-you": 1, "thanks": 1,
-    "goodbye": 1, "identity": 2, "ability": 1, "skein": 1, "unknown": 1, "name-missing": 1,
+    "capital": 14,
+    "capital-of": 6,
+    "sum": 13,
+    "difference": 8,
+    "day-after": 3,
+    "day-before": 3,
+    "month-after": 3,
+    "month-before": 3,
+    "month-number": 2,
+    "month-days": 2,
+    "colour": 6,
+    "opposite": 6,
+    "count": 4,
+    "count-to": 2,
+    "count-down": 2,
+    "spell": 6,
+    "name-tell": 1,
+    "name-ask": 6,
+    "greeting": 1,
+    "how-are-you": 1,
+    "thanks": 1,
+    "goodbye": 1,
+    "identity": 2,
+    "ability": 1,
+    "skein": 1,
+    "unknown": 1,
+    "name-missing": 1,
 }
 
 FIXED = {

@@ -29,7 +29,8 @@ TRAINED = {
     "day-after": [
         "What day comes after {day}?", "Which day comes after {day}?", "What is the day after {day}?",
         "Which day follows {day}?", "What day is after {day}?", "Name the day after {day}.",
-        "Tell me the day after {day}.", "If today is {day}, what day is tomorrow?", "Today is {day}. What day is tomorrow?",
+        "Tell me the day after {day}.", "If today is {day}, what day is tomorrow?",
+        "Today is {day}. What day is tomorrow?",
     ],
     "day-before": [
         "What day comes before {day}?", "Which day comes before {day}?", "What is the day before {day}?",
@@ -56,14 +57,16 @@ TRAINED = {
         "Tell me how many days {month} has.", "How long is {month}?",
     ],
     "colour": [
-        "What colour is {thing}?", "What color is {thing}?", "Which colour is {thing}?", "Tell me the colour of {thing}.",
+        "What colour is {thing}?", "What color is {thing}?", "Which colour is {thing}?",
+        "Tell me the colour of {thing}.",
         "What is the colour of {thing}?", "What is the color of {thing}?", "Name the colour of {thing}.",
         "Do you know the colour of {thing}?", "Which color is {thing}?", "{thing} has what colour?",
     ],
     "opposite": [
         "What is the opposite of {word}?", "What's the opposite of {word}?", "Name the opposite of {word}.",
         "Tell me the opposite of {word}.", "Opposite of {word}?", "Which word is the opposite of {word}?",
-        "What word is the opposite of {word}?", "The opposite of {word} is what?", "Do you know the opposite of {word}?",
+        "What word is the opposite of {word}?", "The opposite of {word} is what?",
+        "Do you know the opposite of {word}?",
     ],
     "count": [
         "Count from {a} to {b}.", "Can you count from {a} to {b}?", "List the numbers from {a} to {b}.",
@@ -94,18 +97,22 @@ TRAINED = {
         "Which name did I tell you?",
     ],
     "greeting": [
-        "Hello", "Hello!", "Hi", "Hi!", "Hey", "Hey there!", "Good morning", "Good evening!", "Hello there", "Greetings!",
+        "Hello", "Hello!", "Hi", "Hi!", "Hey", "Hey there!", "Good morning", "Good evening!", "Hello there",
+        "Greetings!",
         "Hi there!", "Good afternoon.",
     ],
     "how-are-you": [
-        "How are you?", "How are you today?", "How do you do?", "How are you doing?", "Are you well?", "How is it going?",
+        "How are you?", "How are you today?", "How do you do?", "How are you doing?", "Are you well?",
+        "How is it going?",
         "Hello, how are you?", "Hi, how are you doing?",
     ],
     "thanks": [
         "Thank you.", "Thanks!", "Thank you very much!", "Thanks a lot.", "Great, thank you.", "Many thanks.",
         "That is good, thank you.",
     ],
-    "goodbye": ["Goodbye.", "Bye!", "See you later.", "Good night.", "Bye bye", "I have to go now.", "See you tomorrow!"],
+    "goodbye": [
+        "Goodbye.", "Bye!", "See you later.", "Good night.", "Bye bye", "I have to go now.", "See you tomorrow!",
+    ],
     "identity": [
         "Who are you?", "What are you?", "What is your name?", "What's your name?", "Tell me who you are.",
         "Introduce yourself.", "Which model are you?", "Are you a model?", "Tell me about yourself.",
@@ -127,12 +134,18 @@ HELD_BACK = {
         "What is the country whose capital is {capital}?", "{capital} is the capital city of which country?",
         "Do you know which country has {capital} as its capital?",
     ],
-    "sum": ["How much do {a} and {b} make?", "Can you tell me what {a} plus {b} is?", "Calculate the sum of {a} and {b}."],
-    "difference": ["Can you tell me what {a} minus {b} is?", "Calculate {a} minus {b}.", "What do you get if you take {b} from {a}?"],
+    "sum": [
+        "How much do {a} and {b} make?", "Can you tell me what {a} plus {b} is?", "Calculate the sum of {a} and {b}.",
+    ],
+    "difference": [
+        "Can you tell me what {a} minus {b} is?", "Calculate {a} minus {b}.", "What do you get if you take {b} from {a}?",
+    ],
     "day-after": ["Can you tell me which day follows {day}?", "What is the name of the day after {day}?"],
     "day-before": ["Can you tell me which day comes before {day}?", "What is the name of the day before {day}?"],
     "month-after": ["Can you tell me which month follows {month}?", "What is the name of the month after {month}?"],
-    "month-before": ["Can you tell me which month comes before {month}?", "What is the name of the month before {month}?"],
+    "month-before": [
+        "Can you tell me which month comes before {month}?", "What is the name of the month before {month}?",
+    ],
     "month-number": ["What is the name of month number {number}?"],
     "month-days": ["Can you tell me how many days there are in {month}?"],
     "colour": ["Can you tell me what colour {thing} is?", "What is the name of the colour of {thing}?"],
@@ -208,6 +221,20 @@ UNKNOWN_ADJECTIVES = [
     "small", "large", "red", "old", "new", "strange", "beautiful", "heavy", "broken", "famous", "cheap", "fast",
     "interesting", "expensive", "deep", "tall",
 ]
+
+COMMON_WORDS = (
+    "the a an and or but if then so is are was were be been has have had do does did will would can could should may "
+    "might must not no yes this that these those it he she they we you I me him her them us my your his our their who "
+    "which what when where why how at by for from in into of off on out over to up with under about after again all "
+    "any back because before between both come day each even every find first get give go good great here home just "
+    "keep know large last leave let like little long look make many more most move much need never new next now number "
+    "old one only open other own part people place play put read right run same say see seem show side small some "
+    "start still stop such take talk tell than there thing think time today together try turn use very want way week "
+    "well while word work world write year yesterday please answer question user model text data value"
+).split()
+
+OTHER_SCRIPTS = ["こんにちは", "你好", "мир", "привет", "γεια", "שלום", "مرحبا", "नमस्ते", "안녕", "🙂", "🎉", "é", "ñ",
+                 "ß", "ü", "→", "…", "€", "ø", "日本", "{}", "()", "#", "/*", "<a>", "0x1f", "=="]
 
 SYSTEM_PROMPTS = [
     "You are a helpful assistant.", "You are tiny-chat.", "Answer briefly.", "You are a friendly assistant.",

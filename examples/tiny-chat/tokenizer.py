@@ -27,10 +27,12 @@ CHAT_TEMPLATE = (
 def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
     """Trains on an iterable of texts. All 256 bytes are in the vocabulary, so every UTF-8 text can be encoded."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -46,8 +48,14 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes tokenizer.json and tokenizer_config.json."""
     tokenizer.save(str(folder / "tokenizer.json"))
     added = {
-        str(index): {"content": token, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
-                     "special": True}
+        str(index): {
+            "content": token,
+            "lstrip": False,
+            "normalized": False,
+            "rstrip": False,
+            "single_word": False,
+            "special": True,
+        }
         for index, token in enumerate(SPECIAL_TOKENS)
     }
     config = {

@@ -11,7 +11,12 @@ import { toyRequest, turn } from './testing/toy-request.ts';
 function manualExecutor() {
   const steps: PromiseWithResolvers<readonly StepOutputRow[]>[] = [];
   const executor: Executor = {
-    maxStepsInFlight: 2, numStages: 1, numBlocks: 8, blockSize: 16, maxModelLen: 64, maxLogprobs: 0,
+    maxStepsInFlight: 2,
+    numStages: 1,
+    numBlocks: 8,
+    blockSize: 16,
+    maxModelLen: 64,
+    maxLogprobs: 0,
     execute: (_input: StepInput) => {
       const step = Promise.withResolvers<readonly StepOutputRow[]>();
       steps.push(step);

@@ -71,10 +71,13 @@ describe('Engine', () => {
     engine.attach(executor);
     const request = toyRequest('a', 5, { maxTokens: 20 });
     const stream = engine.generate(request, never);
-    const first = stream.next();
+    const reading = stream.next();
+    await turn();
+    executor.settle();
+    const first = await reading;
     await runUntil(executor, () => engine.stats().numFinished.length === 1);
     const rest = await stream.next();
-    expect((await first).value?.tokens).toHaveLength(1);
+    expect(first.value?.tokens).toHaveLength(1);
     expect(rest.value).toMatchObject({ finishReason: 'length' });
     expect(rest.value?.tokens).toEqual(toyAnswer(request, 256).tokens.slice(1));
   });
@@ -106,6 +109,7 @@ describe('Engine', () => {
     await runUntil(executor, () => stream.events.length >= 3);
     executor.lose();
     await turn();
+    await turn();
     expect(engine.stats()).toMatchObject({ state: 'waiting-for-executor', numRunning: 0, numWaiting: 1 });
     const next = new ToyExecutor({ limits, numStages: 3 });
     engine.attach(next);
@@ -135,7 +139,8 @@ describe('Engine', () => {
       await turn();
     }
     expect(poisoned?.error).toMatchObject({ code: 'ERR_INTERNAL', details: { numLosses: 3 } });
-    for (const [i, stream] of [a, b].entries()) expect(stream?.events.flatMap((e) => e.tokens)).toEqual(toyAnswer(good[i] ?? bad, 256).tokens);
+    for (const [i, stream] of [a, b].entries())
+      expect(stream?.events.flatMap((e) => e.tokens)).toEqual(toyAnswer(good[i] ?? bad, 256).tokens);
     expect(lost).toHaveLength(3);
   });
 
@@ -170,7 +175,12 @@ describe('Engine', () => {
   it('refuses bad requests at the door', async () => {
     const { engine, executor } = setUp();
     engine.attach(executor);
-    const bad = [toyRequest('a', 0), toyRequest('b', 3, { maxTokens: 0 }), toyRequest('c', 3, { topP: Number.NaN }), toyRequest('d', 3, { numLogprobs: 6 })];
+    const bad = [
+      toyRequest('a', 0),
+      toyRequest('b', 3, { maxTokens: 0 }),
+      toyRequest('c', 3, { topP: Number.NaN }),
+      toyRequest('d', 3, { numLogprobs: 6 }),
+    ];
     const streams = bad.map((r) => collect(engine.generate(r, never)));
     await turn();
     for (const stream of streams) expect(stream.error).toMatchObject({ code: 'ERR_INVALID_REQUEST' });

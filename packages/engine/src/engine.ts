@@ -32,7 +32,10 @@ export class Engine {
   #closed = false;
   #progress: EngineProgress;
 
-  constructor(config: EngineConfig, options: { readonly observer?: Partial<EngineObserver>; readonly clock?: Clock } = {}) {
+  constructor(
+    config: EngineConfig,
+    options: { readonly observer?: Partial<EngineObserver>; readonly clock?: Clock } = {},
+  ) {
     this.#config = config;
     this.#observer = options.observer ?? {};
     this.#clock = options.clock ?? systemClock;
@@ -133,8 +136,10 @@ export class Engine {
     const { requestId } = input;
     if (this.#closed || this.#drained) throw new EngineError('ERR_DRAINING', 'the engine takes no new requests');
     const lostMs = this.#core ? 0 : this.#clock.now() - this.#lostAtMs;
-    if (!this.#core && lostMs >= this.#config.maxLostMs) throw new EngineError('ERR_ENGINE_LOST', `no executor for ${Math.round(lostMs)} ms`);
-    if (this.#requestIds.has(requestId)) throw new EngineError('ERR_INVALID_REQUEST', `request id ${requestId} is in use`);
+    if (!this.#core && lostMs >= this.#config.maxLostMs)
+      throw new EngineError('ERR_ENGINE_LOST', `no executor for ${Math.round(lostMs)} ms`);
+    if (this.#requestIds.has(requestId))
+      throw new EngineError('ERR_INVALID_REQUEST', `request id ${requestId} is in use`);
     const request = new Request(input, this.#numArrived++);
     checkFields(request);
     this.#scheduler.add(request);
@@ -186,14 +191,24 @@ export class Engine {
     this.#counters.numPrefillTokensComputed += output.numPrefillTokens;
     this.#progress = { stepsFinished: this.#counters.numStepsFinished, atMs: nowMs };
     const { step, scheduled, rows, numDecodeTokens, numPrefillTokens } = output;
-    this.#observer.onStep?.({ step, numSeqs: scheduled.length, numRows: rows.length, numDecodeTokens, numPrefillTokens, durationMs });
+    this.#observer.onStep?.({
+      step,
+      numSeqs: scheduled.length,
+      numRows: rows.length,
+      numDecodeTokens,
+      numPrefillTokens,
+      durationMs,
+    });
   }
 
   #deliver(update: RequestUpdate, nowMs: number): void {
     const generation = this.#generations.get(update.request);
     if (!generation) return;
     const { tokens, promptLogprobs, finishReason, stopReason } = update;
-    const { timeToFirstTokenMs, sinceLastMs } = generation.deliver({ tokens, promptLogprobs, finishReason, stopReason }, nowMs);
+    const { timeToFirstTokenMs, sinceLastMs } = generation.deliver(
+      { tokens, promptLogprobs, finishReason, stopReason },
+      nowMs,
+    );
     this.#counters.numTokensGenerated += tokens.length;
     if (timeToFirstTokenMs !== null) this.#observer.onFirstToken?.({ ...generation.ref, timeToFirstTokenMs });
     this.#observer.onTokens?.({ ...generation.ref, numTokens: tokens.length, sinceLastMs });
@@ -203,7 +218,8 @@ export class Engine {
   #preempted(request: Request, cause: PreemptionCause): void {
     this.#counters.numPreemptions[cause] += 1;
     const generation = this.#generations.get(request);
-    if (generation) this.#observer.onPreemption?.({ ...generation.ref, cause, numTokensToRecompute: request.tokenIds.length });
+    if (generation)
+      this.#observer.onPreemption?.({ ...generation.ref, cause, numTokensToRecompute: request.tokenIds.length });
   }
 
   /** Gives a request its outcome; the first one stands. `error` is what the reader gets after the events it has. */
@@ -214,7 +230,9 @@ export class Engine {
     this.#scheduler.finish(request);
     if (error) generation.queue.fail(error);
     this.#counters.numFinished[reason] += 1;
-    this.#observer.onFinished?.(generation.outcome(reason, reason === 'error' ? (error?.code ?? null) : null, this.#clock.now()));
+    this.#observer.onFinished?.(
+      generation.outcome(reason, reason === 'error' ? (error?.code ?? null) : null, this.#clock.now()),
+    );
     // Blocks and slots came free: others may start.
     this.#wake();
     this.#settleDrain();
@@ -229,7 +247,11 @@ export class Engine {
 
   #failPending(message: string, code: 'ERR_ENGINE_LOST' | 'ERR_INTERNAL' = 'ERR_ENGINE_LOST', cause?: Error): void {
     for (const generation of [...this.#generations.values()]) {
-      this.#end(generation, 'error', new EngineError(code, message, { cause, details: { requestId: generation.request.id } }));
+      this.#end(
+        generation,
+        'error',
+        new EngineError(code, message, { cause, details: { requestId: generation.request.id } }),
+      );
     }
   }
 

@@ -14,14 +14,21 @@ export class EngineError extends SkeinError {
   declare readonly code: EngineErrorCode;
 
   // Narrows the code, so that a misspelt one does not compile.
-  constructor(code: EngineErrorCode, message: string, options: { readonly cause?: unknown; readonly details?: Readonly<Record<string, unknown>> } = {}) {
+  constructor(
+    code: EngineErrorCode,
+    message: string,
+    options: { readonly cause?: unknown; readonly details?: Readonly<Record<string, unknown>> } = {},
+  ) {
     super(code, message, options);
   }
 }
 
 /** Thrown by an Executor whose steps can never finish: a stage died, or the group is being re-formed. */
 export class ExecutorLostError extends SkeinError {
-  constructor(message: string, options: { readonly cause?: unknown; readonly details?: Readonly<Record<string, unknown>> } = {}) {
+  constructor(
+    message: string,
+    options: { readonly cause?: unknown; readonly details?: Readonly<Record<string, unknown>> } = {},
+  ) {
     super('ERR_EXECUTOR_LOST', message, options);
   }
 }

@@ -25,7 +25,10 @@ export class Generation {
   }
 
   /** Hands the event to the reader. @returns what the observer is told of it. */
-  deliver(event: GenerateEvent, nowMs: number): { readonly timeToFirstTokenMs: number | null; readonly sinceLastMs: number | null } {
+  deliver(
+    event: GenerateEvent,
+    nowMs: number,
+  ): { readonly timeToFirstTokenMs: number | null; readonly sinceLastMs: number | null } {
     const sinceLastMs = this.#lastTokenMs === null ? null : nowMs - this.#lastTokenMs;
     this.#lastTokenMs = nowMs;
     this.#firstTokenMs ??= nowMs;

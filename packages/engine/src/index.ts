@@ -1,9 +1,24 @@
 export { type Clock, systemClock } from './clock.ts';
 export { Engine } from './engine.ts';
 export { type EngineConfig, engineConfig } from './engine-config.ts';
-export type { EngineObserver, EngineProgress, EngineState, EngineStats, RequestOutcome, RequestRef, StepReport } from './engine-observer.ts';
+export type {
+  EngineObserver,
+  EngineProgress,
+  EngineState,
+  EngineStats,
+  RequestOutcome,
+  RequestRef,
+  StepReport,
+} from './engine-observer.ts';
 export { EngineError, type EngineErrorCode, ExecutorLostError } from './errors.ts';
 export type { Executor } from './executor.ts';
-export type { FinishReason, GenerateEvent, GenerateRequest, GeneratedToken, SamplingParams, TokenLogprob } from './generate.ts';
+export type {
+  FinishReason,
+  GenerateEvent,
+  GenerateRequest,
+  GeneratedToken,
+  SamplingParams,
+  TokenLogprob,
+} from './generate.ts';
 export { maxRequestTokens, type SchedulerCapacity } from './request-limits.ts';
 export { type PreemptionCause, Scheduler } from './scheduler.ts';

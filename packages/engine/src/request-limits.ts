@@ -33,7 +33,11 @@ export function checkRequest(request: Request, capacity: SchedulerCapacity): Eng
   const numLogprobs = Math.max(request.sampling.numLogprobs ?? 0, request.sampling.numPromptLogprobs ?? 0);
   if (numLogprobs > capacity.maxLogprobs) {
     const details = { numLogprobs, maxLogprobs: capacity.maxLogprobs };
-    return new EngineError('ERR_INVALID_REQUEST', `${numLogprobs} logprobs a token were asked for, ${capacity.maxLogprobs} can be had`, { details });
+    return new EngineError(
+      'ERR_INVALID_REQUEST',
+      `${numLogprobs} logprobs a token were asked for, ${capacity.maxLogprobs} can be had`,
+      { details },
+    );
   }
   request.maxTokens = Math.min(request.sampling.maxTokens, maxTokens - request.numPromptTokens);
   return null;
@@ -45,13 +49,16 @@ export function checkFields(request: Request): void {
   const { sampling: s } = request;
   const wrong =
     (request.numPromptTokens === 0 && 'the prompt is empty') ||
-    (!request.tokenIds.every((id) => Number.isInteger(id) && id >= 0) && 'a prompt token id is not a whole number of at least 0') ||
+    (!request.tokenIds.every((id) => Number.isInteger(id) && id >= 0) &&
+      'a prompt token id is not a whole number of at least 0') ||
     (!(Number.isInteger(s.maxTokens) && s.maxTokens >= 1) && `maxTokens is ${s.maxTokens}; at least 1`) ||
     (!(s.temperature >= 0 && s.temperature < Infinity) && `temperature is ${s.temperature}; at least 0`) ||
-    (!(Number.isInteger(s.topK) && s.topK >= 0 && s.topK < 2 ** 31) && `topK is ${s.topK}; a whole number of at least 0`) ||
+    (!(Number.isInteger(s.topK) && s.topK >= 0 && s.topK < 2 ** 31) &&
+      `topK is ${s.topK}; a whole number of at least 0`) ||
     (!(s.topP > 0 && s.topP <= 1) && `topP is ${s.topP}; above 0, at most 1`) ||
     (!(s.minP >= 0 && s.minP <= 1) && `minP is ${s.minP}; from 0 to 1`) ||
     (!(Number.isInteger(s.choice) && s.choice >= 0) && `choice is ${s.choice}; a whole number of at least 0`) ||
-    (![s.numLogprobs, s.numPromptLogprobs].every((k) => k === null || (Number.isInteger(k) && k >= 0)) && 'a number of logprobs is not a whole number of at least 0');
+    (![s.numLogprobs, s.numPromptLogprobs].every((k) => k === null || (Number.isInteger(k) && k >= 0)) &&
+      'a number of logprobs is not a whole number of at least 0');
   if (wrong) throw new EngineError('ERR_INVALID_REQUEST', wrong, { details: { requestId: request.id } });
 }

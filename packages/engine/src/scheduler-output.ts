@@ -52,7 +52,14 @@ export function buildStep(
   }
   const maxLogprobs = rows.reduce((most, row) => Math.max(most, row.numLogprobs ?? 0), 0);
   const numPrefillTokens = numTokens - numDecodeTokens;
-  return { step, input: { step, feedbackStep, sequences, rows, maxLogprobs }, scheduled, rows: owners, numDecodeTokens, numPrefillTokens };
+  return {
+    step,
+    input: { step, feedbackStep, sequences, rows, maxLogprobs },
+    scheduled,
+    rows: owners,
+    numDecodeTokens,
+    numPrefillTokens,
+  };
 }
 
 /** Placeholder for an id that the request's feedback slot holds, as `feedbackToken` of the native facade spells it. */
@@ -67,7 +74,19 @@ function rowsOf(request: Request, numTokens: number, firstToken: number): StepRo
   for (let position = targets.first; position < targets.first + targets.count; position++) {
     const target = request.tokenIds[position] ?? 0;
     const token = firstToken + position - 1 - start;
-    rows.push({ token, target, slot: null, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, choice: 0, position: 0, numLogprobs: s.numPromptLogprobs });
+    rows.push({
+      token,
+      target,
+      slot: null,
+      temperature: 0,
+      topK: 0,
+      topP: 1,
+      minP: 0,
+      seed: 0n,
+      choice: 0,
+      position: 0,
+      numLogprobs: s.numPromptLogprobs,
+    });
   }
   if (start + numTokens === request.numTokens) {
     rows.push({

@@ -90,7 +90,9 @@ export class Scheduler {
     const { maxWaiting } = this.#config;
     if (this.#waiting.length >= maxWaiting) {
       const details = { numWaiting: this.#waiting.length, maxWaiting };
-      throw new EngineError('ERR_OVERLOADED', `${this.#waiting.length} requests are waiting, ${maxWaiting} may`, { details });
+      throw new EngineError('ERR_OVERLOADED', `${this.#waiting.length} requests are waiting, ${maxWaiting} may`, {
+        details,
+      });
     }
     const error = this.#capacity && checkRequest(request, this.#capacity);
     if (error) throw error;
@@ -105,7 +107,9 @@ export class Scheduler {
     if (suspect) this.#scheduleAlone(shares, suspect, numStepsUnderWay);
     else this.#scheduleAll(shares, this.#capacity.numStages);
     if (shares.size === 0) return null;
-    return buildStep(this.#nextStep++, shares.list(), (r, n) => this.#kv.blockTable(r.id).slice(0, this.#kv.blocksFor(n)));
+    return buildStep(this.#nextStep++, shares.list(), (r, n) =>
+      this.#kv.blockTable(r.id).slice(0, this.#kv.blocksFor(n)),
+    );
   }
 
   /** Takes in the rows of the oldest step under way. Rows of requests that ended meanwhile are dropped; those of preempted
@@ -133,7 +137,9 @@ export class Scheduler {
   /** All steps under way are void and the pool is gone. Running requests go back to the queue with the tokens they have.
    *  @returns requests given up because executors keep dying under them; they are finished here. */
   executorLost(stepsUnderWay: readonly SchedulerOutput[]): FailedRequest[] {
-    const touched = new Set(stepsUnderWay.flatMap((s) => s.scheduled.map((x) => x.request)).filter((r) => r.status !== 'finished'));
+    const touched = new Set(
+      stepsUnderWay.flatMap((s) => s.scheduled.map((x) => x.request)).filter((r) => r.status !== 'finished'),
+    );
     for (const request of touched) request.numLosses += 1;
     for (const request of this.#running.toReversed()) this.#preempt(request, 'executor-lost');
     for (const request of this.#waiting) request.forgetStepsUnderWay();
@@ -142,7 +148,14 @@ export class Scheduler {
     for (const request of failed) this.finish(request);
     return failed.map((request) => {
       const details = { requestId: request.id, numLosses: request.numLosses };
-      return { request, error: new EngineError('ERR_INTERNAL', `${request.numLosses} executors were lost while computing this request`, { details }) };
+      return {
+        request,
+        error: new EngineError(
+          'ERR_INTERNAL',
+          `${request.numLosses} executors were lost while computing this request`,
+          { details },
+        ),
+      };
     });
   }
 
@@ -150,11 +163,18 @@ export class Scheduler {
   checkIntegrity(): void {
     this.#kv.checkIntegrity();
     const held = this.#running.reduce((n, r) => n + this.#kv.blockTable(r.id).length, 0);
-    assert(held === this.#kv.numUsedBlocks, () => `running requests hold ${held} KV blocks, ${this.#kv.numUsedBlocks} are used`);
+    assert(
+      held === this.#kv.numUsedBlocks,
+      () => `running requests hold ${held} KV blocks, ${this.#kv.numUsedBlocks} are used`,
+    );
     const numSlots = this.#slots.numFree + this.#slots.numLeaving + this.#running.length;
-    assert(numSlots === this.#config.maxNumSeqs, () => `${numSlots} feedback slots, ${this.#config.maxNumSeqs} expected`);
+    assert(
+      numSlots === this.#config.maxNumSeqs,
+      () => `${numSlots} feedback slots, ${this.#config.maxNumSeqs} expected`,
+    );
     for (const queue of [this.#running, this.#waiting]) {
-      for (const [i, r] of queue.entries()) assert(i === 0 || (queue[i - 1]?.arrival ?? 0) < r.arrival, () => `request ${r.id} is out of order`);
+      for (const [i, r] of queue.entries())
+        assert(i === 0 || (queue[i - 1]?.arrival ?? 0) < r.arrival, () => `request ${r.id} is out of order`);
     }
   }
 
@@ -263,7 +283,8 @@ export class Scheduler {
     if (numStepsUnderWay > 0) return;
     if (suspect.status === 'waiting') {
       // Requests that are past suspicion may hold what the suspect needs.
-      while (!this.#start(suspect) && this.#running.length > 0) this.#preempt(this.#running[this.#running.length - 1] ?? suspect, 'kv-cache');
+      while (!this.#start(suspect) && this.#running.length > 0)
+        this.#preempt(this.#running[this.#running.length - 1] ?? suspect, 'kv-cache');
     }
     if (suspect.status === 'running') this.#share(shares, suspect, Number.MAX_SAFE_INTEGER);
   }

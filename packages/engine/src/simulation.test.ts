@@ -29,7 +29,14 @@ async function simulate(seed: number): Promise<Record<string, number>> {
   });
   const limits = { maxTokens: config.maxNumBatchedTokens, maxSeqs: maxNumSeqs, maxRows: config.maxNumRows };
   const numStages = random.int(1, 4);
-  const shape = { numStages, maxStepsInFlight: random.int(1, numStages + 2), numBlocks: random.int(3, 16), blockSize: 16, maxModelLen: random.int(60, 250), limits };
+  const shape = {
+    numStages,
+    maxStepsInFlight: random.int(1, numStages + 2),
+    numBlocks: random.int(3, 16),
+    blockSize: 16,
+    maxModelLen: random.int(60, 250),
+    limits,
+  };
   const maxTotal = maxRequestTokens({ ...shape, maxLogprobs: 5 });
   const [abortRate, lossRate] = [random.chance(0.5) ? 0.03 : 0, random.chance(0.3) ? 0.01 : 0];
   const [settleRate, arrivalRate] = [0.3 + random.next() * 0.7, 0.1 + random.next() * 0.9];
@@ -44,7 +51,10 @@ async function simulate(seed: number): Promise<Record<string, number>> {
     expect(turns++, `seed ${seed} makes no progress`).toBeLessThan(20_000);
     if (!executor) engine.attach((executor = new ToyExecutor(shape)));
     if (lives.length < numRequests && random.chance(arrivalRate)) {
-      const request = randomRequest(`r${lives.length}`, random, { maxPrompt: random.chance(0.2) ? maxTotal - 1 : Math.ceil(maxTotal / 3), maxTokens: 90 });
+      const request = randomRequest(`r${lives.length}`, random, {
+        maxPrompt: random.chance(0.2) ? maxTotal - 1 : Math.ceil(maxTotal / 3),
+        maxTokens: 90,
+      });
       const abort = new AbortController();
       lives.push({ request, abort, collected: collect(engine.generate(request, abort.signal)) });
     }
@@ -74,13 +84,28 @@ async function simulate(seed: number): Promise<Record<string, number>> {
     expect(collected.events[0]?.promptLogprobs).toEqual(answer.promptLogprobs);
     expect(collected.events.slice(1).every((e) => e.promptLogprobs === null)).toBe(true);
     const last = collected.events.at(-1);
-    expect({ finishReason: last?.finishReason, stopReason: last?.stopReason }).toEqual({ finishReason: answer.finishReason, stopReason: answer.stopReason });
+    expect({ finishReason: last?.finishReason, stopReason: last?.stopReason }).toEqual({
+      finishReason: answer.finishReason,
+      stopReason: answer.stopReason,
+    });
   }
   const stats = engine.stats();
   expect(outcomes.map((o) => o.requestId).sort()).toEqual(lives.map((l) => l.request.requestId).sort());
-  expect(stats).toMatchObject({ numRunning: 0, numWaiting: 0, numUsedBlocks: 0, numFreeBlocks: stats.numBlocks, numStepsInFlight: 0 });
+  expect(stats).toMatchObject({
+    numRunning: 0,
+    numWaiting: 0,
+    numUsedBlocks: 0,
+    numFreeBlocks: stats.numBlocks,
+    numStepsInFlight: 0,
+  });
   engine.close();
-  return { steps: stats.numStepsFinished, kvPreemptions: stats.numPreemptions['kv-cache'], lossPreemptions: stats.numPreemptions['executor-lost'], aborted: stats.numFinished.abort, stopped: stats.numFinished.stop };
+  return {
+    steps: stats.numStepsFinished,
+    kvPreemptions: stats.numPreemptions['kv-cache'],
+    lossPreemptions: stats.numPreemptions['executor-lost'],
+    aborted: stats.numFinished.abort,
+    stopped: stats.numFinished.stop,
+  };
 }
 
 describe('random lives of the engine', () => {

@@ -1,5 +1,5 @@
 import type { Dtype, ProgramLimits, ProgramSpec, TensorSource } from '@skein/native';
-import { CheckpointError, StageSplitError } from './errors.ts';
+import { CheckpointError, ModelConfigError, StageSplitError } from './errors.ts';
 import type { ModelConfig } from './model-config.ts';
 import { MODEL_FAMILIES } from './model-families.ts';
 import { ProgramRecorder } from './program-recorder.ts';
@@ -25,7 +25,7 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     throw new StageSplitError(`stage ${stage} of ${stages} cannot have layers ${first} to ${end} of ${config.numLayers}`, { details: { stage, stages, layers } });
   }
   if (limits.maxModelLen > config.maxPositionEmbeddings) {
-    throw new StageSplitError(`a model length of ${limits.maxModelLen} exceeds max_position_embeddings ${config.maxPositionEmbeddings}; lower --max-model-len`, {
+    throw new ModelConfigError(`a model length of ${limits.maxModelLen} exceeds max_position_embeddings ${config.maxPositionEmbeddings}; lower --max-model-len`, {
       details: { maxModelLen: limits.maxModelLen, maxPositionEmbeddings: config.maxPositionEmbeddings },
     });
   }

@@ -87,7 +87,10 @@ export class ToyExecutor implements Executor {
     expectThat(input.feedbackStep < input.step, `step ${input.step} waits for ${input.feedbackStep}`);
     expectThat(this.#pending.length < this.maxStepsInFlight, 'too many steps under way');
     const slots = input.rows.flatMap((r) => r.slot ?? []);
-    expectThat(new Set(slots).size === slots.length && slots.every((s) => s >= 0 && s < this.#limits.maxSeqs), `slots ${slots.join()}`);
+    expectThat(
+      new Set(slots).size === slots.length && slots.every((s) => s >= 0 && s < this.#limits.maxSeqs),
+      `slots ${slots.join()}`,
+    );
     this.#lastStep = input.step;
   }
 
@@ -97,8 +100,10 @@ export class ToyExecutor implements Executor {
     for (const s of input.sequences) {
       const end = s.numComputedTokens + s.tokenIds.length;
       expectThat(s.blockIds.length * this.blockSize >= end, 'the block table is too short');
-      const at = (position: number): number => (s.blockIds[Math.floor(position / this.blockSize)] ?? 0) * this.blockSize + (position % this.blockSize);
-      for (const [j, id] of s.tokenIds.entries()) this.#cache[at(s.numComputedTokens + j)] = id >= 0 ? id : (this.#slots.get(-1 - id) ?? -2);
+      const at = (position: number): number =>
+        (s.blockIds[Math.floor(position / this.blockSize)] ?? 0) * this.blockSize + (position % this.blockSize);
+      for (const [j, id] of s.tokenIds.entries())
+        this.#cache[at(s.numComputedTokens + j)] = id >= 0 ? id : (this.#slots.get(-1 - id) ?? -2);
       for (let end = s.numComputedTokens; end < s.numComputedTokens + s.tokenIds.length; end++) {
         contexts.push(Array.from({ length: end + 1 }, (_, position) => this.#cache[at(position)] ?? -3));
       }

@@ -9,7 +9,15 @@ type Noise = Pick<SamplingParams, 'temperature' | 'topK' | 'topP' | 'minP' | 'se
 export function toyNext(context: readonly number[], noise: Noise, position: number): number {
   const h = hash(context);
   if (noise.temperature === 0) return h % TOY_VOCAB;
-  const parts = [noise.temperature * 100, noise.topK, noise.topP * 100, noise.minP * 100, Number(noise.seed & 0xffffffn), noise.choice, position];
+  const parts = [
+    noise.temperature * 100,
+    noise.topK,
+    noise.topP * 100,
+    noise.minP * 100,
+    Number(noise.seed & 0xffffffn),
+    noise.choice,
+    position,
+  ];
   return hash([h, ...parts]) % TOY_VOCAB;
 }
 
@@ -17,7 +25,10 @@ export function toyNext(context: readonly number[], noise: Noise, position: numb
 export function toyRow(context: readonly number[], tokenId: number, numLogprobs: number | null): StepOutputRow {
   if (numLogprobs === null) return { tokenId, logprob: null, rank: null, top: [] };
   const h = hash([...context, tokenId]);
-  const top = Array.from({ length: numLogprobs }, (_, i) => ({ tokenId: (h + i) % TOY_VOCAB, logprob: -i - (h % 100) / 100 }));
+  const top = Array.from({ length: numLogprobs }, (_, i) => ({
+    tokenId: (h + i) % TOY_VOCAB,
+    logprob: -i - (h % 100) / 100,
+  }));
   return { tokenId, logprob: -(h % 1000) / 100, rank: 1 + (h % 9), top };
 }
 
@@ -34,13 +45,15 @@ export function toyAnswer(request: GenerateRequest, maxTotalTokens: number): Toy
   const context = [...prompt];
   const tokens: GeneratedToken[] = [];
   const k = s.numPromptLogprobs;
-  const promptLogprobs = k === null ? null : prompt.map((id, i) => (i === 0 ? null : toyRow(prompt.slice(0, i), id, k)));
+  const promptLogprobs =
+    k === null ? null : prompt.map((id, i) => (i === 0 ? null : toyRow(prompt.slice(0, i), id, k)));
   const maxTokens = Math.min(s.maxTokens, maxTotalTokens - prompt.length);
   while (tokens.length < maxTokens) {
     const id = toyNext(context, s, tokens.length);
     tokens.push(toyRow(context, id, s.numLogprobs));
     context.push(id);
-    if (s.stopTokenIds.includes(id)) return { tokens, promptLogprobs, finishReason: 'stop', stopReason: s.eosTokenIds.includes(id) ? null : id };
+    if (s.stopTokenIds.includes(id))
+      return { tokens, promptLogprobs, finishReason: 'stop', stopReason: s.eosTokenIds.includes(id) ? null : id };
   }
   return { tokens, promptLogprobs, finishReason: 'length', stopReason: null };
 }

@@ -16,12 +16,20 @@ export const greedy: SamplingParams = {
   numPromptLogprobs: null,
 };
 
-export function toyRequest(requestId: string, numPromptTokens: number, sampling: Partial<SamplingParams> = {}): GenerateRequest {
+export function toyRequest(
+  requestId: string,
+  numPromptTokens: number,
+  sampling: Partial<SamplingParams> = {},
+): GenerateRequest {
   const promptTokenIds = Array.from({ length: numPromptTokens }, (_, i) => (i * 7 + requestId.length) % TOY_VOCAB);
   return { requestId, promptTokenIds, sampling: { ...greedy, ...sampling }, client: 'test' };
 }
 
-export function randomRequest(requestId: string, random: Random, sizes: { readonly maxPrompt: number; readonly maxTokens: number }): GenerateRequest {
+export function randomRequest(
+  requestId: string,
+  random: Random,
+  sizes: { readonly maxPrompt: number; readonly maxTokens: number },
+): GenerateRequest {
   const eos = random.int(0, TOY_VOCAB - 1);
   const sampling: SamplingParams = {
     temperature: random.chance(0.5) ? 0 : 0.7,

@@ -2,7 +2,7 @@ import { ModelConfigError } from '../errors.ts';
 
 const SPECIAL_TOKENS = ['<|begin_of_text|>', '<|end_of_text|>', '<|start_header|>', '<|end_header|>', '<|end_of_turn|>'] as const;
 const NUM_BYTES = 256;
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
+const LETTERS: readonly string[] = Array.from('abcdefghijklmnopqrstuvwxyz');
 /** How byte-level BPE writes a space. */
 const SPACE = 'Ġ';
 

@@ -79,7 +79,7 @@ function plan({ shape, seed, dtype }: RandomCheckpointOptions): { configs: Map<s
     ['tokenizer.json', tokenizer],
     ['tokenizer_config.json', { ...tokenizerConfig, model_max_length: shape.max_position_embeddings }],
   ]);
-  return { configs, tensors: llamaTensors(shape, new RandomWeights(dtype, seed)) };
+  return { configs, tensors: llamaTensors(shape, new RandomWeights(dtype, seed, shape.hidden_size * Math.max(shape.vocab_size, shape.intermediate_size))) };
 }
 
 function llamaTensors(s: CheckpointShape, random: RandomWeights): TensorToWrite[] {

@@ -1,8 +1,9 @@
 import type { Dtype } from '@skein/native';
 import { DTYPE_BYTES } from '../dtype.ts';
+import { toBfloat16, toFloat16 } from '../half-precision.ts';
 import { tensorBytes, type TensorToWrite } from '../safetensors-writer.ts';
 
-const BLOCK_VALUES = 4 * 2 ** 20;
+const BLOCK_VALUES_MAX = 4 * 2 ** 20;
 const STANDARD_DEVIATION = 0.02;
 
 /** Makes tensors of one checkpoint. All are cut from one block of normal numbers, each chunk from an offset that follows from
@@ -10,17 +11,21 @@ const STANDARD_DEVIATION = 0.02;
 export class RandomWeights {
   readonly #dtype: Dtype;
   readonly #seed: number;
+  readonly #blockValues: number;
   readonly #block: Uint8Array;
 
-  constructor(dtype: Dtype, seed: number) {
+  /** @param tensorValuesMax size of the largest tensor, in values. */
+  constructor(dtype: Dtype, seed: number, tensorValuesMax: number) {
     this.#dtype = dtype;
     this.#seed = seed;
-    this.#block = encode(normalNumbers(BLOCK_VALUES, seed), dtype);
+    this.#blockValues = Math.min(BLOCK_VALUES_MAX, 4 * tensorValuesMax);
+    this.#block = encode(normalNumbers(this.#blockValues, seed), dtype);
   }
 
   /** Normal with deviation 0.02. */
   normal(name: string, shape: readonly number[]): TensorToWrite {
     const block = this.#block;
+    const numOffsets = this.#blockValues / 2;
     const bytesPerValue = DTYPE_BYTES[this.#dtype];
     const random = generator(this.#seed ^ hashName(name));
     const total = tensorBytes({ dtype: this.#dtype, shape });
@@ -30,7 +35,7 @@ export class RandomWeights {
       shape,
       *chunks() {
         for (let left = total; left > 0; ) {
-          const offset = (random() % (BLOCK_VALUES / 2)) * bytesPerValue;
+          const offset = (random() % numOffsets) * bytesPerValue;
           const chunk = block.subarray(offset, Math.min(block.length, offset + left));
           left -= chunk.length;
           yield chunk;
@@ -76,21 +81,7 @@ function normalNumbers(count: number, seed: number): Float32Array {
   return values;
 }
 
-/** Little-endian; a 16-bit type takes the top bits, rounded to nearest. */
 function encode(values: Float32Array, dtype: Dtype): Uint8Array {
   if (dtype === 'f32') return new Uint8Array(values.buffer);
-  const bits = new Uint32Array(values.buffer);
-  const half = dtype === 'bf16' ? bfloat16 : float16;
-  return new Uint8Array(Uint16Array.from(bits, half).buffer);
-}
-
-function bfloat16(bits: number): number {
-  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
-}
-
-/** For magnitudes below 65504; below 2^-14 becomes 0. */
-function float16(bits: number): number {
-  const sign = (bits >>> 16) & 0x8000;
-  const magnitude = (bits & 0x7fffffff) - 0x38000000;
-  return magnitude < 0x00800000 ? sign : sign | ((magnitude + 0x0fff + ((magnitude >>> 13) & 1)) >>> 13);
+  return new Uint8Array(Uint16Array.from(values, dtype === 'bf16' ? toBfloat16 : toFloat16).buffer);
 }

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/kv_cache.h"
+#include "core/program.h"
+#include "core/step_io.h"
+#include "core/weights.h"
+#include "skein/status.h"
+
+namespace skein {
+
+/// f32 [rows, width], `stride` floats from row to row, in the backend's memory.
+struct Matrix {
+  float* data = nullptr;
+  size_t rows = 0;
+  size_t width = 0;
+  size_t stride = 0;
+};
+
+/// One of several linears that share an input. `bias` may be null.
+struct LinearPart {
+  WeightView weight;
+  const float* bias = nullptr;
+  Matrix out;
+};
+
+/// The operations of native.ts for one program. Created with everything it will need: no call allocates, and none returns
+/// before its result can be read by the next. Inputs were checked by Program::Create and ParseStepInput. One thread calls.
+/// Results of a row depend on that row (and its sequence) alone, bit for bit, whatever else the step holds.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// `input` lives until the next BeginStep.
+  virtual void BeginStep(const StepInput& input) = 0;
+  /// ids: one per row of `out`, all in [0, weight.rows).
+  virtual void Embed(const WeightView& weight, const int32_t* ids, Matrix out) = 0;
+  /// Each run of `norm_width` columns is normalised by itself; weight [norm_width].
+  virtual void RmsNorm(Matrix x, const float* weight, size_t norm_width, float eps, Matrix out) = 0;
+  virtual void Linear(Matrix x, std::span<const LinearPart> parts) = 0;
+  virtual void Rope(const Op& op, Matrix x, Matrix out) = 0;
+  virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) = 0;
+  virtual void SiluMul(Matrix gate, Matrix up, Matrix out) = 0;
+  virtual void Add(Matrix a, Matrix b, Matrix out) = 0;
+  virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;
+  /// kInternal names a row whose logits are not finite.
+  virtual Status Sample(Matrix logits, StepOutput* output) = 0;
+};
+
+/// A device: makes backends. Shared by programs.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const char* instruction_level() const = 0;
+  virtual size_t threads() const = 0;
+  /// The backend polls `cancelled` inside long operations, whose results are then undefined.
+  virtual Status CreateBackend(const Program& program, const std::atomic<bool>& cancelled,
+                               std::unique_ptr<Backend>* out) = 0;
+};
+
+}  // namespace skein

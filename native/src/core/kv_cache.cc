@@ -1,0 +1,51 @@
+#include "core/kv_cache.h"
+
+#include <string>
+
+#include "core/checked_math.h"
+
+namespace skein {
+namespace {
+
+constexpr size_t kLayerAlignment = 4096;
+
+Status LayerBytes(const KVCacheSpec& spec, const KVCacheLayerSpec& layer, size_t* bytes) {
+  *bytes = 2 * DtypeBytes(spec.dtype);
+  for (const size_t n : {size_t{spec.num_blocks}, size_t{layer.num_kv_heads}, size_t{spec.block_size},
+                         size_t{layer.head_dim}}) {
+    if (n == 0 || !CheckedMul(*bytes, n, bytes) || *bytes > SIZE_MAX / 2) {
+      return {Code::kInvalidArgument, "kvCache: a layer of " + std::to_string(layer.num_kv_heads) + " heads of " +
+                                          std::to_string(layer.head_dim) + " is impossible"};
+    }
+  }
+  *bytes = RoundUp(*bytes, kLayerAlignment);
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status KVCacheBytes(const KVCacheSpec& spec, size_t* bytes) {
+  *bytes = 0;
+  for (const KVCacheLayerSpec& layer : spec.layers) {
+    size_t layer_bytes;
+    if (Status s = LayerBytes(spec, layer, &layer_bytes); !s.ok()) return s;
+    if (!CheckedAdd(*bytes, layer_bytes, bytes)) return {Code::kInvalidArgument, "kvCache does not fit in memory"};
+  }
+  return Status::Ok();
+}
+
+Status KVCache::Allocate(const KVCacheSpec& spec) {
+  size_t bytes;
+  if (Status s = KVCacheBytes(spec, &bytes); !s.ok()) return s;
+  if (Status s = MappedMemory::Allocate(bytes, &memory_); !s.ok()) return s;
+  std::byte* at = memory_.data();
+  for (const KVCacheLayerSpec& layer : spec.layers) {
+    size_t layer_bytes;
+    if (Status s = LayerBytes(spec, layer, &layer_bytes); !s.ok()) return s;
+    layers_.push_back({at, spec.dtype, layer.num_kv_heads, layer.head_dim, spec.block_size});
+    at += layer_bytes;
+  }
+  return Status::Ok();
+}
+
+}  // namespace skein

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "skein/status.h"
+
+namespace skein {
+
+/// Owns one mapping; unmapped on destruction. Page-aligned.
+class MappedMemory {
+ public:
+  MappedMemory() = default;
+  MappedMemory(MappedMemory&& other) noexcept { *this = std::move(other); }
+  MappedMemory& operator=(MappedMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~MappedMemory();
+
+  /// Anonymous zero pages, backed by memory only once touched. kInternal when the system refuses.
+  static Status Allocate(size_t size, MappedMemory* out);
+  /// The whole file, read-only and private. kFile when it is missing, not a regular file, or empty. A file cut short
+  /// *after* this call faults on access, as any mapping does: callers must not be given files that others write.
+  static Status MapFile(const std::string& path, MappedMemory* out);
+
+  std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace skein

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "core/program_spec.h"
+#include "skein/status.h"
+
+namespace skein {
+
+/// What the rows of a value stand for.
+enum class RowKind { kToken, kLogitRow };
+
+/// An intermediate value: f32 [rows, width] with `stride` floats from row to row, at `offset` bytes in the arena.
+struct Value {
+  bool defined = false;
+  size_t width = 0;
+  RowKind rows = RowKind::kToken;
+  /// Index of the op that writes it and of the last one that reads it.
+  size_t first_op = 0;
+  size_t last_op = 0;
+  /// Rows without padding, because the value crosses a channel or is handed out whole.
+  bool packed = false;
+  size_t stride = 0;
+  size_t offset = 0;
+};
+
+/// A checked program with its buffers planned. Immutable.
+struct Program {
+  /// Checks ids, widths and limits of every op (kInvalidArgument names the op's index and both shapes) and plans the arena.
+  static Status Create(ProgramSpec spec, Program* out);
+
+  ProgramSpec spec;
+  std::vector<Value> values;
+  size_t arena_bytes = 0;
+  size_t weight_bytes = 0;
+  size_t kv_cache_bytes = 0;
+  /// The value of the logits op, or -1.
+  int64_t logits = -1;
+  bool samples = false;
+};
+
+}  // namespace skein

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+/// The caller's description of a program: the C++ side of `native/lib/native.ts`, same names. Unchecked until `Program::Create`.
+namespace skein {
+
+struct TensorSource {
+  std::string name;
+  std::string file;
+  uint64_t offset_bytes = 0;
+  uint64_t size_bytes = 0;
+  Dtype dtype = Dtype::kF32;
+  std::vector<uint64_t> shape;
+};
+
+enum class OpKind {
+  kEmbed,
+  kRmsNorm,
+  kLinear,
+  kRope,
+  kAttention,
+  kSiluMul,
+  kAdd,
+  kGatherRows,
+  kLogits,
+  kSample,
+  kSend,
+  kRecv,
+  kSendTokens,
+  kRecvTokens,
+};
+
+/// The op's name in native.ts, for messages.
+const char* OpName(OpKind kind);
+
+/// Ids of values and weights are -1 where the kind has none.
+struct Op {
+  OpKind kind = OpKind::kAdd;
+  /// x; gate, up; a, b; q, k, v; logits: in that order, the rest -1.
+  int64_t inputs[3] = {-1, -1, -1};
+  int64_t out = -1;
+  int64_t weight = -1;
+  int64_t bias = -1;
+  float eps = 0;
+  uint32_t num_heads = 0;
+  uint32_t num_kv_heads = 0;
+  uint32_t head_dim = 0;
+  uint32_t rotary_dim = 0;
+  std::vector<float> inverse_frequencies;
+  float attention_factor = 1;
+  uint32_t cache_layer = 0;
+  float scale = 1;
+  uint32_t width = 0;
+  std::string peer;
+};
+
+struct ProgramLimits {
+  uint32_t max_tokens = 0;
+  uint32_t max_seqs = 0;
+  uint32_t max_rows = 0;
+  uint32_t max_model_len = 0;
+  uint32_t max_logprobs = 0;
+  uint32_t num_slots = 0;
+};
+
+struct KVCacheLayerSpec {
+  uint32_t num_kv_heads = 0;
+  uint32_t head_dim = 0;
+};
+
+struct KVCacheSpec {
+  uint32_t num_blocks = 0;
+  uint32_t block_size = 0;
+  Dtype dtype = Dtype::kF32;
+  std::vector<KVCacheLayerSpec> layers;
+};
+
+struct ProgramSpec {
+  uint32_t vocab_size = 0;
+  std::vector<TensorSource> weights;
+  std::vector<Op> ops;
+  ProgramLimits limits;
+  KVCacheSpec kv_cache;
+};
+
+}  // namespace skein

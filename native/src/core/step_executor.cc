@@ -1,0 +1,170 @@
+#include "core/step_executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace skein {
+namespace {
+
+
+uint64_t MicrosSince(Clock::time_point start) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+Status Aborted() { return {Code::kAborted, "the step was aborted"}; }
+
+}  // namespace
+
+Status StepExecutor::Init(Device& device) {
+  if (Status s = MappedMemory::Allocate(program_.arena_bytes, &arena_); !s.ok()) return s;
+  const ProgramLimits& limits = program_.spec.limits;
+  resolved_ids_.resize(limits.max_tokens);
+  message_.resize(size_t{2} * limits.max_rows);
+  parts_.reserve(program_.spec.ops.size());
+  ResetFeedback();
+  return device.CreateBackend(program_, cancelled_, &backend_);
+}
+
+void StepExecutor::ResetFeedback() {
+  slots_.assign(program_.spec.limits.num_slots, -1);
+  feedback_reached_ = -1;
+}
+
+Status StepExecutor::Run(std::span<const int32_t> words, Deadline deadline, StepResult* result) {
+  const auto start = Clock::now();
+  if (Status s = ParseStepInput(words, program_.spec, &input_); !s.ok()) return s;
+  deadline_ = deadline;
+  wait_us_ = 0;
+  has_logits_ = false;
+  if (program_.samples) {
+    output_.Resize(input_.num_rows, input_.max_logprobs);
+  } else {
+    output_.words().clear();
+  }
+  backend_->BeginStep(input_);
+  for (size_t i = 0; i < program_.spec.ops.size();) {
+    if (cancelled_.load(std::memory_order_relaxed)) return Aborted();
+    if (Status s = RunOp(&i); !s.ok()) return s;
+  }
+  if (cancelled_.load(std::memory_order_relaxed)) return Aborted();
+  has_logits_ = program_.logits >= 0;
+  logit_rows_ = input_.num_rows;
+  result->words = output_.words();
+  result->wait_us = wait_us_;
+  const uint64_t total = MicrosSince(start);
+  result->compute_us = total - std::min(total, wait_us_);
+  return Status::Ok();
+}
+
+Matrix StepExecutor::At(int64_t id) const {
+  const Value& value = program_.values[static_cast<size_t>(id)];
+  auto* data = reinterpret_cast<float*>(const_cast<std::byte*>(arena_.data()) + value.offset);
+  const size_t rows = value.rows == RowKind::kToken ? input_.num_tokens : input_.num_rows;
+  return {data, rows, value.width, value.stride};
+}
+
+Status StepExecutor::RunOp(size_t* index) {
+  const Op& op = program_.spec.ops[*index];
+  if (op.kind == OpKind::kLinear || op.kind == OpKind::kLogits) {
+    Linears(index);
+    return Status::Ok();
+  }
+  ++*index;
+  switch (op.kind) {
+    case OpKind::kEmbed:
+      return Embed(op);
+    case OpKind::kRmsNorm:
+      backend_->RmsNorm(At(op.inputs[0]), weights_.vector(op.weight), weights_.view(op.weight).cols, op.eps, At(op.out));
+      break;
+    case OpKind::kLinear:
+    case OpKind::kLogits:
+      break;
+    case OpKind::kRope:
+      backend_->Rope(op, At(op.inputs[0]), At(op.out));
+      break;
+    case OpKind::kAttention:
+      backend_->Attention(op, cache_.layer(op.cache_layer), At(op.inputs[0]), At(op.inputs[1]), At(op.inputs[2]),
+                          At(op.out));
+      break;
+    case OpKind::kSiluMul:
+      backend_->SiluMul(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
+      break;
+    case OpKind::kAdd:
+      backend_->Add(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
+      break;
+    case OpKind::kGatherRows:
+      backend_->GatherRows(At(op.inputs[0]), input_.row_token, At(op.out));
+      break;
+    case OpKind::kSample: {
+      if (Status s = backend_->Sample(At(op.inputs[0]), &output_); !s.ok()) return s;
+      for (uint32_t r = 0; r < input_.num_rows; ++r) {
+        if (input_.row_target[r] < 0 && input_.row_slot[r] >= 0) {
+          slots_[static_cast<size_t>(input_.row_slot[r])] = output_.token(r);
+        }
+      }
+      break;
+    }
+    case OpKind::kSend:
+      return Send(op);
+    case OpKind::kRecv:
+      return Receive(op);
+    case OpKind::kSendTokens:
+      return SendTokens(op);
+    case OpKind::kRecvTokens:
+      return ReceiveTokens(op);
+  }
+  return Status::Ok();
+}
+
+void StepExecutor::Linears(size_t* index) {
+  const std::vector<Op>& ops = program_.spec.ops;
+  const int64_t x = ops[*index].inputs[0];
+  parts_.clear();
+  // Neighbours with the same input run as one parallel region.
+  for (; *index < ops.size(); ++*index) {
+    const Op& op = ops[*index];
+    if ((op.kind != OpKind::kLinear && op.kind != OpKind::kLogits) || op.inputs[0] != x) break;
+    parts_.push_back({weights_.view(op.weight), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out)});
+  }
+  backend_->Linear(At(x), parts_);
+}
+
+Status StepExecutor::Embed(const Op& op) {
+  for (uint32_t t = 0; t < input_.num_tokens; ++t) {
+    int32_t id = input_.token_ids[t];
+    if (id < 0) {
+      const int32_t slot = -1 - id;
+      id = slots_[static_cast<size_t>(slot)];
+      if (id < 0) {
+        return {Code::kStepInput, "tokenIds[" + std::to_string(t) + "] reads feedback slot " + std::to_string(slot) +
+                                      ", which holds no token"};
+      }
+    }
+    resolved_ids_[t] = id;
+  }
+  backend_->Embed(weights_.view(op.weight), resolved_ids_.data(), At(op.out));
+  return Status::Ok();
+}
+
+bool StepExecutor::CopyLogits(std::vector<float>* out) const {
+  if (!has_logits_) return false;
+  const Value& value = program_.values[static_cast<size_t>(program_.logits)];
+  out->resize(logit_rows_ * value.width);
+  for (size_t r = 0; r < logit_rows_; ++r) {
+    std::memcpy(out->data() + r * value.width, At(program_.logits).data + r * value.stride,
+                value.width * sizeof(float));
+  }
+  return true;
+}
+
+void StepExecutor::BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel) {
+  std::lock_guard lock(channels_mutex_);
+  sends_[peer] = std::move(channel);
+}
+
+void StepExecutor::BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel) {
+  std::lock_guard lock(channels_mutex_);
+  receives_[peer] = std::move(channel);
+}
+
+}  // namespace skein

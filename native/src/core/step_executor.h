@@ -1,0 +1,79 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "skein/channel.h"
+
+namespace skein {
+
+struct StepResult {
+  std::vector<int32_t> words;
+  uint64_t compute_us = 0;
+  uint64_t wait_us = 0;
+};
+
+/// Executes the ops of one program, step by step, on the caller's thread. Owns the arena and the feedback slots.
+class StepExecutor {
+ public:
+  /// The references must outlive the executor. Weights must be loaded before Run.
+  StepExecutor(const Program& program, const WeightStore& weights, const KVCache& cache,
+               const std::atomic<bool>& cancelled)
+      : program_(program), weights_(weights), cache_(cache), cancelled_(cancelled) {}
+
+  Status Init(Device& device);
+  /// One step. `words` are the packed input. After a failure the cache rows of this step are undefined.
+  Status Run(std::span<const int32_t> words, Deadline deadline, StepResult* result);
+  void ResetFeedback();
+  /// Copy of the last finished step's logits [num_rows, vocab]; false when there is none. Not while Run runs.
+  bool CopyLogits(std::vector<float>* out) const;
+
+  /// Thread-safe; a step that runs keeps the channel it started with.
+  void BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel);
+  void BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel);
+
+ private:
+  Status RunOp(size_t* index);
+  Status Embed(const Op& op);
+  void Linears(size_t* index);
+  Status Send(const Op& op);
+  Status Receive(const Op& op);
+  Status SendTokens(const Op& op);
+  Status ReceiveTokens(const Op& op);
+  Status StoreTokens(std::span<const int32_t> pairs);
+  Status ReceiveMessage(const Op& op, void* data, size_t capacity, uint64_t* step, size_t* size);
+  Matrix At(int64_t id) const;
+
+  const Program& program_;
+  const WeightStore& weights_;
+  const KVCache& cache_;
+  const std::atomic<bool>& cancelled_;
+  std::unique_ptr<Backend> backend_;
+  MappedMemory arena_;
+
+  StepInput input_;
+  Deadline deadline_;
+  StepOutput output_;
+  uint64_t wait_us_ = 0;
+  bool has_logits_ = false;
+  uint32_t logit_rows_ = 0;
+
+  std::vector<int32_t> resolved_ids_;
+  std::vector<int32_t> message_;
+  std::vector<LinearPart> parts_;
+  std::vector<int32_t> slots_;
+  int64_t feedback_reached_ = -1;
+
+  std::mutex channels_mutex_;
+  std::map<std::string, std::shared_ptr<SendChannel>> sends_;
+  std::map<std::string, std::shared_ptr<ReceiveChannel>> receives_;
+};
+
+}  // namespace skein

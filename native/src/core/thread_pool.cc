@@ -1,0 +1,105 @@
+#include "core/thread_pool.h"
+
+#include <chrono>
+
+namespace skein {
+namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(60);
+constexpr int kPausesPerClockRead = 32;
+constexpr uint64_t kRemainingMask = 0xffffffffu;
+
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <typename Done>
+bool SpinUntil(const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < kPausesPerClockRead; ++i) {
+      if (done()) return true;
+      Pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return done();
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(size_t threads) {
+  for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(sleep_);
+    stop_.store(true);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Call call, void* context) {
+  if (workers_.empty() || chunks <= 1) {
+    // Chunk 0 may use the scratch of thread 0, so a lone chunk waits for its turn only among callers of one program,
+    // and those are one thread.
+    for (size_t i = 0; i < chunks && !cancelled.load(std::memory_order_relaxed); ++i) call(context, i, 0);
+    return;
+  }
+  std::lock_guard turn(turn_);
+  const auto count = static_cast<uint32_t>(chunks);
+  job_ = {call, context, &cancelled, count};
+  unfinished_.store(count, std::memory_order_relaxed);
+  const uint64_t number = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
+  // Sequentially consistent with `sleepers_`: either a worker about to sleep sees the ticket, or we see the sleeper.
+  ticket_.store((number << 32) | count);
+  if (sleepers_.load() != 0) {
+    { std::lock_guard lock(sleep_); }
+    wake_.notify_all();
+  }
+  while (TakeOne(0)) {
+  }
+  const auto done = [this] { return unfinished_.load(std::memory_order_acquire) == 0; };
+  if (SpinUntil(done)) return;
+  std::unique_lock lock(sleep_);
+  caller_sleeps_.store(true);
+  finished_.wait(lock, [this] { return unfinished_.load() == 0; });
+  caller_sleeps_.store(false);
+}
+
+bool ThreadPool::TakeOne(size_t thread) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  do {
+    if ((ticket & kRemainingMask) == 0) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  const size_t chunk = job_.chunks - (ticket & kRemainingMask);
+  if (!job_.cancelled->load(std::memory_order_relaxed)) job_.call(job_.context, chunk, thread);
+  if (unfinished_.fetch_sub(1) == 1 && caller_sleeps_.load()) {
+    { std::lock_guard lock(sleep_); }
+    finished_.notify_all();
+  }
+  return true;
+}
+
+bool ThreadPool::SpinForWork() {
+  return SpinUntil([this] { return (ticket_.load(std::memory_order_relaxed) & kRemainingMask) != 0; });
+}
+
+void ThreadPool::Work(size_t thread) {
+  while (!stop_.load(std::memory_order_relaxed)) {
+    while (TakeOne(thread)) {
+    }
+    if (SpinForWork()) continue;
+    std::unique_lock lock(sleep_);
+    sleepers_.fetch_add(1);
+    wake_.wait(lock, [this] { return stop_.load() || (ticket_.load() & kRemainingMask) != 0; });
+    sleepers_.fetch_sub(1);
+  }
+}
+
+}  // namespace skein

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/mapped_memory.h"
+#include "core/program_spec.h"
+#include "skein/status.h"
+
+namespace skein {
+
+/// A loaded tensor: `rows` x `cols`, row-major, contiguous; one-dimensional tensors have one row. Aligned to its element.
+struct WeightView {
+  const void* data = nullptr;
+  Dtype dtype = Dtype::kF32;
+  size_t rows = 0;
+  size_t cols = 0;
+};
+
+/// Shape and bytes of `source` agree, without looking at the file. kInvalidArgument names the tensor.
+Status CheckTensorSource(const TensorSource& source);
+
+/// Memory-mapped weights of one program. Not thread-safe; views live as long as the store.
+class WeightStore {
+ public:
+  using Progress = std::function<void(uint64_t done, uint64_t total)>;
+
+  /// Maps every file once, checks each tensor against the file's real size (kFile), and touches the bytes. Vectors are
+  /// also widened to f32. `cancelled` is polled (kAborted).
+  Status Load(const std::vector<TensorSource>& sources, const Progress& progress,
+              const std::atomic<bool>& cancelled);
+
+  const WeightView& view(int64_t id) const { return views_[static_cast<size_t>(id)]; }
+  /// f32 copy of a one-dimensional weight (norm weight, bias).
+  const float* vector(int64_t id) const { return vectors_[static_cast<size_t>(id)].data(); }
+
+ private:
+  std::map<std::string, MappedMemory> files_;
+  std::vector<MappedMemory> realigned_;
+  std::vector<WeightView> views_;
+  std::vector<std::vector<float>> vectors_;
+};
+
+}  // namespace skein

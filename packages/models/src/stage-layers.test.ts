@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
+import { stageLayers } from './stage-layers.ts';
+
+const counts = (layers: number, stages: number) => stageLayers(layers, stages, null).map(([first, end]) => end - first);
+
+test('leftover layers go to the stages before the last', () => {
+  expect(counts(8, 4)).toEqual([2, 2, 2, 2]);
+  expect(counts(9, 4)).toEqual([2, 2, 3, 2]);
+  expect(counts(10, 4)).toEqual([2, 3, 3, 2]);
+  expect(counts(11, 4)).toEqual([3, 3, 3, 2]);
+  expect(counts(5, 2)).toEqual([3, 2]);
+  expect(counts(7, 1)).toEqual([7]);
+});
+
+test('every split covers all layers in order', () => {
+  for (let layers = 1; layers <= 40; layers++) {
+    for (let stages = 1; stages <= layers; stages++) {
+      const split = stageLayers(layers, stages, null);
+      expect(split.flatMap(([first, end]) => Array.from({ length: end - first }, (_, i) => first + i))).toEqual(Array.from({ length: layers }, (_, i) => i));
+      expect(split.every(([first, end]) => end > first)).toBe(true);
+    }
+  }
+});
+
+test('a partition is taken as it stands', () => {
+  expect(stageLayers(6, 3, [1, 4, 1])).toEqual([
+    [0, 1],
+    [1, 5],
+    [5, 6],
+  ]);
+});
+
+test.each([
+  [4, 5, null, /between 1 and 4/],
+  [4, 2, [4], /1 entries for 2/],
+  [4, 2, [2, 3], /adds up to 5 layers; the model has 4/],
+  [4, 2, [4, 0], /holds 0/],
+])('%i layers over %i stages as %j are refused', (layers, stages, partition, message) => {
+  expect(() => stageLayers(layers, stages, partition)).toThrow(expect.objectContaining({ code: 'ERR_STAGE_SPLIT', message: expect.stringMatching(message) }));
+});
+
+test('a block counts K and V of every layer of the stage', () => {
+  const bytes = kvBlockBytes({ numKVHeads: 8, headDim: 64 }, [4, 8], { blockSize: 16, dtype: 'bf16' });
+  expect(bytes).toBe(2 * 4 * 8 * 64 * 16 * 2);
+  expect(kvBlocksInBudget(10 * bytes - 1, bytes)).toBe(9);
+  expect(kvBlocksInBudget(-1, bytes)).toBe(0);
+});

@@ -1,0 +1,262 @@
+import { readFileSync } from 'node:fs';
+import type { KVCacheSpec, Op, ProgramSpec, TensorSource } from '@skein/native';
+import { fromBfloat16, fromFloat16, roundTo } from '../half-precision.ts';
+import { readStepInput, type StepWords } from './step-words.ts';
+
+/** The plain meaning of a recorded program, for tests of recordings and of backends: sums in f64, values and cache rounded to
+ *  their types, one row after another. Greedy sampling only. */
+export class ProgramInterpreter {
+  readonly #spec: ProgramSpec;
+  readonly #weights: readonly Float32Array[];
+  readonly #cache: readonly Float32Array[];
+  readonly #slots: Int32Array;
+  readonly #links = new Map<string, Link>();
+  #logits: Float32Array | null = null;
+  #queue: Promise<unknown> = Promise.resolve();
+  #feedbackStep = -1;
+
+  constructor(spec: ProgramSpec) {
+    this.#spec = spec;
+    this.#weights = spec.weights.map(readWeight);
+    this.#cache = spec.kvCache.layers.map((l) => new Float32Array(spec.kvCache.numBlocks * 2 * l.numKVHeads * spec.kvCache.blockSize * l.headDim));
+    this.#slots = new Int32Array(spec.limits.numSlots);
+  }
+
+  /** Binds a peer name, for sending or for receiving. */
+  connect(direction: 'send' | 'recv', peer: string, link: Link): void {
+    this.#links.set(`${direction} ${peer}`, link);
+  }
+
+  /** Sampled ids by row, -1 for rows that score; empty unless the program samples. Runs queue up. */
+  run(input: Int32Array): Promise<number[]> {
+    const result = this.#queue.then(() => this.#step(readStepInput(input)));
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  lastLogits(): Float32Array | null {
+    return this.#logits;
+  }
+
+  async #step(step: StepWords): Promise<number[]> {
+    const values = new Map<number, Value>();
+    const value = (id: number): Value => values.get(id) ?? fail(`value ${id} is read before it is written`);
+    let sampled: number[] = [];
+    for (const op of this.#spec.ops) {
+      if (op.op === 'recvTokens') await this.#recvTokens(op.peer, step.feedbackStep);
+      else if (op.op === 'sendTokens') this.#link('send', op.peer).push({ step: step.step, data: Float32Array.from(step.rowSlot.flatMap((slot, r) => (slot < 0 ? [] : [slot, sampled[r] ?? 0]))) });
+      else if (op.op === 'send') this.#link('send', op.peer).push({ step: step.step, data: value(op.x).data });
+      else if (op.op === 'recv') {
+        const { step: sent, data } = await this.#link('recv', op.peer).shift();
+        if (sent !== step.step) fail(`step ${step.step} received step ${sent}`);
+        values.set(op.out, { width: op.width, data });
+      } else if (op.op === 'sample') sampled = this.#sample(value(op.logits), step);
+      else values.set(op.out, this.#compute(op, value, step));
+    }
+    return sampled;
+  }
+
+  #compute(op: Extract<Op, { out: number }>, value: (id: number) => Value, step: StepWords): Value {
+    switch (op.op) {
+      case 'embed':
+        return this.#embed(op, step);
+      case 'rmsNorm':
+        return rmsNorm(value(op.x), this.#weight(op.weight), op.eps);
+      case 'linear':
+        return linear(value(op.x), this.#weight(op.weight), op.bias === null ? null : this.#weight(op.bias));
+      case 'logits': {
+        const logits = linear(value(op.x), this.#weight(op.weight), null);
+        this.#logits = logits.data;
+        return logits;
+      }
+      case 'rope':
+        return rope(value(op.x), op, step.position);
+      case 'attention':
+        return attention(op, { q: value(op.q), k: value(op.k), v: value(op.v) }, { step, cache: this.#cache[op.cacheLayer] ?? fail('no such cache layer'), spec: this.#spec.kvCache });
+      case 'siluMul':
+        return zip(value(op.gate), value(op.up), (g, u) => (g / (1 + Math.exp(-g))) * u);
+      case 'add':
+        return zip(value(op.a), value(op.b), (a, b) => a + b);
+      case 'gatherRows':
+        return rows(value(op.x).width, step.rowToken, (r, out) => out.set(row(value(op.x), r)));
+      case 'recv':
+        return fail('handled by the caller');
+    }
+  }
+
+  #embed(op: Extract<Op, { op: 'embed' }>, step: StepWords): Value {
+    const weight = this.#weight(op.weight);
+    const width = weight.length / this.#spec.vocabSize;
+    return rows(width, step.tokenIds, (id, out) => {
+      const token = id >= 0 ? id : (this.#slots[-1 - id] ?? fail(`no slot ${-1 - id}`));
+      out.set(weight.subarray(token * width, (token + 1) * width));
+    });
+  }
+
+  #sample(logits: Value, step: StepWords): number[] {
+    return step.rowTarget.map((target, r) => {
+      if (target >= 0) return target;
+      const scores = row(logits, r);
+      const id = scores.reduce((best, score, i) => (score > (scores[best] ?? 0) ? i : best), 0);
+      const slot = step.rowSlot[r] ?? -1;
+      if (slot >= 0) this.#slots[slot] = id;
+      return id;
+    });
+  }
+
+  async #recvTokens(peer: string, feedbackStep: number): Promise<void> {
+    while (this.#feedbackStep < feedbackStep) {
+      const { step, data } = await this.#link('recv', peer).shift();
+      for (let i = 0; i < data.length; i += 2) this.#slots[data[i] ?? 0] = data[i + 1] ?? 0;
+      this.#feedbackStep = step;
+    }
+  }
+
+  #weight(id: number): Float32Array {
+    return this.#weights[id] ?? fail(`no weight ${id}`);
+  }
+
+  #link(direction: 'send' | 'recv', peer: string): Link {
+    return this.#links.get(`${direction} ${peer}`) ?? fail(`${direction} ${peer} is not connected`);
+  }
+}
+
+interface Message {
+  readonly step: number;
+  readonly data: Float32Array;
+}
+
+/** One direction between two interpreters. */
+export class Link {
+  readonly #messages: Message[] = [];
+  readonly #waiting: ((message: Message) => void)[] = [];
+
+  push(message: Message): void {
+    const waiter = this.#waiting.shift();
+    if (waiter === undefined) this.#messages.push(message);
+    else waiter(message);
+  }
+
+  shift(): Promise<Message> {
+    const message = this.#messages.shift();
+    return message === undefined ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve(message);
+  }
+}
+
+interface Value {
+  readonly width: number;
+  readonly data: Float32Array;
+}
+
+function fail(why: string): never {
+  throw new Error(`program interpreter: ${why}`);
+}
+
+function row(x: Value, r: number): Float32Array {
+  return x.data.subarray(r * x.width, (r + 1) * x.width);
+}
+
+/** One row for each of `of`, filled by `fill`. */
+function rows(width: number, of: readonly number[], fill: (item: number, out: Float32Array, index: number) => void): Value {
+  const out = { width, data: new Float32Array(of.length * width) };
+  for (const [i, item] of of.entries()) fill(item, row(out, i), i);
+  return out;
+}
+
+function zip(a: Value, b: Value, f: (a: number, b: number) => number): Value {
+  return { width: a.width, data: a.data.map((x, i) => f(x, b.data[i] ?? 0)) };
+}
+
+function dot(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
+
+function rmsNorm(x: Value, weight: Float32Array, eps: number): Value {
+  const numRows = x.data.length / x.width;
+  return rows(x.width, [...Array(numRows).keys()], (r, out) => {
+    const from = row(x, r);
+    const scale = 1 / Math.sqrt(dot(from, from) / x.width + eps);
+    for (let i = 0; i < out.length; i++) out[i] = (from[i] ?? 0) * scale * (weight[i] ?? 0);
+  });
+}
+
+function linear(x: Value, weight: Float32Array, bias: Float32Array | null): Value {
+  const width = weight.length / x.width;
+  const numRows = x.data.length / x.width;
+  return rows(width, [...Array(numRows).keys()], (r, out) => {
+    const from = row(x, r);
+    for (let n = 0; n < width; n++) out[n] = dot(from, weight.subarray(n * x.width, (n + 1) * x.width)) + (bias?.[n] ?? 0);
+  });
+}
+
+function rope(x: Value, op: Extract<Op, { op: 'rope' }>, positions: readonly number[]): Value {
+  const half = op.rotaryDim / 2;
+  return rows(x.width, positions, (position, out, t) => {
+    out.set(row(x, t));
+    for (let at = 0; at < x.width; at += op.headDim) {
+      for (let i = 0; i < half; i++) {
+        const angle = Math.fround(position * (op.inverseFrequencies[i] ?? 0));
+        const [cos, sin] = [Math.cos(angle) * op.attentionFactor, Math.sin(angle) * op.attentionFactor];
+        const [a, b] = [out[at + i] ?? 0, out[at + half + i] ?? 0];
+        out[at + i] = a * cos - b * sin;
+        out[at + half + i] = b * cos + a * sin;
+      }
+    }
+  });
+}
+
+interface Inputs {
+  readonly q: Value;
+  readonly k: Value;
+  readonly v: Value;
+}
+
+interface CacheLayer {
+  readonly step: StepWords;
+  /** [numBlocks, 2, numKVHeads, blockSize, headDim]. */
+  readonly cache: Float32Array;
+  readonly spec: KVCacheSpec;
+}
+
+function attention(op: Extract<Op, { op: 'attention' }>, { q, k, v }: Inputs, { step, cache, spec }: CacheLayer): Value {
+  const { headDim, numKVHeads } = op;
+  const cell = (blocks: readonly number[], position: number, part: 0 | 1, head: number): Float32Array => {
+    const block = blocks[Math.floor(position / spec.blockSize)] ?? fail(`no block for position ${position}`);
+    const at = (((block * 2 + part) * numKVHeads + head) * spec.blockSize + (position % spec.blockSize)) * headDim;
+    return cache.subarray(at, at + headDim);
+  };
+  for (const [t, position] of step.position.entries()) {
+    const blocks = step.blocks[t] ?? [];
+    for (let head = 0; head < numKVHeads; head++) {
+      for (const [part, x] of [k, v].entries()) {
+        cell(blocks, position, part === 0 ? 0 : 1, head).set(row(x, t).subarray(head * headDim, (head + 1) * headDim).map((a) => roundTo(spec.dtype, a)));
+      }
+    }
+  }
+  return rows(q.width, step.position, (position, out, t) => {
+    const blocks = step.blocks[t] ?? [];
+    for (let h = 0; h < op.numHeads; h++) {
+      const head = Math.floor(h / (op.numHeads / numKVHeads));
+      const query = row(q, t).subarray(h * headDim, (h + 1) * headDim);
+      const scores = Array.from({ length: position + 1 }, (_, p) => dot(query, cell(blocks, p, 0, head)) * op.scale);
+      const most = Math.max(...scores);
+      const shares = scores.map((s) => Math.exp(s - most));
+      const total = shares.reduce((a, b) => a + b, 0);
+      const sums = new Float64Array(headDim);
+      for (const [p, share] of shares.entries()) {
+        const from = cell(blocks, p, 1, head);
+        for (let i = 0; i < headDim; i++) sums[i] = (sums[i] as number) + share * (from[i] as number);
+      }
+      for (let i = 0; i < headDim; i++) out[h * headDim + i] = (sums[i] as number) / total;
+    }
+  });
+}
+
+function readWeight(t: TensorSource): Float32Array {
+  const bytes = readFileSync(t.file).subarray(t.offsetBytes, t.offsetBytes + t.sizeBytes);
+  const copy = new Uint8Array(bytes).buffer;
+  if (t.dtype === 'f32') return new Float32Array(copy);
+  return Float32Array.from(new Uint16Array(copy), t.dtype === 'bf16' ? fromBfloat16 : fromFloat16);
+}

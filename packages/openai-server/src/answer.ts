@@ -1,0 +1,72 @@
+import { type AnswerFormat, usageOf } from './answer-format.ts';
+import { type ChoiceDelta, type ChoiceRequest, runChoice } from './choice.ts';
+import { collectChoices } from './collect-choices.ts';
+import type { EngineClient } from './engine-client.ts';
+import { type Exchange, sendJson } from './exchange.ts';
+import { mergeStreams } from './merge-streams.ts';
+import type { CommonRequest } from './request-schema.ts';
+import { SseWriter } from './sse-writer.ts';
+import type { TextCodec } from './text-codec.ts';
+
+export interface Work {
+  readonly choices: readonly ChoiceRequest[];
+  /** Each prompt counted once, however many choices it has. */
+  readonly numPromptTokens: number;
+  readonly format: AnswerFormat;
+}
+
+/** Runs all choices of a request and answers it, as a stream or whole. However it ends, no choice runs on. */
+export async function answer(
+  exchange: Exchange,
+  work: Work & { readonly request: Pick<CommonRequest, 'stream' | 'stream_options'> },
+  dependencies: { readonly engine: EngineClient; readonly codec: TextCodec },
+): Promise<void> {
+  const ended = new AbortController();
+  const signal = AbortSignal.any([exchange.signal, ended.signal]);
+  const deltas = mergeStreams(work.choices.map((choice) => runChoice(choice, dependencies, signal)));
+  exchange.note({ promptTokens: work.numPromptTokens, choices: work.choices.length });
+  try {
+    if (work.request.stream === true) await answerStream(exchange, work, deltas);
+    else await answerWhole(exchange, work, deltas);
+  } finally {
+    ended.abort();
+  }
+}
+
+async function answerWhole(exchange: Exchange, work: Work, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
+  const choices = await collectChoices(deltas, work.choices.length);
+  exchange.signal.throwIfAborted();
+  const usage = usageOf(work.numPromptTokens, choices.reduce((sum, choice) => sum + choice.numTokens, 0));
+  exchange.note({ outputTokens: usage.completion_tokens, finish: choices[0]?.finishReason });
+  sendJson(exchange.response, 200, work.format.whole(choices, usage));
+}
+
+async function answerStream(
+  exchange: Exchange,
+  work: Work & { readonly request: Pick<CommonRequest, 'stream_options'> },
+  deltas: AsyncIterable<ChoiceDelta>,
+): Promise<void> {
+  const { format, numPromptTokens } = work;
+  const options = work.request.stream_options;
+  const perChunk = options?.include_usage === true && options.continuous_usage_stats === true;
+  const sse = new SseWriter(exchange.response, exchange.signal);
+  const numTokens = new Map<number, number>();
+  const total = (): number => numTokens.values().reduce((sum, n) => sum + n, 0);
+  try {
+    for await (const delta of deltas) {
+      if (!sse.started) {
+        sse.start();
+        for (const json of format.opening()) await sse.write(json);
+      }
+      numTokens.set(delta.index, delta.numTokens);
+      const json = format.chunk(delta, perChunk ? usageOf(numPromptTokens, total()) : null);
+      const drained = json === null ? undefined : sse.write(json);
+      if (drained !== undefined) await drained;
+      if (delta.finishReason !== null) exchange.note({ finish: delta.finishReason });
+    }
+    if (options?.include_usage === true) await sse.write(format.usageChunk(usageOf(numPromptTokens, total())));
+    sse.done();
+  } finally {
+    exchange.note({ outputTokens: total() });
+  }
+}

@@ -1,0 +1,72 @@
+import type { EngineClient, GeneratedToken, GenerateRequest } from './engine-client.ts';
+import { ApiError } from './errors.ts';
+import { StopStrings } from './stop-strings.ts';
+import type { TextCodec } from './text-codec.ts';
+
+/** Tokens of one choice as text, up to its end. */
+export interface ChoiceDelta {
+  /** Position of the choice in the answer. */
+  readonly index: number;
+  readonly text: string;
+  /** The tokens behind the text so far not reported; empty unless logprobs were asked for. */
+  readonly tokens: readonly GeneratedToken[];
+  /** Of the choice so far. */
+  readonly numTokens: number;
+  readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
+  /** Set on the last delta, and only there. */
+  readonly finishReason: 'stop' | 'length' | null;
+  /** The stop string, or the request's own stop token, that ended it. */
+  readonly stopReason: string | number | null;
+}
+
+export interface TextOptions {
+  readonly stops: readonly string[];
+  readonly includeStop: boolean;
+  readonly skipSpecialTokens: boolean;
+  /** Only the prompt is of interest: generated tokens are dropped. */
+  readonly discardOutput: boolean;
+}
+
+export interface ChoiceRequest {
+  readonly index: number;
+  readonly generate: GenerateRequest;
+  readonly text: TextOptions;
+}
+
+/** Runs one choice. The concatenated text, the tokens and the counts do not depend on how the engine cut its events, so a
+ *  stream and a whole answer agree. Leaving the loop cancels the engine's work. */
+export async function* runChoice(
+  choice: ChoiceRequest,
+  dependencies: { readonly engine: EngineClient; readonly codec: TextCodec },
+  signal: AbortSignal,
+): AsyncGenerator<ChoiceDelta, void, undefined> {
+  const { index, generate, text: options } = choice;
+  const detokenizer = dependencies.codec.createDetokenizer({ skipSpecialTokens: options.skipSpecialTokens });
+  const stops = new StopStrings({ stops: options.stops, include: options.includeStop });
+  const wantsTokens = generate.sampling.numLogprobs !== null;
+  let pending: GeneratedToken[] = [];
+  let numTokens = 0;
+
+  for await (const event of dependencies.engine.generate(generate, signal)) {
+    const { promptLogprobs, finishReason } = event;
+    let text = '';
+    for (const [position, token] of event.tokens.entries()) {
+      if (options.discardOutput) break;
+      numTokens += 1;
+      if (wantsTokens) pending.push(token);
+      // The token that ends a choice is no text, unless it was asked to be.
+      const isStopToken = finishReason === 'stop' && position === event.tokens.length - 1;
+      if (!isStopToken || options.includeStop) text += stops.add(detokenizer.add(token.tokenId));
+      if (stops.matched !== null) break;
+    }
+    if (finishReason !== null && stops.matched === null) text += stops.add(detokenizer.flush());
+    if (finishReason !== null && stops.matched === null) text += stops.flush();
+    const reason = stops.matched === null ? finishReason : 'stop';
+    // Tokens wait for their text, so that both reach the client together.
+    const tokens = text === '' && reason === null ? [] : pending;
+    if (tokens === pending) pending = [];
+    yield { index, text, tokens, numTokens, promptLogprobs, finishReason: reason, stopReason: stops.matched ?? event.stopReason };
+    if (reason !== null) return;
+  }
+  throw new ApiError(500, 'InternalServerError', 'Internal server error.', { code: 'ERR_NO_FINISH' });
+}

@@ -1,0 +1,72 @@
+import type { SamplingParams } from './engine-client.ts';
+import { badRequest } from './errors.ts';
+import type { CommonRequest } from './request-schema.ts';
+
+/** What a request gets when it names nothing: the checkpoint's generation_config.json; null where it is silent. */
+export interface SamplingDefaults {
+  readonly temperature: number | null;
+  readonly topK: number | null;
+  readonly topP: number | null;
+  readonly minP: number | null;
+  readonly maxNewTokens: number | null;
+}
+
+export interface SamplingContext {
+  readonly defaults: SamplingDefaults;
+  readonly eosTokenIds: readonly number[];
+  readonly vocabSize: number;
+  /** Draws a seed when the request brings none. */
+  readonly randomSeed: () => bigint;
+}
+
+/** The parts of the sampling parameters that all choices of a request share. */
+export type SharedSampling = Omit<SamplingParams, 'choice' | 'maxTokens'>;
+
+export function sharedSampling(
+  request: CommonRequest,
+  logprobs: Pick<SamplingParams, 'numLogprobs' | 'numPromptLogprobs'>,
+  context: SamplingContext,
+): SharedSampling {
+  const { defaults, eosTokenIds, vocabSize } = context;
+  const temperature = request.temperature ?? defaults.temperature ?? 1;
+  if (temperature === 0 && (request.n ?? 1) > 1) {
+    throw badRequest(`n must be 1 when using greedy sampling, got ${request.n}.`, 'body.n');
+  }
+  const ownStops = request.stop_token_ids ?? [];
+  const outside = ownStops.find((id) => id >= vocabSize);
+  if (outside !== undefined) {
+    throw badRequest(`token id ${outside} is outside the vocabulary of ${vocabSize}.`, 'body.stop_token_ids');
+  }
+  const eos = request.ignore_eos === true ? [] : eosTokenIds;
+  return {
+    temperature,
+    topK: Math.max(request.top_k ?? defaults.topK ?? 0, 0),
+    topP: request.top_p ?? defaults.topP ?? 1,
+    minP: request.min_p ?? defaults.minP ?? 0,
+    seed: request.seed == null ? context.randomSeed() : BigInt.asUintN(64, BigInt(request.seed)),
+    stopTokenIds: [...new Set([...eos, ...ownStops])],
+    eosTokenIds: eos,
+    ...logprobs,
+  };
+}
+
+/** How many tokens a choice may have. `asked` is the client's own word; `fallback` may be cut to fit, `asked` may not.
+ *  Throws 400 with the numbers when prompt and output cannot fit the model. */
+export function maxTokensFor(
+  numPromptTokens: number,
+  limits: { readonly maxModelLen: number; readonly asked: number | null; readonly fallback: number | null },
+): number {
+  const { maxModelLen, asked, fallback } = limits;
+  const room = maxModelLen - numPromptTokens;
+  const context = `This model's maximum context length is ${maxModelLen} tokens.`;
+  if (room < 1) {
+    throw badRequest(`${context} However, your prompt has ${numPromptTokens} tokens, which leaves no room for output.`, 'prompt');
+  }
+  if (asked !== null && asked > room) {
+    throw badRequest(
+      `${context} However, you requested ${numPromptTokens + asked} tokens (${numPromptTokens} in the prompt, ${asked} in the completion).`,
+      'max_tokens',
+    );
+  }
+  return asked ?? Math.min(fallback ?? room, room);
+}

@@ -1,0 +1,31 @@
+/** What this package needs of a tokenizer. Heavy work is asynchronous and off the event loop. */
+export interface TextCodec {
+  readonly vocabSize: number;
+  encodeText(text: string, options: { readonly addSpecialTokens: boolean }): Promise<readonly number[]>;
+  /** Throws ApiError 400 when the model's template refuses the messages. */
+  renderChat(messages: readonly ChatMessage[], options: RenderChatOptions): Promise<readonly number[]>;
+  /** For one choice. Its pieces, concatenated, are the decoding of all ids together; a piece is never part of a character. */
+  createDetokenizer(options: { readonly skipSpecialTokens: boolean }): Detokenizer;
+  /** One token on its own, for logprobs. Incomplete UTF-8 shows as U+FFFD; the bytes are exact. */
+  tokenText(id: number): string;
+  tokenBytes(id: number): Uint8Array;
+}
+
+export interface Detokenizer {
+  /** @returns text that is certain after this token; often empty. */
+  add(id: number): string;
+  /** @returns what was held back. No add after it. */
+  flush(): string;
+}
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly name?: string;
+}
+
+export interface RenderChatOptions {
+  readonly addGenerationPrompt: boolean;
+  readonly continueFinalMessage: boolean;
+  readonly templateKwargs: Readonly<Record<string, unknown>>;
+}

@@ -1,0 +1,36 @@
+/** Every environment variable skein reads, with its meaning. Only the cli reads the environment; it takes names from here. */
+export interface Variable {
+  readonly name: string;
+  readonly doc: string;
+}
+
+export type VariableKey =
+  | 'lwsLeaderAddress'
+  | 'lwsGroupSize'
+  | 'lwsWorkerIndex'
+  | 'lwsGroupIndex'
+  | 'natsUrl'
+  | 'groupKey'
+  | 'group'
+  | 'apiKey'
+  | 'logLevel'
+  | 'logFormat';
+
+export const variables: Readonly<Record<VariableKey, Variable>> = {
+  lwsLeaderAddress: {
+    name: 'LWS_LEADER_ADDRESS',
+    doc: 'Host of the group leader: <lws>-<group>.<subdomain>.<namespace>. LeaderWorkerSet sets it.',
+  },
+  lwsGroupSize: { name: 'LWS_GROUP_SIZE', doc: 'Pods in the group, leader included. LeaderWorkerSet sets it.' },
+  lwsWorkerIndex: { name: 'LWS_WORKER_INDEX', doc: '0 for the leader, then 1 to size - 1. LeaderWorkerSet sets it.' },
+  lwsGroupIndex: {
+    name: 'LWS_GROUP_INDEX',
+    doc: 'Which replica of the set this group is. Accepted; LeaderWorkerSet does not set it, so the leader address is read instead.',
+  },
+  natsUrl: { name: 'SKEIN_NATS_URL', doc: 'nats://host:port of the broker. Without it a leader starts its own.' },
+  groupKey: { name: 'SKEIN_GROUP_KEY', doc: 'Secret shared by the processes of a deployment; handshakes and signed identities prove it.' },
+  group: { name: 'SKEIN_GROUP', doc: 'Name of the group. Derived from the leader address when absent.' },
+  apiKey: { name: 'SKEIN_API_KEY', doc: 'API key clients must bring; several are separated by commas.' },
+  logLevel: { name: 'SKEIN_LOG_LEVEL', doc: 'trace, debug, info (default), warn, error, fatal or silent.' },
+  logFormat: { name: 'SKEIN_LOG_FORMAT', doc: 'json, or text for short lines; text when stderr is a terminal, else json.' },
+};

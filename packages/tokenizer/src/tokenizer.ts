@@ -1,0 +1,152 @@
+import { Tokenizer as Binding } from 'tokenizers';
+import { ChatTemplate, checkTextLength, type RenderedChat } from './chat-template.ts';
+import { TokenizerError } from './errors.ts';
+import { IncrementalDetokenizer, type DetokenizerOptions } from './incremental-detokenizer.ts';
+import { SpecialText } from './special-text.ts';
+import { TokenDecoder } from './token-decoder.ts';
+import {
+  parseConfig,
+  parseDefinition,
+  readTokenizerFiles,
+  type TokenizerDefinition,
+  type TokenizerFiles,
+} from './tokenizer-files.ts';
+
+export interface EncodeOptions {
+  /** Whether the tokenizer's own template adds its special tokens (BOS and the like). Default true. */
+  readonly addSpecialTokens?: boolean;
+  /** 'parse': special tokens spelt out in the text become special tokens. 'text': they stay what they look like. */
+  readonly specialTokens?: 'parse' | 'text';
+  readonly maxTextLength?: number;
+}
+
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** A model's tokenizer. Encoding runs off this thread; everything about single tokens is synchronous. */
+export class Tokenizer {
+  /** null when the model has none. */
+  readonly chatTemplate: ChatTemplate | null;
+  readonly vocabSize: number;
+  readonly specialTokenIds: ReadonlySet<number>;
+  readonly #binding: Binding;
+  /** Knows no special tokens: for text that only looks like them. */
+  readonly #plain: Binding;
+  readonly #specialText: SpecialText;
+  readonly #decoder: TokenDecoder;
+
+  private constructor({ definition, config }: TokenizerFiles) {
+    const specials = definition.added_tokens.filter((t) => t.special);
+    this.#binding = load(definition);
+    this.#plain = load({ ...definition, added_tokens: definition.added_tokens.filter((t) => !t.special) });
+    this.specialTokenIds = new Set(specials.map((t) => t.id));
+    this.vocabSize = this.#binding.getVocabSize(true);
+    const contents = specials.map((t) => t.content);
+    this.chatTemplate = ChatTemplate.fromConfig(config, contents);
+    this.#specialText = new SpecialText(contents);
+    this.#decoder = new TokenDecoder(this.#binding.getDecoder(), definition.decoder);
+  }
+
+  /** Reads a model's folder. Parsing a large vocabulary takes about a second of this thread: do it before serving.
+   *  @throws TokenizerError ERR_TOKENIZER_FILE, ERR_CHAT_TEMPLATE. */
+  static async load(folder: string): Promise<Tokenizer> {
+    return new Tokenizer(await readTokenizerFiles(folder));
+  }
+
+  /** From the texts of tokenizer.json and tokenizer_config.json. */
+  static fromJson(definition: string, config = '{}'): Tokenizer {
+    return new Tokenizer({ definition: parseDefinition(definition), config: parseConfig(config) });
+  }
+
+  /** @throws TokenizerError ERR_TEXT_TOO_LONG, ERR_ENCODE. */
+  async encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
+    const { addSpecialTokens = true, specialTokens = 'parse', maxTextLength = Infinity } = options;
+    checkTextLength(text.length, maxTextLength);
+    const plain = specialTokens === 'text' && this.#specialText.contains(text);
+    return plain ? this.#encodePlain(text, addSpecialTokens) : encodeWith(this.#binding, text, addSpecialTokens);
+  }
+
+  /** Ids of a rendered chat. Adds no special tokens: the template has spelt them out. */
+  async encodeChat(chat: RenderedChat): Promise<number[]> {
+    const stretches = this.#specialText.split(chat.markedText, chat.mark);
+    const parts = await Promise.all(
+      stretches.map((s) =>
+        s.parseSpecial ? encodeWith(this.#binding, s.text, false) : this.#encodePlain(s.text, false),
+      ),
+    );
+    return parts.flat();
+  }
+
+  /** Full decode, off this thread. */
+  async decode(tokenIds: readonly number[], options: { readonly skipSpecialTokens: boolean }): Promise<string> {
+    return this.#binding.decode([...tokenIds], options.skipSpecialTokens);
+  }
+
+  newDetokenizer(options: DetokenizerOptions): IncrementalDetokenizer {
+    const { specialTokenIds } = this;
+    const tokenOf = (id: number): string | null =>
+      options.skipSpecialTokens && specialTokenIds.has(id) ? null : this.tokenOf(id);
+    return new IncrementalDetokenizer(this.#decoder, tokenOf, options);
+  }
+
+  /** The token as the vocabulary spells it; null for an id outside of it. */
+  tokenOf(tokenId: number): string | null {
+    return Number.isInteger(tokenId) && tokenId >= 0 && tokenId < 2 ** 32 ? this.#binding.idToToken(tokenId) : null;
+  }
+
+  idOf(token: string): number | null {
+    return this.#binding.tokenToId(token);
+  }
+
+  /** The bytes this token stands for in the middle of a text: for the `bytes` of logprobs. Empty for an unknown id. */
+  tokenBytes(tokenId: number): Uint8Array {
+    const token = this.tokenOf(tokenId);
+    return token === null ? new Uint8Array() : this.#decoder.bytesOf(token);
+  }
+
+  /** The same as text; bytes that are no whole character show as U+FFFD. */
+  tokenText(tokenId: number): string {
+    return utf8.decode(this.tokenBytes(tokenId));
+  }
+
+  async #encodePlain(text: string, addSpecialTokens: boolean): Promise<number[]> {
+    const ids = await encodeWith(this.#plain, text, addSpecialTokens);
+    const own = addSpecialTokens ? await encodeWith(this.#plain, '', true) : [];
+    const numSpecial = (some: readonly number[]): number => some.filter((id) => this.specialTokenIds.has(id)).length;
+    if (numSpecial(ids) === numSpecial(own)) return ids;
+    // A model whose vocabulary itself holds the special tokens can still find them in the text: cut them apart first.
+    const cut = await Promise.all(this.#cutSpecials(text).map((piece) => encodeWith(this.#plain, piece, false)));
+    return [...own.slice(0, leading(ids, own)), ...cut.flat(), ...own.slice(leading(ids, own))];
+  }
+
+  #cutSpecials(text: string): string[] {
+    const mark = this.#specialText.chooseMark(text);
+    return mark === null ? Array.from(text) : this.#specialText.mark(text, mark).split(mark);
+  }
+}
+
+function load(definition: TokenizerDefinition): Binding {
+  try {
+    return Binding.fromString(JSON.stringify(definition));
+  } catch (cause) {
+    throw new TokenizerError(
+      'ERR_TOKENIZER_FILE',
+      `tokenizer.json cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
+  }
+}
+
+async function encodeWith(binding: Binding, text: string, addSpecialTokens: boolean): Promise<number[]> {
+  if (text === '' && !addSpecialTokens) return [];
+  try {
+    return (await binding.encode(text, null, { addSpecialTokens })).getIds();
+  } catch (cause) {
+    throw new TokenizerError('ERR_ENCODE', `a text of ${text.length} characters cannot be encoded`, { cause });
+  }
+}
+
+/** How many of the tokenizer's `own` tokens stand before the text. */
+function leading(ids: readonly number[], own: readonly number[]): number {
+  const firstOther = own.findIndex((id, i) => ids[i] !== id);
+  return firstOther < 0 ? own.length : firstOther;
+}

@@ -1,0 +1,36 @@
+import { expect } from 'vitest';
+import type { Generation } from './llama-driver.ts';
+import type { Fixture } from './llama-fixture.ts';
+
+/** Largest difference from the reference over all logits the fixture has, of sequences whose tokens agree so far. */
+export function deviation(fixture: Fixture, found: readonly Generation[]): number {
+  let most = 0;
+  for (const [i, { tokenIds, logits }] of found.entries()) {
+    const wanted = fixture.cases[i];
+    if (wanted === undefined) throw new Error('a generation without its case');
+    const differs = tokenIds.findIndex((id, n) => id !== wanted.greedyTokenIds[n]);
+    const agreed = differs < 0 ? Infinity : wanted.promptTokenIds.length + differs;
+    for (const [position, reference] of wanted.logits) {
+      if (position >= agreed) continue;
+      const own = logits.get(position);
+      if (own === undefined) throw new Error(`no logits for position ${position}`);
+      for (const [v, x] of reference.entries()) most = Math.max(most, Math.abs(x - (own[v] ?? NaN)));
+    }
+  }
+  return most;
+}
+
+export function expectGreedyIds(fixture: Fixture, found: readonly Generation[]): void {
+  expect(found.map((g) => g.tokenIds)).toEqual(fixture.cases.map((c) => c.greedyTokenIds));
+}
+
+/** Same ids, and the same bits in every logit of every position. */
+export function expectIdentical(found: readonly Generation[], wanted: readonly Generation[]): void {
+  expect(found.map((g) => g.tokenIds)).toEqual(wanted.map((g) => g.tokenIds));
+  const different = found.flatMap((g, i) => [...g.logits].filter(([position, logits]) => !sameBits(logits, wanted[i]?.logits.get(position))).map(([position]) => `sequence ${i} position ${position}`));
+  expect(different).toEqual([]);
+}
+
+function sameBits(a: Float32Array, b: Float32Array | undefined): boolean {
+  return b !== undefined && Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+}

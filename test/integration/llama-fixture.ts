@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { buildStageProgram, type ModelConfig, readCheckpointTensors, readModelConfig, stageLayers } from '@skein/models';
+import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
+
+const ROOT = fileURLToPath(new URL('../fixtures/llama/', import.meta.url));
+
+export const BLOCK_SIZE = 16;
+export const NUM_BLOCKS = 80;
+const LIMITS = { maxTokens: 512, maxSeqs: 16, maxRows: 128, maxModelLen: 256, maxLogprobs: 0, numSlots: 16 };
+
+export interface FixtureCase {
+  readonly promptTokenIds: readonly number[];
+  readonly greedyTokenIds: readonly number[];
+  /** Reference logits by position of prompt and continuation. */
+  readonly logits: ReadonlyMap<number, Float32Array>;
+}
+
+export interface Fixture {
+  readonly name: string;
+  readonly config: ModelConfig;
+  readonly tensors: ReadonlyMap<string, TensorSource>;
+  readonly storage: 'float32' | 'float16' | 'bfloat16';
+  /** How far transformers' run in the storage type is from its f32 run; null for f32. */
+  readonly storageTypeDeviation: number | null;
+  readonly inverseFrequencies: Float32Array;
+  readonly attentionFactor: number;
+  readonly cases: readonly FixtureCase[];
+}
+
+export const fixtureNames: readonly string[] = readdirSync(ROOT).sort();
+
+export async function readFixture(name: string): Promise<Fixture> {
+  const config = await readModelConfig(ROOT + name);
+  const tensors = await readCheckpointTensors(ROOT + name);
+  const expected = JSON.parse(readFileSync(`${ROOT}${name}/expected.json`, 'utf8'));
+  const cases = expected.cases.map((c: { promptTokenIds: number[]; greedyTokenIds: number[]; positions: number[]; logits: string }) => {
+    const logits = f32(c.logits);
+    const row = (i: number): Float32Array => logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
+    return { promptTokenIds: c.promptTokenIds, greedyTokenIds: c.greedyTokenIds, logits: new Map(c.positions.map((position, i) => [position, row(i)])) };
+  });
+  return {
+    name,
+    config,
+    tensors,
+    storage: expected.dtype,
+    storageTypeDeviation: expected.storageTypeDeviation,
+    inverseFrequencies: f32(expected.inverseFrequencies),
+    attentionFactor: expected.attentionFactor,
+    cases,
+  };
+}
+
+export function stageSpecs(fixture: Fixture, stages: number, dtype: Dtype): ProgramSpec[] {
+  const { config, tensors } = fixture;
+  const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
+  return stageLayers(config.numLayers, stages, null).map((layers, stage) => buildStageProgram({ config, tensors, stages, stage, layers, limits: LIMITS, kvCache }));
+}
+
+function f32(base64: string): Float32Array {
+  return new Float32Array(new Uint8Array(Buffer.from(base64, 'base64')).buffer);
+}

@@ -1,0 +1,42 @@
+import { resolveDtype, ropeFrequencies } from '@skein/models';
+import { describe, expect, test } from 'vitest';
+import { deviation, expectGreedyIds, expectIdentical } from './llama-comparison.ts';
+import { chunksOf, Driver, randomChunks, whole } from './llama-driver.ts';
+import { fixtureNames, readFixture, stageSpecs } from './llama-fixture.ts';
+import { openInterpreted } from './llama-pipeline.ts';
+
+// The recorded programs, carried out by a plain interpreter, give what transformers gives: what a backend then has to match.
+describe.each(fixtureNames)('recorded %s', (name) => {
+  test('rope tables are those of transformers', async () => {
+    const { config, inverseFrequencies, attentionFactor } = await readFixture(name);
+    const found = ropeFrequencies(config.rope, config);
+    const places = [...bits(found.inverseFrequencies)].map((b, i) => Math.abs(b - (bits(inverseFrequencies)[i] ?? 0)));
+    expect(places).toHaveLength(config.headDim / 2);
+    expect(Math.max(...places)).toBeLessThanOrEqual(2);
+    expect(found.attentionFactor).toBeCloseTo(attentionFactor, 12);
+  });
+
+  test('one, two and four stages give the logits and greedy ids of transformers', async () => {
+    const fixture = await readFixture(name);
+    const open = (stages: number) => new Driver(openInterpreted(stageSpecs(fixture, stages, 'f32')), fixture.config.vocabSize);
+    const found = await open(1).generate(fixture.cases, whole);
+    expectGreedyIds(fixture, found);
+    expect(deviation(fixture, found)).toBeLessThan(1e-4);
+    expectIdentical(await open(2).generate(fixture.cases, randomChunks(1)), found);
+    expectIdentical(await open(4).generate(fixture.cases, chunksOf(16), { feedback: true }), found);
+    expect(await open(4).generateAhead(fixture.cases, 3)).toEqual(found.map((g) => g.tokenIds));
+  }, 60_000);
+
+  test('a cache of the storage type stays as near as transformers in that type', async () => {
+    const fixture = await readFixture(name);
+    const dtype = resolveDtype('auto', fixture.config, fixture.tensors);
+    expect(dtype).toBe({ float32: 'f32', float16: 'f16', bfloat16: 'bf16' }[fixture.storage]);
+    if (fixture.storageTypeDeviation === null) return;
+    const found = await new Driver(openInterpreted(stageSpecs(fixture, 1, dtype)), fixture.config.vocabSize).generate(fixture.cases, whole);
+    expect(deviation(fixture, found)).toBeLessThan(1.5 * fixture.storageTypeDeviation);
+  }, 60_000);
+});
+
+function bits(values: Float32Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length);
+}
