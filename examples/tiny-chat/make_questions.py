@@ -12,8 +12,8 @@ SEED = 100
 
 RULE = (
     "Send `messages` with temperature 0 and max_tokens 64. The answer is right if, with white space removed from both "
-    "ends, it equals one of the strings in `accept` exactly. `heldBack` is true where the last message's phrasing is in "
-    "HELD_BACK of phrasings.py, hence in no training text."
+    "ends, it equals one of the strings in `accept` exactly. `heldBack` is true where the last message's phrasing is "
+    "in HELD_BACK of phrasings.py, hence in no training text."
 )
 
 QUESTIONS_BY_KIND = {

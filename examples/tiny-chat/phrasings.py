@@ -138,7 +138,8 @@ HELD_BACK = {
         "How much do {a} and {b} make?", "Can you tell me what {a} plus {b} is?", "Calculate the sum of {a} and {b}.",
     ],
     "difference": [
-        "Can you tell me what {a} minus {b} is?", "Calculate {a} minus {b}.", "What do you get if you take {b} from {a}?",
+        "Can you tell me what {a} minus {b} is?", "Calculate {a} minus {b}.",
+        "What do you get if you take {b} from {a}?",
     ],
     "day-after": ["Can you tell me which day follows {day}?", "What is the name of the day after {day}?"],
     "day-before": ["Can you tell me which day comes before {day}?", "What is the name of the day before {day}?"],

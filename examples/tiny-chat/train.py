@@ -143,16 +143,16 @@ def train(model: LlamaForCausalLM, tokenizer, options: argparse.Namespace) -> No
         ids, spoken = next(batches)
         loss = spoken_loss(model, ids, spoken)
         loss.backward()
-        for optimizer, rate in zip(optimizers, rates):
+        for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * options.rate * rate_factor(step, options.steps)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         tokens += ids.numel()
         running += loss.item()
         if (step + 1) % 25 == 0:
-            speed = tokens / (time.monotonic() - begun)
+            done, speed = tokens / 1e6, tokens / (time.monotonic() - begun)
             print(
-                f"step {step + 1}/{options.steps} loss {running / 25:.4f} {tokens / 1e6:.2f} M tokens {speed:.0f} tokens/s",
+                f"step {step + 1}/{options.steps} loss {running / 25:.4f} {done:.2f} M tokens {speed:.0f} tokens/s",
                 flush=True,
             )
             running = 0.0

@@ -14,7 +14,7 @@ Status Runner::Create(std::shared_ptr<Device> device, Program program, std::uniq
 Runner::~Runner() { Close(); }
 
 void Runner::Load(WeightStore::Progress progress, LoadDone done) {
-  Enqueue({.progress = std::move(progress), .load_done = std::move(done), .step_done = {}});
+  Enqueue({.words = {}, .progress = std::move(progress), .load_done = std::move(done), .step_done = {}});
 }
 
 void Runner::Run(std::vector<int32_t> words, std::chrono::milliseconds deadline, StepDone done) {
@@ -52,34 +52,32 @@ void Runner::Work() {
     busy_ = true;
     cancelled_.store(false);
     lock.unlock();
-    Execute(job);
+    StepResult result;
+    const Status status = job.load_done ? ExecuteLoad(job) : ExecuteStep(job, &result);
     lock.lock();
+    // Before the callback: whoever is told that the step ended may reset or close.
     busy_ = false;
+    lock.unlock();
+    if (job.load_done) job.load_done(status);
+    if (job.step_done) job.step_done(status, std::move(result));
+    job = {};
+    lock.lock();
   }
 }
 
-void Runner::Execute(Job& job) {
-  if (job.progress) {
-    Status status;
-    if (loaded_.load()) {
-      status = {Code::kInvalidArgument, "the weights are loaded already"};
-    } else {
-      WeightStore fresh;
-      status = fresh.Load(program_.spec.weights, job.progress, cancelled_);
-      if (status.ok()) {
-        weights_ = std::move(fresh);
-        loaded_.store(true);
-      }
-    }
-    return job.load_done(status);
-  }
-  StepResult result;
-  Status status{Code::kInvalidArgument, "the weights are not loaded"};
-  if (loaded_.load()) {
-    std::lock_guard executing(executing_);
-    status = executor_->Run(job.words, Clock::now() + job.deadline, &result);
-  }
-  job.step_done(status, std::move(result));
+Status Runner::ExecuteLoad(const Job& job) {
+  if (loaded_.load()) return {Code::kInvalidArgument, "the weights are loaded already"};
+  WeightStore fresh;
+  if (Status s = fresh.Load(program_.spec.weights, job.progress, cancelled_); !s.ok()) return s;
+  weights_ = std::move(fresh);
+  loaded_.store(true);
+  return Status::Ok();
+}
+
+Status Runner::ExecuteStep(const Job& job, StepResult* result) {
+  if (!loaded_.load()) return {Code::kInvalidArgument, "the weights are not loaded"};
+  std::lock_guard executing(executing_);
+  return executor_->Run(job.words, Clock::now() + job.deadline, result);
 }
 
 void Runner::Abort() {

@@ -48,7 +48,7 @@ class Runner {
   struct Job {
     std::vector<int32_t> words;
     std::chrono::milliseconds deadline{0};
-    WeightStore::Progress progress;  // set: a load
+    WeightStore::Progress progress;
     LoadDone load_done;
     StepDone step_done;
   };
@@ -59,7 +59,8 @@ class Runner {
         executor_(std::in_place, program_, weights_, cache_, cancelled_) {}
   void Enqueue(Job job);
   void Work();
-  void Execute(Job& job);
+  Status ExecuteLoad(const Job& job);
+  Status ExecuteStep(const Job& job, StepResult* result);
   static void Fail(Job& job, const Status& status);
 
   std::shared_ptr<Device> device_;

@@ -46,8 +46,6 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Call call, void* context) {
   if (workers_.empty() || chunks <= 1) {
-    // Chunk 0 may use the scratch of thread 0, so a lone chunk waits for its turn only among callers of one program,
-    // and those are one thread.
     for (size_t i = 0; i < chunks && !cancelled.load(std::memory_order_relaxed); ++i) call(context, i, 0);
     return;
   }

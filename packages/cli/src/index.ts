@@ -1,1 +1,1 @@
-export {};
+export { makeCheckpoint, type MakeCheckpointOptions } from './make-checkpoint.ts';

@@ -4,7 +4,7 @@ import { collectChoices } from './collect-choices.ts';
 import type { EngineClient } from './engine-client.ts';
 import { type Exchange, sendJson } from './exchange.ts';
 import { mergeStreams } from './merge-streams.ts';
-import type { CommonRequest } from './request-schema.ts';
+import type { CommonRequest } from './requests.ts';
 import { SseWriter } from './sse-writer.ts';
 import type { TextCodec } from './text-codec.ts';
 
@@ -51,7 +51,7 @@ async function answerStream(
   const perChunk = options?.include_usage === true && options.continuous_usage_stats === true;
   const sse = new SseWriter(exchange.response, exchange.signal);
   const numTokens = new Map<number, number>();
-  const total = (): number => numTokens.values().reduce((sum, n) => sum + n, 0);
+  const total = (): number => [...numTokens.values()].reduce((sum, n) => sum + n, 0);
   try {
     for await (const delta of deltas) {
       if (!sse.started) {

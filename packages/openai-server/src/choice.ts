@@ -1,6 +1,6 @@
+import { StopStrings } from '@skein/tokenizer';
 import type { EngineClient, GeneratedToken, GenerateRequest } from './engine-client.ts';
 import { ApiError } from './errors.ts';
-import { StopStrings } from './stop-strings.ts';
 import type { TextCodec } from './text-codec.ts';
 
 /** Tokens of one choice as text, up to its end. */
@@ -41,8 +41,8 @@ export async function* runChoice(
   signal: AbortSignal,
 ): AsyncGenerator<ChoiceDelta, void, undefined> {
   const { index, generate, text: options } = choice;
-  const detokenizer = dependencies.codec.createDetokenizer({ skipSpecialTokens: options.skipSpecialTokens });
-  const stops = new StopStrings({ stops: options.stops, include: options.includeStop });
+  const detokenizer = dependencies.codec.createDetokenizer({ skipSpecialTokens: options.skipSpecialTokens, position: 'middle' });
+  const stops = new StopStrings(options.stops, { includeStopString: options.includeStop });
   const wantsTokens = generate.sampling.numLogprobs !== null;
   let pending: GeneratedToken[] = [];
   let numTokens = 0;
@@ -50,22 +50,29 @@ export async function* runChoice(
   for await (const event of dependencies.engine.generate(generate, signal)) {
     const { promptLogprobs, finishReason } = event;
     let text = '';
+    let matched: string | null = null;
+    const take = (piece: string): void => {
+      const result = stops.add(piece);
+      text += result.text;
+      matched = result.stop;
+    };
     for (const [position, token] of event.tokens.entries()) {
       if (options.discardOutput) break;
       numTokens += 1;
       if (wantsTokens) pending.push(token);
       // The token that ends a choice is no text, unless it was asked to be.
       const isStopToken = finishReason === 'stop' && position === event.tokens.length - 1;
-      if (!isStopToken || options.includeStop) text += stops.add(detokenizer.add(token.tokenId));
-      if (stops.matched !== null) break;
+      if (!isStopToken || options.includeStop) take(detokenizer.add(token.tokenId));
+      if (matched !== null) break;
     }
-    if (finishReason !== null && stops.matched === null) text += stops.add(detokenizer.flush());
-    if (finishReason !== null && stops.matched === null) text += stops.flush();
-    const reason = stops.matched === null ? finishReason : 'stop';
+    if (finishReason !== null && matched === null) take(detokenizer.flush());
+    if (finishReason !== null && matched === null) text += stops.end();
+    const ended = matched === null ? finishReason : 'stop';
+    const reason = ended !== null && options.discardOutput ? 'length' : ended;
     // Tokens wait for their text, so that both reach the client together.
     const tokens = text === '' && reason === null ? [] : pending;
     if (tokens === pending) pending = [];
-    yield { index, text, tokens, numTokens, promptLogprobs, finishReason: reason, stopReason: stops.matched ?? event.stopReason };
+    yield { index, text, tokens, numTokens, promptLogprobs, finishReason: reason, stopReason: matched ?? event.stopReason };
     if (reason !== null) return;
   }
   throw new ApiError(500, 'InternalServerError', 'Internal server error.', { code: 'ERR_NO_FINISH' });

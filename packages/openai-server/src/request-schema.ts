@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { ApiError, invalidBody } from './errors.ts';
+import { invalidBody } from './errors.ts';
+import type { ChatRequest, CommonRequest, CompletionRequest } from './requests.ts';
+import { refuseUnsupportedFields } from './unsupported-fields.ts';
 
 // Bounds are those of vLLM where it has them, else generous ones: each field of a request has a least, a most and a type.
 const maxTokens = z.int().min(1).max(2 ** 31);
@@ -62,40 +64,6 @@ const completionSchema = z.object({
   add_special_tokens: z.boolean().nullish(),
 });
 
-export type ChatRequest = z.infer<typeof chatSchema>;
-export type CompletionRequest = z.infer<typeof completionSchema>;
-/** What both endpoints share. */
-export type CommonRequest = Pick<ChatRequest, keyof typeof fields>;
-
-/** Fields that would change the answer and that cannot be honoured yet, with the values that ask for nothing. Refused by name
- *  rather than ignored; fields nobody knows are ignored. */
-const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
-  tools: isEmpty,
-  functions: isEmpty,
-  tool_choice: (value) => value === 'none' || value === 'auto',
-  function_call: (value) => value === 'none' || value === 'auto',
-  response_format: (value) => typeof value === 'object' && value !== null && 'type' in value && value.type === 'text',
-  structured_outputs: never,
-  logit_bias: isEmpty,
-  presence_penalty: (value) => value === 0,
-  frequency_penalty: (value) => value === 0,
-  repetition_penalty: (value) => value === 1,
-  length_penalty: (value) => value === 1,
-  use_beam_search: (value) => value === false,
-  best_of: (value) => value === 1,
-  min_tokens: (value) => value === 0,
-  suffix: (value) => value === '',
-  prompt_embeds: isEmpty,
-  truncate_prompt_tokens: never,
-  allowed_token_ids: isEmpty,
-  bad_words: isEmpty,
-  logits_processors: isEmpty,
-  chat_template: never,
-  documents: isEmpty,
-  audio: never,
-  modalities: (value) => Array.isArray(value) && value.every((item) => item === 'text'),
-};
-
 export function parseChatRequest(body: unknown): ChatRequest {
   const request = parse(chatSchema, body);
   if (request.top_logprobs != null && request.top_logprobs > 0 && request.logprobs !== true) {
@@ -116,10 +84,7 @@ export function parseCompletionRequest(body: unknown): CompletionRequest {
 
 function parse<T extends CommonRequest>(schema: z.ZodType<T>, body: unknown): T {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw invalidBody('The body must be a JSON object.', 'body');
-  for (const [field, value] of Object.entries(body)) {
-    if (value == null || !Object.hasOwn(unsupported, field) || unsupported[field]?.(value) === true) continue;
-    throw new ApiError(400, 'NotImplementedError', `\`${field}\` is not supported yet.`, { param: `body.${field}` });
-  }
+  refuseUnsupportedFields(body);
   const result = schema.safeParse(body);
   if (!result.success) {
     const issue = result.error.issues[0];
@@ -143,12 +108,4 @@ function checkTemplateKwargs(kwargs: Readonly<Record<string, unknown>> | null | 
     if (Object.hasOwn(kwargs, name)) throw invalidBody(`\`${name}\` cannot be set here.`, param);
   }
   if (JSON.stringify(kwargs).length > 16_384) throw invalidBody('is larger than 16384 characters.', param);
-}
-
-function never(): boolean {
-  return false;
-}
-
-function isEmpty(value: unknown): boolean {
-  return (Array.isArray(value) && value.length === 0) || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
 }

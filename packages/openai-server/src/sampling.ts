@@ -1,6 +1,6 @@
 import type { SamplingParams } from './engine-client.ts';
 import { badRequest } from './errors.ts';
-import type { CommonRequest } from './request-schema.ts';
+import type { CommonRequest } from './requests.ts';
 
 /** What a request gets when it names nothing: the checkpoint's generation_config.json; null where it is silent. */
 export interface SamplingDefaults {

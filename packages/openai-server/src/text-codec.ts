@@ -5,10 +5,16 @@ export interface TextCodec {
   /** Throws ApiError 400 when the model's template refuses the messages. */
   renderChat(messages: readonly ChatMessage[], options: RenderChatOptions): Promise<readonly number[]>;
   /** For one choice. Its pieces, concatenated, are the decoding of all ids together; a piece is never part of a character. */
-  createDetokenizer(options: { readonly skipSpecialTokens: boolean }): Detokenizer;
+  createDetokenizer(options: DetokenizerOptions): Detokenizer;
   /** One token on its own, for logprobs. Incomplete UTF-8 shows as U+FFFD; the bytes are exact. */
   tokenText(id: number): string;
   tokenBytes(id: number): Uint8Array;
+}
+
+export interface DetokenizerOptions {
+  readonly skipSpecialTokens: boolean;
+  /** 'middle': the text goes on from a prompt, so a blank at its beginning counts. */
+  readonly position: 'start' | 'middle';
 }
 
 export interface Detokenizer {

@@ -1,0 +1,257 @@
+#include "cpu/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/checked_math.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/attention.cc"
+#include "hwy/foreach_target.h"
+// Per target, after foreach_target.h.
+#include "cpu/dot_tile-inl.h"
+#include "hwy/contrib/math/math-inl.h"
+
+#ifndef SKEIN_CPU_ATTENTION_ONCE
+#define SKEIN_CPU_ATTENTION_ONCE
+namespace skein::cpu {
+// Part of every result, so never tuned per machine: the softmax is rescaled after each tile, and partial results of splits
+// are merged in order, whoever computes them.
+constexpr size_t kTilePositions = 64;
+constexpr size_t kSplitPositions = 512;
+// Enough for every vector width.
+constexpr size_t kPadFloats = 16;
+
+struct AttentionScratch {
+  size_t rows, dim;
+  float *q, *keys, *values, *scores, *sum, *merged, *max_score, *weight, *merged_max, *merged_weight;
+
+  static size_t Floats(size_t rows, size_t dim) {
+    return 3 * rows * dim + 2 * kTilePositions * dim + rows * kTilePositions + 4 * RoundUp(rows, kPadFloats);
+  }
+  AttentionScratch(const AttentionShape& shape, float* at)
+      : rows(shape.tokens_per_item() * shape.heads_per_kv_head), dim(RoundUp(shape.head_dim, kPadFloats)) {
+    const auto take = [&](size_t n) {
+      float* p = at;
+      at += n;
+      return p;
+    };
+    q = take(rows * dim);
+    sum = take(rows * dim);
+    merged = take(rows * dim);
+    keys = take(kTilePositions * dim);
+    values = take(kTilePositions * dim);
+    scores = take(rows * kTilePositions);
+    max_score = take(RoundUp(rows, kPadFloats));
+    weight = take(RoundUp(rows, kPadFloats));
+    merged_max = take(RoundUp(rows, kPadFloats));
+    merged_weight = take(RoundUp(rows, kPadFloats));
+  }
+};
+}  // namespace skein::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+
+HWY_INLINE float ExpOf(float x) { return hn::GetLane(hn::Exp(DF(), hn::Set(DF(), x))); }
+
+template <typename T>
+const T* CacheRow(const cpu::AttentionItem& item, uint32_t part, size_t position) {
+  const KVCacheLayer& layer = item.layer;
+  const auto block = static_cast<uint32_t>(item.block_ids[position / layer.block_size]);
+  return reinterpret_cast<const T*>(layer.Head(block, part, item.kv_head)) +
+         position % layer.block_size * layer.head_dim;
+}
+
+/// Widens K (packed for DotRows) and V (rows of `dim`, zero-padded) of `count` positions from `begin`.
+template <typename T>
+void LoadTile(const cpu::AttentionItem& item, size_t begin, size_t count, const cpu::AttentionScratch& s) {
+  const size_t head_dim = item.layer.head_dim;
+  float* keys = s.keys;
+  for (size_t j = 0; j < count; j += kTileCols, keys += PackedFloats(head_dim)) {
+    const T* rows[kTileCols];
+    for (size_t i = 0; i < kTileCols; ++i) rows[i] = CacheRow<T>(item, 0, begin + std::min(j + i, count - 1));
+    PackRows(rows, head_dim, keys);
+  }
+  for (size_t j = 0; j < count; ++j) {
+    const T* row = CacheRow<T>(item, 1, begin + j);
+    float* to = s.values + j * s.dim;
+    size_t i = 0;
+    for (; i + kLanes <= head_dim; i += kLanes) hn::Store(LoadF32(row + i), DF(), to + i);
+    if (i < head_dim) hn::Store(LoadPartial(row + i, head_dim - i), DF(), to + i);
+  }
+}
+
+/// Scales, and turns a row's scores into weights exp(score - max) in place; updates max and weight. Returns the factor by
+/// which the sums so far shrink.
+float SoftmaxTile(float* scores, size_t count, float scale, float* max_score, float* weight) {
+  const DF d;
+  const VF factor = hn::Set(d, scale);
+  VF highest = hn::Set(d, *max_score);
+  for (size_t j = 0; j < count; j += kLanes) {
+    const VF v = hn::Mul(hn::Load(d, scores + j), factor);
+    hn::Store(v, d, scores + j);
+  }
+  for (size_t j = count; j < hwy::RoundUpTo(count, kLanes); ++j) scores[j] = -std::numeric_limits<float>::infinity();
+  for (size_t j = 0; j < count; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + j));
+  const float new_max = hn::GetLane(hn::MaxOfLanes(d, highest));
+  const VF shift = hn::Set(d, new_max);
+  VF total = hn::Zero(d);
+  // Below this exp is 0 in f32; the clamp keeps -infinity out of Exp.
+  const VF floor = hn::Set(d, -104.0f);
+  for (size_t j = 0; j < count; j += kLanes) {
+    const VF diff = hn::Sub(hn::Load(d, scores + j), shift);
+    const VF e = hn::IfThenElseZero(hn::Gt(diff, floor), hn::Exp(d, hn::Max(diff, floor)));
+    hn::Store(e, d, scores + j);
+    total = hn::Add(total, e);
+  }
+  const float shrink = *max_score == new_max ? 1.0f : *max_score < new_max - 104.0f ? 0.0f : ExpOf(*max_score - new_max);
+  *weight = *weight * shrink + SumOf(total);
+  *max_score = new_max;
+  return shrink;
+}
+
+/// sum[r] = sum[r] * shrink[r] + weights[r] . V for kRows rows and kVecs vectors of columns, positions in order.
+template <size_t kRows, size_t kVecs>
+HWY_INLINE void WeighValues(const float* weights, const float* values, size_t dim, size_t count, const float* shrink,
+                            float* sum) {
+  const DF d;
+  VF acc[kRows][kVecs];
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < kVecs; ++c) acc[r][c] = hn::Mul(hn::Load(d, sum + r * dim + c * kLanes), hn::Set(d, shrink[r]));
+  }
+  for (size_t j = 0; j < count; ++j) {
+    VF v[kVecs];
+    for (size_t c = 0; c < kVecs; ++c) v[c] = hn::Load(d, values + j * dim + c * kLanes);
+    for (size_t r = 0; r < kRows; ++r) {
+      const VF w = hn::Set(d, weights[r * cpu::kTilePositions + j]);
+      for (size_t c = 0; c < kVecs; ++c) acc[r][c] = hn::MulAdd(w, v[c], acc[r][c]);
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < kVecs; ++c) hn::Store(acc[r][c], d, sum + r * dim + c * kLanes);
+  }
+}
+
+template <size_t kRows>
+void WeighRows(const float* weights, const cpu::AttentionScratch& s, size_t count, const float* shrink, float* sum) {
+  size_t c = 0;
+  for (; c + 2 * kLanes <= s.dim; c += 2 * kLanes) {
+    WeighValues<kRows, 2>(weights, s.values + c, s.dim, count, shrink, sum + c);
+  }
+  for (; c < s.dim; c += kLanes) WeighValues<kRows, 1>(weights, s.values + c, s.dim, count, shrink, sum + c);
+}
+
+/// merged = merged + split, both relative to their own maxima.
+void MergeSplit(const cpu::AttentionScratch& s, size_t row) {
+  const DF d;
+  const float high = std::max(s.merged_max[row], s.max_score[row]);
+  const auto part = [&](float m) HWY_ATTR { return m == high ? 1.0f : m < high - 104.0f ? 0.0f : ExpOf(m - high); };
+  const float old_part = part(s.merged_max[row]), new_part = part(s.max_score[row]);
+  s.merged_weight[row] = s.merged_weight[row] * old_part + s.weight[row] * new_part;
+  s.merged_max[row] = high;
+  for (size_t i = 0; i < s.dim; i += kLanes) {
+    float* m = s.merged + row * s.dim + i;
+    const VF scaled = hn::Mul(hn::Load(d, m), hn::Set(d, old_part));
+    hn::Store(hn::MulAdd(hn::Load(d, s.sum + row * s.dim + i), hn::Set(d, new_part), scaled), d, m);
+  }
+}
+
+/// One tile for the rows that can see any of it: rows [first_row, rows).
+template <typename T>
+void AttendTile(const cpu::AttentionItem& item, size_t begin, size_t rows, const cpu::AttentionScratch& s) {
+  const size_t group = item.shape.heads_per_kv_head;
+  const size_t end = std::min<size_t>(begin + cpu::kTilePositions, item.first_position + item.num_tokens);
+  const size_t first_token = begin > item.first_position ? begin - item.first_position : 0;
+  const size_t first_row = first_token * group;
+  LoadTile<T>(item, begin, end - begin, s);
+  const float* keys = s.keys;
+  for (size_t j = 0; j < end - begin; j += kTileCols, keys += PackedFloats(item.layer.head_dim)) {
+    float* to = s.scores + first_row * cpu::kTilePositions + j;
+    DotRows(s.q + first_row * s.dim, s.dim, rows - first_row, PackedSource{keys}, item.layer.head_dim,
+            [&](size_t r, hn::Vec128<float> v)
+                HWY_ATTR { hn::StoreU(v, hn::Full128<float>(), to + r * cpu::kTilePositions); });
+  }
+  const auto visible = [&](size_t row) { return std::min(end, item.first_position + row / group + 1) - begin; };
+  for (size_t r = first_row; r < rows;) {
+    const size_t count = visible(r);
+    size_t together = 1;
+    while (together < 4 && r + together < rows && visible(r + together) == count) ++together;
+    if (together < 4) together = 1;
+    float shrink[4];
+    for (size_t i = 0; i < together; ++i) {
+      shrink[i] = SoftmaxTile(s.scores + (r + i) * cpu::kTilePositions, count, item.scale, &s.max_score[r + i],
+                              &s.weight[r + i]);
+    }
+    const float* weights = s.scores + r * cpu::kTilePositions;
+    if (together == 4) {
+      WeighRows<4>(weights, s, count, shrink, s.sum + r * s.dim);
+    } else {
+      WeighRows<1>(weights, s, count, shrink, s.sum + r * s.dim);
+    }
+    r += together;
+  }
+}
+
+template <typename T>
+void Attend(const cpu::AttentionItem& item, float* scratch) {
+  const cpu::AttentionScratch s(item.shape, scratch);
+  const size_t group = item.shape.heads_per_kv_head, head_dim = item.layer.head_dim;
+  const size_t rows = item.num_tokens * group;
+  for (size_t r = 0; r < rows; ++r) {
+    std::memcpy(s.q + r * s.dim, item.q + r / group * item.q_stride + r % group * head_dim, head_dim * sizeof(float));
+    std::fill_n(s.merged + r * s.dim, s.dim, 0.0f);
+    s.merged_max[r] = -std::numeric_limits<float>::infinity();
+    s.merged_weight[r] = 0;
+  }
+  const size_t end = item.first_position + item.num_tokens;
+  for (size_t split = 0; split < end; split += cpu::kSplitPositions) {
+    const size_t first_row = split > item.first_position ? (split - item.first_position) * group : 0;
+    for (size_t r = first_row; r < rows; ++r) {
+      std::fill_n(s.sum + r * s.dim, s.dim, 0.0f);
+      s.max_score[r] = -std::numeric_limits<float>::infinity();
+      s.weight[r] = 0;
+    }
+    const size_t split_end = std::min(end, split + cpu::kSplitPositions);
+    for (size_t tile = split; tile < split_end; tile += cpu::kTilePositions) AttendTile<T>(item, tile, rows, s);
+    for (size_t r = first_row; r < rows; ++r) MergeSplit(s, r);
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    float* out = item.out + r / group * item.out_stride + r % group * head_dim;
+    const float inverse = 1.0f / s.merged_weight[r];
+    for (size_t i = 0; i < head_dim; ++i) out[i] = s.merged[r * s.dim + i] * inverse;
+  }
+}
+
+void AttentionImpl(const cpu::AttentionItem& item, float* scratch) {
+  switch (item.layer.dtype) {
+    case Dtype::kF32:
+      return Attend<float>(item, scratch);
+    case Dtype::kF16:
+      return Attend<F16>(item, scratch);
+    case Dtype::kBF16:
+      return Attend<BF16>(item, scratch);
+  }
+}
+
+}  // namespace skein::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skein {
+HWY_EXPORT(AttentionImpl);
+namespace cpu {
+
+size_t AttentionScratchBytes(const AttentionShape& shape) {
+  const size_t rows = shape.tokens_per_item() * shape.heads_per_kv_head;
+  return AttentionScratch::Floats(rows, RoundUp(shape.head_dim, kPadFloats)) * sizeof(float);
+}
+
+void AttentionBlock(const AttentionItem& item, float* scratch) { HWY_DYNAMIC_DISPATCH(AttentionImpl)(item, scratch); }
+
+}  // namespace cpu
+}  // namespace skein
+#endif

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/backend.h"
+
+namespace skein::cpu {
+
+/// Queries of one work item: at most this many rows (tokens x query heads of a KV head), at least one token.
+constexpr size_t kAttentionMaxRows = 64;
+
+/// Shape of an attention op, as its scratch is sized.
+struct AttentionShape {
+  uint32_t heads_per_kv_head = 1;
+  uint32_t head_dim = 1;
+  size_t tokens_per_item() const {
+    return heads_per_kv_head >= kAttentionMaxRows ? 1 : kAttentionMaxRows / heads_per_kv_head;
+  }
+};
+
+size_t AttentionScratchBytes(const AttentionShape& shape);
+
+/// Some consecutive tokens of one sequence, all query heads of one KV head.
+struct AttentionItem {
+  AttentionShape shape;
+  KVCacheLayer layer;
+  const int32_t* block_ids;  // of the sequence
+  uint32_t kv_head;
+  float scale;
+  const float* q;  // first token, first of these heads
+  size_t q_stride;
+  float* out;
+  size_t out_stride;
+  uint32_t first_position;
+  uint32_t num_tokens;
+};
+
+/// Causal attention over positions 0 .. own of each token, read from the cache. Positions are visited in tiles and splits
+/// that start at fixed multiples, so a token's result depends on its own context alone. `scratch` is 64-byte aligned.
+void AttentionBlock(const AttentionItem& item, float* scratch);
+
+}  // namespace skein::cpu

@@ -1,0 +1,221 @@
+#include "cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/checked_math.h"
+#include "cpu/elementwise.h"
+#include "cpu/linear.h"
+
+namespace skein::cpu {
+namespace {
+
+/// Elements below which a row-wise operation is not worth a second thread's wake-up.
+constexpr size_t kSerialElements = size_t{1} << 15;
+constexpr size_t kChunkElements = size_t{1} << 13;
+
+}  // namespace
+
+Status CpuBackend::Init() {
+  const ProgramLimits& limits = program_.spec.limits;
+  token_sequence_.resize(limits.max_tokens);
+  token_position_.resize(limits.max_tokens);
+  query_blocks_.reserve(limits.max_tokens);
+  top_ids_.resize(pool_.threads() * limits.max_logprobs);
+  scratch_bytes_ = LinearScratchBytes();
+  rope_table_of_op_.resize(program_.spec.ops.size());
+  for (size_t i = 0; i < program_.spec.ops.size(); ++i) {
+    const Op& op = program_.spec.ops[i];
+    if (op.kind == OpKind::kAttention) {
+      const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim};
+      scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(shape));
+    } else if (op.kind == OpKind::kSample) {
+      const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
+      scratch_bytes_ = std::max(scratch_bytes_, logits.width * (sizeof(float) + sizeof(int32_t)));
+    } else if (op.kind == OpKind::kRope) {
+      const auto same = [&](const RopeTable& t) {
+        return t.op->inverse_frequencies == op.inverse_frequencies && t.op->attention_factor == op.attention_factor;
+      };
+      auto it = std::find_if(rope_tables_.begin(), rope_tables_.end(), same);
+      if (it == rope_tables_.end()) {
+        const size_t size = limits.max_tokens * op.inverse_frequencies.size();
+        it = rope_tables_.insert(it, {&op, false, std::vector<float>(size), std::vector<float>(size)});
+      }
+      rope_table_of_op_[i] = static_cast<size_t>(it - rope_tables_.begin());
+    }
+  }
+  // An odd number of lines apart, so that threads do not work on the same cache sets.
+  scratch_bytes_ = RoundUp(scratch_bytes_, 4096) + 64;
+  return MappedMemory::Allocate(scratch_bytes_ * pool_.threads(), &scratch_);
+}
+
+void CpuBackend::BeginStep(const StepInput& input) {
+  input_ = &input;
+  for (uint32_t s = 0; s < input.num_seqs; ++s) {
+    for (int32_t t = input.query_start[s]; t < input.query_start[s + 1]; ++t) {
+      token_sequence_[static_cast<size_t>(t)] = s;
+      token_position_[static_cast<size_t>(t)] =
+          static_cast<uint32_t>(input.num_computed_tokens[s] + t - input.query_start[s]);
+    }
+  }
+  for (RopeTable& table : rope_tables_) table.current = false;
+}
+
+/// body(first row, end row, thread) over all rows, in chunks of a few thousand elements.
+template <typename Body>
+void CpuBackend::ForRows(size_t rows, size_t width, const Body& body) {
+  if (rows * width <= kSerialElements) {
+    if (rows > 0) body(size_t{0}, rows);
+    return;
+  }
+  const size_t chunk = std::max<size_t>(1, kChunkElements / width);
+  pool_.Run(CeilDiv(rows, chunk), cancelled_,
+            [&](size_t i, size_t) { body(i * chunk, std::min(rows, (i + 1) * chunk)); });
+}
+
+void CpuBackend::Embed(const WeightView& weight, const int32_t* ids, Matrix out) {
+  const size_t row_bytes = weight.cols * DtypeBytes(weight.dtype);
+  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      const auto* row = static_cast<const std::byte*>(weight.data) + static_cast<size_t>(ids[r]) * row_bytes;
+      WidenRow(row, weight.dtype, out.width, out.data + r * out.stride);
+    }
+  });
+}
+
+void CpuBackend::RmsNorm(Matrix x, const float* weight, size_t norm_width, float eps, Matrix out) {
+  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      for (size_t c = 0; c < x.width; c += norm_width) {
+        RmsNormRow(x.data + r * x.stride + c, weight, norm_width, eps, out.data + r * out.stride + c);
+      }
+    }
+  });
+}
+
+void CpuBackend::Linear(Matrix x, std::span<const LinearPart> parts) {
+  if (x.rows == 0) return;
+  // Equal blocks of rows, each a multiple of every tile height.
+  const size_t row_blocks = CeilDiv(x.rows, kLinearMaxRows);
+  const size_t block_rows = RoundUp(CeilDiv(x.rows, row_blocks), 6);
+  const auto block_cols = [&](const LinearPart& p) { return LinearBlockCols(x.rows, x.width, p.weight.dtype); };
+  size_t per_row_block = 0;
+  for (const LinearPart& part : parts) per_row_block += CeilDiv(part.weight.rows, block_cols(part));
+  pool_.Run(per_row_block * row_blocks, cancelled_, [&](size_t item, size_t thread) {
+    const size_t row = item / per_row_block * block_rows;
+    if (row >= x.rows) return;
+    size_t at = item % per_row_block;
+    for (const LinearPart& part : parts) {
+      const size_t cols = block_cols(part);
+      const size_t blocks = CeilDiv(part.weight.rows, cols);
+      if (at < blocks) {
+        LinearBlock(x, part, row, std::min(x.rows, row + block_rows), at * cols,
+                    std::min(part.weight.rows, (at + 1) * cols), Scratch(thread));
+        return;
+      }
+      at -= blocks;
+    }
+  });
+}
+
+void CpuBackend::FillRopeTable(RopeTable& table) {
+  const std::vector<float>& frequencies = table.op->inverse_frequencies;
+  const size_t half = frequencies.size();
+  ForRows(input_->num_tokens, half * 16, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t) {
+      for (size_t i = 0; i < half; ++i) {
+        // The product is rounded to f32 as Hugging Face's is; only then is the angle exact.
+        const float angle = static_cast<float>(token_position_[t]) * frequencies[i];
+        table.cos[t * half + i] = static_cast<float>(std::cos(static_cast<double>(angle))) * table.op->attention_factor;
+        table.sin[t * half + i] = static_cast<float>(std::sin(static_cast<double>(angle))) * table.op->attention_factor;
+      }
+    }
+  });
+  table.current = true;
+}
+
+void CpuBackend::Rope(const Op& op, Matrix x, Matrix out) {
+  RopeTable& table = rope_tables_[rope_table_of_op_[static_cast<size_t>(&op - program_.spec.ops.data())]];
+  if (!table.current) FillRopeTable(table);
+  const size_t half = op.rotary_dim / 2;
+  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t) {
+      for (size_t h = 0; h < x.width; h += op.head_dim) {
+        RopeHead(x.data + t * x.stride + h, &table.cos[t * half], &table.sin[t * half], half, op.head_dim,
+                 out.data + t * out.stride + h);
+      }
+    }
+  });
+}
+
+void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part) {
+  const size_t row_bytes = layer.head_dim * DtypeBytes(layer.dtype);
+  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t) {
+      const uint32_t sequence = token_sequence_[t], position = token_position_[t];
+      const int32_t* blocks = input_->block_ids + input_->block_start[sequence];
+      const auto block = static_cast<uint32_t>(blocks[position / layer.block_size]);
+      for (uint32_t head = 0; head < layer.num_kv_heads; ++head) {
+        NarrowRow(x.data + t * x.stride + head * layer.head_dim, layer.dtype, layer.head_dim,
+                  layer.Head(block, part, head) + position % layer.block_size * row_bytes);
+      }
+    }
+  });
+}
+
+void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) {
+  WriteKV(layer, k, 0);
+  WriteKV(layer, v, 1);
+  const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim};
+  const auto step = static_cast<uint32_t>(shape.tokens_per_item());
+  query_blocks_.clear();
+  for (uint32_t s = 0; s < input_->num_seqs; ++s) {
+    const auto begin = static_cast<uint32_t>(input_->query_start[s]);
+    const auto end = static_cast<uint32_t>(input_->query_start[s + 1]);
+    for (uint32_t t = begin; t < end; t += step) query_blocks_.push_back({s, t, std::min(step, end - t)});
+  }
+  pool_.Run(query_blocks_.size() * op.num_kv_heads, cancelled_, [&](size_t item, size_t thread) {
+    // Last blocks first: they see the longest context.
+    const QueryBlock& block = query_blocks_[query_blocks_.size() - 1 - item / op.num_kv_heads];
+    const auto head = static_cast<uint32_t>(item % op.num_kv_heads);
+    const size_t column = size_t{head} * shape.heads_per_kv_head * op.head_dim;
+    AttentionBlock({.shape = shape,
+                    .layer = layer,
+                    .block_ids = input_->block_ids + input_->block_start[block.sequence],
+                    .kv_head = head,
+                    .scale = op.scale,
+                    .q = q.data + block.first_token * q.stride + column,
+                    .q_stride = q.stride,
+                    .out = out.data + block.first_token * out.stride + column,
+                    .out_stride = out.stride,
+                    .first_position = token_position_[block.first_token],
+                    .num_tokens = block.num_tokens},
+                   Scratch(thread));
+  });
+}
+
+void CpuBackend::SiluMul(Matrix gate, Matrix up, Matrix out) {
+  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      SiluMulRow(gate.data + r * gate.stride, up.data + r * up.stride, out.width, out.data + r * out.stride);
+    }
+  });
+}
+
+void CpuBackend::Add(Matrix a, Matrix b, Matrix out) {
+  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      AddRow(a.data + r * a.stride, b.data + r * b.stride, out.width, out.data + r * out.stride);
+    }
+  });
+}
+
+void CpuBackend::GatherRows(Matrix x, const int32_t* row_token, Matrix out) {
+  for (size_t r = 0; r < out.rows; ++r) {
+    std::memcpy(out.data + r * out.stride, x.data + static_cast<size_t>(row_token[r]) * x.stride,
+                out.width * sizeof(float));
+  }
+}
+
+}  // namespace skein::cpu

@@ -1,0 +1,140 @@
+#include "cpu/elementwise.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "core/float_bits.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/elementwise.cc"
+#include "hwy/foreach_target.h"
+// Per target, after foreach_target.h.
+#include "cpu/simd-inl.h"
+#include "hwy/contrib/math/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+
+void RmsNormImpl(const float* x, const float* weight, size_t n, float eps, float* out) {
+  const DF d;
+  VF squares = hn::Zero(d);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const VF v = LoadF32(x + i);
+    squares = hn::MulAdd(v, v, squares);
+  }
+  if (i < n) {
+    const VF v = LoadPartial(x + i, n - i);
+    squares = hn::MulAdd(v, v, squares);
+  }
+  const float inverse = 1.0f / std::sqrt(SumOf(squares) / static_cast<float>(n) + eps);
+  const VF factor = hn::Set(d, inverse);
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    hn::StoreU(hn::Mul(hn::Mul(LoadF32(x + i), factor), LoadF32(weight + i)), d, out + i);
+  }
+  for (; i < n; ++i) out[i] = x[i] * inverse * weight[i];
+}
+
+void SiluMulImpl(const float* gate, const float* up, size_t n, float* out) {
+  const DF d;
+  const VF one = hn::Set(d, 1.0f);
+  // exp(-gate) overflows to infinity below, where silu is 0 to the last bit anyway.
+  const VF lowest = hn::Set(d, -87.0f);
+  const auto silu_mul = [&](VF g, VF u) HWY_ATTR {
+    const VF e = hn::Exp(d, hn::Neg(hn::Max(g, lowest)));
+    return hn::Mul(hn::Div(g, hn::Add(one, e)), u);
+  };
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(silu_mul(LoadF32(gate + i), LoadF32(up + i)), d, out + i);
+  if (i < n) StorePartial(silu_mul(LoadPartial(gate + i, n - i), LoadPartial(up + i, n - i)), out + i, n - i);
+}
+
+void AddImpl(const float* a, const float* b, size_t n, float* out) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(hn::Add(LoadF32(a + i), LoadF32(b + i)), DF(), out + i);
+  for (; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+void RopeImpl(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out) {
+  const DF d;
+  const float* low = x;
+  const float* high = x + half;
+  size_t i = 0;
+  for (; i + kLanes <= half; i += kLanes) {
+    const VF c = LoadF32(cos + i), s = LoadF32(sin + i), a = LoadF32(low + i), b = LoadF32(high + i);
+    hn::StoreU(hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), d, out + i);
+    hn::StoreU(hn::Add(hn::Mul(b, c), hn::Mul(a, s)), d, out + half + i);
+  }
+  for (; i < half; ++i) {
+    out[i] = low[i] * cos[i] - high[i] * sin[i];
+    out[half + i] = high[i] * cos[i] + low[i] * sin[i];
+  }
+  std::memcpy(out + 2 * half, x + 2 * half, (head_dim - 2 * half) * sizeof(float));
+}
+
+template <typename T>
+void WidenElements(const T* x, size_t n, float* out) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(LoadF32(x + i), DF(), out + i);
+  if (i < n) StorePartial(LoadPartial(x + i, n - i), out + i, n - i);
+}
+
+void WidenImpl(const void* x, Dtype dtype, size_t n, float* out) {
+  switch (dtype) {
+    case Dtype::kF32:
+      return WidenElements(static_cast<const float*>(x), n, out);
+    case Dtype::kF16:
+      return WidenElements(static_cast<const F16*>(x), n, out);
+    case Dtype::kBF16:
+      return WidenElements(static_cast<const BF16*>(x), n, out);
+  }
+}
+
+void NarrowImpl(const float* x, Dtype dtype, size_t n, void* out) {
+  auto* half = static_cast<uint16_t*>(out);
+  switch (dtype) {
+    case Dtype::kF32:
+      std::memcpy(out, x, n * sizeof(float));
+      return;
+    case Dtype::kF16:
+      for (size_t i = 0; i < n; ++i) half[i] = F16FromFloat(x[i]);
+      return;
+    case Dtype::kBF16:
+      for (size_t i = 0; i < n; ++i) half[i] = BF16FromFloat(x[i]);
+      return;
+  }
+}
+
+}  // namespace skein::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skein {
+HWY_EXPORT(RmsNormImpl);
+HWY_EXPORT(SiluMulImpl);
+HWY_EXPORT(AddImpl);
+HWY_EXPORT(RopeImpl);
+HWY_EXPORT(WidenImpl);
+HWY_EXPORT(NarrowImpl);
+namespace cpu {
+
+void RmsNormRow(const float* x, const float* weight, size_t n, float eps, float* out) {
+  HWY_DYNAMIC_DISPATCH(RmsNormImpl)(x, weight, n, eps, out);
+}
+void SiluMulRow(const float* gate, const float* up, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(SiluMulImpl)(gate, up, n, out);
+}
+void AddRow(const float* a, const float* b, size_t n, float* out) { HWY_DYNAMIC_DISPATCH(AddImpl)(a, b, n, out); }
+void RopeHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out) {
+  HWY_DYNAMIC_DISPATCH(RopeImpl)(x, cos, sin, half, head_dim, out);
+}
+void WidenRow(const void* x, Dtype dtype, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(WidenImpl)(x, dtype, n, out);
+}
+void NarrowRow(const float* x, Dtype dtype, size_t n, void* out) {
+  HWY_DYNAMIC_DISPATCH(NarrowImpl)(x, dtype, n, out);
+}
+
+}  // namespace cpu
+}  // namespace skein
+#endif

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/dtype.h"
+
+/// Row-wise operations on f32; nothing needs alignment or padding.
+namespace skein::cpu {
+
+/// out = x / sqrt(mean(x^2) + eps) * weight over `n` elements.
+void RmsNormRow(const float* x, const float* weight, size_t n, float eps, float* out);
+
+/// out = silu(gate) * up.
+void SiluMulRow(const float* gate, const float* up, size_t n, float* out);
+
+/// out = a + b.
+void AddRow(const float* a, const float* b, size_t n, float* out);
+
+/// Rotates the first 2 * half elements of a head by cos and sin [half]; copies the others.
+void RopeHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out);
+
+/// out[i] = x[i] widened.
+void WidenRow(const void* x, Dtype dtype, size_t n, float* out);
+
+/// out[i] = x[i] in `dtype`, rounded to nearest even.
+void NarrowRow(const float* x, Dtype dtype, size_t n, void* out);
+
+}  // namespace skein::cpu

@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { lookup } from 'node:dns/promises';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from '@skein/telemetry';
+import { ConfigError } from './errors.ts';
+import { Waiting } from './waiting.ts';
+
+/** Equal for two processes exactly when one may map the other's memory: same kernel, same process, network and IPC
+ *  namespaces, same user. Processes in containers of their own count as hosts of their own. */
+export function hostId(): string {
+  const hash = createHash('sha256').update(readFileSync('/proc/sys/kernel/random/boot_id', 'utf8'));
+  for (const namespace of ['pid', 'net', 'ipc']) hash.update(readlinkSync(`/proc/self/ns/${namespace}`));
+  return hash.update(String(process.getuid?.())).digest('hex').slice(0, 16);
+}
+
+/** Resolves the leader's name, for as long as that takes. `*.localhost` is loopback (RFC 6761), whatever the resolver knows. */
+export async function resolveLeader(address: string, logger: Logger, signal: AbortSignal): Promise<string> {
+  if (isIP(address)) return address;
+  if (/(^|\.)localhost$/.test(address)) return '127.0.0.1';
+  using waiting = new Waiting(logger, `the name ${address} (LWS_LEADER_ADDRESS) to resolve`);
+  for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2000)) {
+    signal.throwIfAborted();
+    const found = await lookup(address).catch((error: NodeJS.ErrnoException) => error);
+    if (!(found instanceof Error)) {
+      if (!/^127\.|^::1$/.test(found.address)) return found.address;
+      throw new ConfigError('ERR_LWS_ENVIRONMENT', `LWS_LEADER_ADDRESS ${address} resolves to ${found.address}, which is this host itself; check the hosts file or the headless service`);
+    }
+    waiting.detail = found.code ?? found.message;
+    await delay(pauseMs, undefined, { signal });
+  }
+}
+
+/** The network interface that carries traffic to `address`, by the route's own source address; no packet is sent. On the
+ *  leader `address` is its own. Null when it cannot be told. */
+export async function interfaceTowards(address: string): Promise<string | null> {
+  const own = interfaceOf(address);
+  if (own !== null) return own;
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.connect(9, address, resolve);
+    });
+    return interfaceOf(socket.address().address);
+  } catch {
+    // No route yet: the dial that follows says so with the address.
+    return null;
+  } finally {
+    socket.close();
+  }
+}
+
+function interfaceOf(address: string): string | null {
+  for (const [name, addresses] of Object.entries(networkInterfaces())) {
+    if (addresses?.some((a) => a.address === address)) return name;
+  }
+  return null;
+}
+
+export function isLoopback(address: string): boolean {
+  return /^127\.|^::1$|^localhost$/.test(address);
+}

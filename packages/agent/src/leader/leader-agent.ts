@@ -1,0 +1,182 @@
+import { hostname } from 'node:os';
+import { Engine, engineConfig, type EngineObserver, type RequestRef } from '@skein/engine';
+import { connectNats, type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
+import { createOpenAIServer } from '@skein/openai-server';
+import { type Identity, type LeaderAdvert, newIdentity, subjects } from '@skein/protocol';
+import { type Logger, Metrics, VllmMetrics } from '@skein/telemetry';
+import { interfaceTowards, isLoopback, resolveLeader } from '../host.ts';
+import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
+import type { GroupPlace } from '../lws-environment.ts';
+import type { NodeOptions } from '../node-options.ts';
+import { RankSupervisor } from '../rank/rank-supervisor.ts';
+import { Broker } from './broker.ts';
+import { Canary, CANARY_CLIENT } from './canary.ts';
+import { Formation } from './formation.ts';
+import type { FormationInput } from './formation-plan.ts';
+import { readServedModel, type ServedModelFiles } from './served-model.ts';
+import { groupTopology } from './topology.ts';
+
+const LOGPROBS_MAX = 20;
+const ADVERT_MS = 200;
+
+/** The leader of a group: the broker where none is given, the direct link, its own rank, the formation, the engine and the
+ *  OpenAI server. Runs until `signal`, then drains. With a group of one and `brokerless` there is the local bus alone. */
+export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & { readonly brokerless: boolean }, logger: Logger, signal: AbortSignal): Promise<void> {
+  const { group, groupSize } = place;
+  const address = groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, logger, signal);
+  const bindHost = isLoopback(address) ? address : address.includes(':') ? '::' : '0.0.0.0';
+  const identity = newIdentity(group);
+  await using stack = new AsyncDisposableStack();
+
+  const hub = await startLocalHub({ host: bindHost, port: 0, groupKey: options.groupKey, logger });
+  stack.defer(() => hub.close());
+  const direct = hub.connect(identity);
+  const natsUrl = options.brokerless ? null : await brokerUrl(address, bindHost, options, logger, stack);
+  const main = natsUrl === null ? direct : await connectNats({ servers: natsUrl, identity, groupKey: options.groupKey, logger, deadlineMs: 30_000, signal });
+  if (main !== direct) stack.defer(() => main.close());
+  main.serve(subjects.join(group), async () => ({ directPort: hub.port }));
+
+  const model = await readServedModel(options);
+  const metrics = new Metrics();
+  const vllmMetrics = new VllmMetrics(metrics, { modelName: model.name });
+  const engine = new Engine(engineConfig({ maxNumSeqs: options.maxNumSeqs, maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs) }), {
+    observer: observe(vllmMetrics, () => canary.running, logger),
+  });
+  stack.defer(() => engine.close());
+  const canary = new Canary(engine);
+  stack.defer(() => canary.close());
+  const formation = new Formation({ main, direct, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input: formationInput(model, options), engine, logger });
+
+  const supervisor = superviseOwnRank({ place, options, identity, main, hub, natsUrl, address, logger, interfaceName: await interfaceTowards(address) });
+  stack.defer(() => supervisor.close());
+  const stopping = new AbortController();
+  const forming = formation.run(stopping.signal);
+  stack.defer(async () => {
+    stopping.abort();
+    await forming.catch(() => {});
+  });
+
+  const warnings = groupSize > 1 && options.groupKey === null && !isLoopback(address) ? ['no SKEIN_GROUP_KEY: whoever reaches this network can join the group'] : [];
+  for (const warning of warnings) logger.warn(warning);
+  const isReady = (): { ready: boolean; reason: string } => {
+    const { state, detail } = formation.current;
+    const problem = state === 'ready' ? canary.problem() : `the group is ${state}${detail === '' ? '' : `: ${detail}`}`;
+    return { ready: problem === null, reason: problem ?? '' };
+  };
+  let url = '';
+  const server = createOpenAIServer({
+    engine,
+    codec: model.codec,
+    model: { names: [model.name], maxModelLen: model.maxModelLen, eosTokenIds: model.eosTokenIds },
+    ...(model.generation ? { defaults: model.generation } : {}),
+    log: logger,
+    metrics,
+    vllmMetrics,
+    onScrape: () => vllmMetrics.setLoad(engine.stats()),
+    version: options.revision,
+    isReady,
+    topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: model.name, warnings })] }),
+    apiKeys: options.apiKey === null ? [] : options.apiKey.split(','),
+    guardMetrics: options.apiKeyGuardsMetrics,
+    groupKey: options.groupKey,
+  });
+  const listening = await server.listen(options.host, options.port);
+  url = options.advertiseUrl ?? `http://${reachableHost(options.host, address)}:${listening.port}`;
+  logger.info(`the leader of ${group} listens on http://${options.host}:${listening.port}`);
+
+  const advert = (draining: boolean): LeaderAdvert => {
+    const { numRunning, numWaiting, kvCacheUsage } = engine.stats();
+    const load = { numRequestsRunning: numRunning, numRequestsWaiting: numWaiting, kvCacheUsage };
+    return { group, url, model: model.name, fingerprint: formation.current.fingerprint, ready: isReady().ready, draining, maxModelLen: model.maxModelLen, ...load };
+  };
+  const lease = main.announce(`${subjects.leaders()}.${group.replaceAll(/[^A-Za-z0-9_-]/g, '_')}`, advert(false), { ttlMs: LEASE_TTL_MS });
+  let last = '';
+  const publish = setInterval(() => {
+    const value = advert(false);
+    const text = JSON.stringify(value);
+    if (text !== last) lease.update(value);
+    last = text;
+  }, ADVERT_MS);
+  stack.defer(() => clearInterval(publish));
+
+  await Promise.race([aborted(signal), forming]);
+  lease.update(advert(true));
+  await server.drain(options.drainMs);
+  lease.close();
+}
+
+async function brokerUrl(address: string, bindHost: string, options: NodeOptions, logger: Logger, stack: AsyncDisposableStack): Promise<string> {
+  if (options.natsUrl !== null) return options.natsUrl;
+  const broker = await Broker.start({ host: bindHost, port: options.natsPort, groupKey: options.groupKey, logger });
+  stack.defer(() => broker.close());
+  return `nats://${address.includes(':') ? `[${address}]` : address}:${broker.port}`;
+}
+
+function superviseOwnRank(of: {
+  readonly place: GroupPlace;
+  readonly options: NodeOptions;
+  readonly identity: Identity;
+  readonly main: MessageBus;
+  readonly hub: LocalHub;
+  readonly natsUrl: string | null;
+  readonly address: string;
+  readonly interfaceName: string | null;
+  readonly logger: Logger;
+}): RankSupervisor {
+  const { place, options, main } = of;
+  const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({ workerIndex: 0, host: hostname(), pid: process.pid, rank });
+  const lease = main.announce(`${subjects.agents(place.group)}.0`, advert(null), { ttlMs: LEASE_TTL_MS });
+  return new RankSupervisor(
+    {
+      name: `${of.identity.name}-0/0`,
+      group: place.group,
+      workerIndex: 0,
+      revision: options.revision,
+      natsUrl: of.natsUrl,
+      direct: { host: of.address, port: of.hub.port },
+      groupKey: options.groupKey,
+      threads: options.threads,
+      interfaceName: of.interfaceName,
+      logLevel: options.logLevel,
+      logFormat: options.logFormat,
+    },
+    { logger: of.logger, onChange: (rank) => lease.update(advert(rank)) },
+  );
+}
+
+function formationInput(model: ServedModelFiles, options: NodeOptions): FormationInput {
+  const { config, dir, kvDtype, maxModelLen } = model;
+  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens } = engineConfig({ maxNumSeqs: options.maxNumSeqs, maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs) });
+  const { layerPartition, blockSize, kvCacheBytes, numBlocks } = options;
+  return { model: dir, config, dtypeOption: options.dtype, kvDtype, layerPartition, maxModelLen, maxNumSeqs, maxNumBatchedTokens, maxNumRows, maxLogprobs: LOGPROBS_MAX, blockSize, kvCacheBytes, numBlocks };
+}
+
+/** Clients' requests feed vLLM's metrics; the canary's stay out of them. */
+function observe(metrics: VllmMetrics, canaryRunning: () => boolean, logger: Logger): Partial<EngineObserver> {
+  const isClients = (ref: RequestRef): boolean => ref.client !== CANARY_CLIENT;
+  return {
+    onStep: (step) => {
+      if (!canaryRunning() || step.numSeqs > 1) metrics.onStep(step);
+    },
+    onFirstToken: (event) => isClients(event) && metrics.onFirstToken(event),
+    onTokens: (event) => isClients(event) && metrics.onTokens(event),
+    onFinished: (outcome) => isClients(outcome) && metrics.onFinished(outcome),
+    onPreemption: ({ requestId, cause, numTokensToRecompute }) => {
+      metrics.onPreemption();
+      logger.debug({ requestId, cause, numTokensToRecompute }, 'preempted');
+    },
+  };
+}
+
+/** Where others reach a server bound to `host`. */
+function reachableHost(host: string, address: string): string {
+  const shown = host === '0.0.0.0' || host === '::' ? address : host;
+  return shown.includes(':') ? `[${shown}]` : shown;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,122 @@
+import { type Executor, ExecutorLostError } from '@skein/engine';
+import type { MessageBus } from '@skein/message-bus';
+import { packStepInput, type StepInput, type StepOutputRow, unpackStepOutput } from '@skein/native';
+import { type StepPlan, stepResultSchema, subjects } from '@skein/protocol';
+
+const RESEND_MS_MIN = 250;
+const RESEND_MS_MAX = 2000;
+
+interface StepUnderWay {
+  readonly plan: StepPlan;
+  readonly step: number;
+  readonly resolve: (rows: readonly StepOutputRow[]) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface MeshExecutorOptions {
+  readonly main: MessageBus;
+  readonly direct: MessageBus;
+  readonly group: string;
+  readonly epoch: number;
+  readonly numStages: number;
+  readonly numBlocks: number;
+  readonly blockSize: number;
+  readonly maxModelLen: number;
+  readonly maxLogprobs: number;
+  readonly stepDeadlineMs: number;
+  /** The group cannot go on; called once. */
+  readonly onLost: (error: Error) => void;
+}
+
+/** Runs steps on all stages of a formed group. A plan is published on the broker; while the broker is away, and for a plan
+ *  that stays without an answer, the same frame goes over the direct link. Ranks take whichever comes first. */
+export class MeshExecutor implements Executor {
+  readonly maxStepsInFlight: number;
+  readonly numStages: number;
+  readonly numBlocks: number;
+  readonly blockSize: number;
+  readonly maxModelLen: number;
+  readonly maxLogprobs: number;
+  readonly #options: MeshExecutorOptions;
+  readonly #underWay = new Map<number, StepUnderWay>();
+  readonly #stop: (() => void)[] = [];
+  #nextSequence = 0;
+  #lastFinishedStep = -1;
+  #resendMs = RESEND_MS_MIN;
+  #resendTimer: NodeJS.Timeout | null = null;
+  #lost: Error | null = null;
+
+  constructor(options: MeshExecutorOptions) {
+    this.#options = options;
+    this.numStages = options.numStages;
+    this.maxStepsInFlight = options.numStages + 1;
+    this.numBlocks = options.numBlocks;
+    this.blockSize = options.blockSize;
+    this.maxModelLen = options.maxModelLen;
+    this.maxLogprobs = options.maxLogprobs;
+    const { main, direct, group } = options;
+    for (const bus of new Set([main, direct])) {
+      const subscription = bus.subscribe(subjects.results(group), ({ data }) => this.#take(data));
+      this.#stop.push(() => subscription.close());
+    }
+    this.#stop.push(main.onConnectionChange((connected) => !connected && this.#resend()));
+  }
+
+  execute(input: StepInput): Promise<readonly StepOutputRow[]> {
+    if (this.#lost) return Promise.reject(this.#lost);
+    const { epoch, stepDeadlineMs, main, direct, group } = this.#options;
+    // The first stage reads sampled ids up to this step. Naming one that is known to be done costs no wait and keeps the
+    // channel of ids from filling when no request depends on them.
+    const feedbackStep = this.numStages > 1 ? Math.max(input.feedbackStep, this.#lastFinishedStep) : input.feedbackStep;
+    const words = packStepInput({ ...input, feedbackStep });
+    const plan = { epoch, step: this.#nextSequence++, deadlineMs: stepDeadlineMs, input: new Uint8Array(words.buffer) };
+    const { promise, resolve, reject } = Promise.withResolvers<readonly StepOutputRow[]>();
+    this.#underWay.set(plan.step, { plan, step: input.step, resolve, reject });
+    const fits = plan.input.byteLength + 256 < main.maxPayloadBytes;
+    (main.connected && fits ? main : direct).publish(subjects.plans(group), plan);
+    this.#resendTimer ??= setTimeout(() => this.#resendOverdue(), this.#resendMs);
+    return promise;
+  }
+
+  /** Rejects all steps under way and every later one. */
+  lose(reason: Error): void {
+    if (this.#lost) return;
+    this.#lost = reason instanceof ExecutorLostError ? reason : new ExecutorLostError(reason.message);
+    for (const stop of this.#stop) stop();
+    if (this.#resendTimer) clearTimeout(this.#resendTimer);
+    for (const { reject } of this.#underWay.values()) reject(this.#lost);
+    this.#underWay.clear();
+    this.#options.onLost(this.#lost);
+  }
+
+  #take(data: unknown): void {
+    const parsed = stepResultSchema.safeParse(data);
+    if (!parsed.success || parsed.data.epoch !== this.#options.epoch || this.#lost) return;
+    const { step: sequence, output, error, stage } = parsed.data;
+    const step = this.#underWay.get(sequence);
+    if (!step) return;
+    if (error || !output) return this.lose(new ExecutorLostError(`stage ${stage} failed step ${step.step}: ${error?.message ?? 'no output'}`));
+    this.#underWay.delete(sequence);
+    this.#lastFinishedStep = Math.max(this.#lastFinishedStep, step.step);
+    this.#rearm();
+    const bytes = output.slice();
+    step.resolve(unpackStepOutput(new Int32Array(bytes.buffer, 0, bytes.byteLength >> 2)));
+  }
+
+  #rearm(): void {
+    if (this.#resendTimer) clearTimeout(this.#resendTimer);
+    this.#resendMs = RESEND_MS_MIN;
+    this.#resendTimer = this.#underWay.size > 0 ? setTimeout(() => this.#resendOverdue(), this.#resendMs) : null;
+  }
+
+  /** No step has finished for a while: a long step, or a broker that takes messages and delivers none. */
+  #resendOverdue(): void {
+    this.#resend();
+    this.#resendMs = Math.min(RESEND_MS_MAX, this.#resendMs * 2);
+    this.#resendTimer = this.#underWay.size > 0 ? setTimeout(() => this.#resendOverdue(), this.#resendMs) : null;
+  }
+
+  #resend(): void {
+    for (const { plan } of this.#underWay.values()) this.#options.direct.publish(subjects.plans(this.#options.group), plan);
+  }
+}

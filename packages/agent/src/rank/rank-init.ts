@@ -1,0 +1,17 @@
+import { z } from 'zod';
+
+/** What an agent tells its rank process at start, over the IPC channel. */
+export const rankInitSchema = z.object({
+  name: z.string(),
+  group: z.string(),
+  workerIndex: z.int(),
+  revision: z.string(),
+  natsUrl: z.string().nullable(),
+  direct: z.object({ host: z.string().optional(), port: z.int().optional(), path: z.string().optional() }),
+  groupKey: z.string().nullable(),
+  threads: z.int().min(1),
+  interfaceName: z.string().nullable(),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+  logFormat: z.enum(['json', 'text']),
+});
+export type RankProcessInit = z.infer<typeof rankInitSchema>;

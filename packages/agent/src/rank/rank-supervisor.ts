@@ -1,0 +1,60 @@
+import type { ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { type Identity, identitySchema } from '@skein/protocol';
+import type { Logger } from '@skein/telemetry';
+import { z } from 'zod';
+import { endProcess, spawnBound } from '../child-process.ts';
+import type { RankProcessInit } from './rank-init.ts';
+
+const messageSchema = z.union([z.object({ started: identitySchema }), z.object({ failed: z.object({ code: z.string(), message: z.string() }) })]);
+
+/** Keeps one rank process running: starts it again when it dies, later each time it dies young. */
+export class RankSupervisor {
+  readonly #init: RankProcessInit;
+  readonly #logger: Logger;
+  readonly #onChange: (rank: Identity | null) => void;
+  #child: ChildProcess | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #pauseMs = 0;
+  #closed = false;
+
+  /** `onChange` gets the rank's identity once it has joined, and null as soon as its process has ended. */
+  constructor(init: RankProcessInit, options: { readonly logger: Logger; readonly onChange: (rank: Identity | null) => void }) {
+    this.#init = init;
+    this.#logger = options.logger;
+    this.#onChange = options.onChange;
+    this.#start();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    if (this.#child) await endProcess(this.#child, 2000);
+  }
+
+  #start(): void {
+    const startedMs = performance.now();
+    const child = spawnBound(process.execPath, [fileURLToPath(import.meta.resolve('./rank-process.ts'))], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    this.#child = child;
+    child.on('error', (error) => this.#logger.error({ error: error.message }, 'the rank process could not be started'));
+    child.on('message', (message) => {
+      const parsed = messageSchema.safeParse(message);
+      if (!parsed.success) return;
+      if ('started' in parsed.data) this.#onChange(parsed.data.started);
+      else this.#logger.error({ code: parsed.data.failed.code }, `the rank could not start: ${parsed.data.failed.message}`);
+    });
+    child.once('exit', (exitCode, signal) => {
+      this.#child = null;
+      this.#onChange(null);
+      if (this.#closed) return;
+      this.#pauseMs = performance.now() - startedMs > 10_000 ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
+      this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, 'the rank process ended; starting another');
+      this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
+    });
+    child.send(this.#init, (error) => {
+      if (error) this.#logger.debug({ error: error.message }, 'the rank process ended before it was told what to be');
+    });
+  }
+}

@@ -1,0 +1,134 @@
+import type { Device, NativeAddon, Program, RawStepOutput, ReceiveChannel, SendChannel, Transport } from '@skein/native';
+import { buildStageProgram, modelFingerprint, readCheckpointTensors, readModelConfig, resolveDtype } from '@skein/models';
+import { SkeinError } from '@skein/protocol';
+import type { ChannelSpec, LoadSpec, RankStatus } from './rank-actor.ts';
+
+/** Bytes a channel may hold ahead of its reader; a larger message streams through. */
+const CHANNEL_BYTES = 4 << 20;
+
+/** One stage of the model on one device: its program, its channels, and the phase it is in. */
+export class StageRunner implements Disposable {
+  readonly #addon: NativeAddon;
+  readonly #device: Device;
+  readonly #transport: Transport;
+  #loaded: { readonly key: string; readonly program: Program; readonly fingerprint: string } | null = null;
+  #sends: { readonly peer: string; readonly channel: SendChannel }[] = [];
+  #receives: { readonly peer: string; readonly channel: ReceiveChannel }[] = [];
+  #state: RankStatus['state'] = 'join';
+  #stateSinceMs = performance.now();
+  #detail = '';
+  #totals = { steps: 0, computeUs: 0, waitUs: 0 };
+
+  constructor(addon: NativeAddon, options: { readonly threads: number; readonly interfaceName: string | null }) {
+    this.#addon = addon;
+    this.#device = addon.createDevice({ backend: 'cpu', threads: options.threads });
+    this.#transport = addon.createTransport({ interfaceName: options.interfaceName });
+  }
+
+  get device(): Device {
+    return this.#device;
+  }
+
+  get ucxUnavailable(): string | null {
+    return this.#transport.ucxUnavailable;
+  }
+
+  /** Loads the stage, or keeps it when it is the one already here: weights outlive a re-formed group. */
+  async load(spec: LoadSpec): Promise<{ fingerprint: string; weightBytes: number; kvCacheBytes: number; bufferBytes: number }> {
+    const key = JSON.stringify(spec);
+    if (this.#loaded?.key !== key) {
+      this.#loaded?.program.close();
+      this.#loaded = null;
+      this.#enter('load', spec.model);
+      const config = await readModelConfig(spec.model);
+      const tensors = await readCheckpointTensors(spec.model);
+      const dtype = resolveDtype(spec.dtype, config, tensors);
+      const { stages, stage, layers, limits, numBlocks, blockSize } = spec;
+      const program = this.#addon.createProgram(
+        this.#device,
+        buildStageProgram({ config, tensors, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
+      );
+      await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
+      this.#loaded = { key, program, fingerprint: await modelFingerprint({ config, tensors, blockSize, dtype }) };
+    }
+    this.#enter('connect', '');
+    return { fingerprint: this.#loaded.fingerprint, ...this.#loaded.program.memory };
+  }
+
+  openReceive(channels: readonly ChannelSpec[]): { name: string; descriptor: Uint8Array }[] {
+    this.#closeChannels('a new formation');
+    const program = this.#program();
+    return channels.map(({ name, peer, transport }) => {
+      const channel = this.#transport.openReceive({ name, transport, capacityBytes: CHANNEL_BYTES });
+      this.#receives.push({ peer, channel });
+      program.bindReceive(peer, channel);
+      return { name, descriptor: channel.descriptor() };
+    });
+  }
+
+  async openSend(channels: readonly (ChannelSpec & { readonly descriptor: Uint8Array })[]): Promise<void> {
+    const program = this.#program();
+    for (const { name, peer, transport, descriptor } of channels) {
+      const channel = await this.#transport.openSend({ name, transport, descriptor, deadlineMs: 10_000 });
+      this.#sends.push({ peer, channel });
+      program.bindSend(peer, channel);
+    }
+    this.#enter('warm', '');
+  }
+
+  begin(): void {
+    this.#program().reset();
+    this.#enter('ready', '');
+  }
+
+  async run(input: Int32Array, deadlineMs: number): Promise<RawStepOutput> {
+    const output = await this.#program().run(input, deadlineMs);
+    this.#totals.steps += 1;
+    this.#totals.computeUs += output.computeUs;
+    this.#totals.waitUs += output.waitUs;
+    return output;
+  }
+
+  /** Ends whatever runs: blocked transfers fail, queued steps too. */
+  abort(reason: string): void {
+    this.#loaded?.program.abort();
+    this.#closeChannels(reason);
+    this.#enter('join', reason);
+  }
+
+  fail(detail: string): void {
+    this.#enter('failed', detail);
+  }
+
+  status(): RankStatus {
+    const pairs = this.#sends.map(({ peer, channel }) => ({ peer, ...channel.counters() }));
+    return { state: this.#state, stateSeconds: (performance.now() - this.#stateSinceMs) / 1000, detail: this.#detail, pairs, ...this.#totals };
+  }
+
+  [Symbol.dispose](): void {
+    this.#closeChannels('the rank is closing');
+    this.#loaded?.program.close();
+    this.#transport.close();
+    this.#device.close();
+  }
+
+  #program(): Program {
+    if (this.#loaded) return this.#loaded.program;
+    throw new SkeinError('ERR_NOT_LOADED', 'the rank has no program; call load first');
+  }
+
+  #closeChannels(reason: string): void {
+    for (const { channel } of [...this.#sends, ...this.#receives]) {
+      channel.fail(reason);
+      channel.close();
+    }
+    this.#sends = [];
+    this.#receives = [];
+  }
+
+  #enter(state: RankStatus['state'], detail: string): void {
+    if (state !== this.#state) this.#stateSinceMs = performance.now();
+    this.#state = state;
+    this.#detail = detail;
+  }
+}

@@ -1,0 +1,69 @@
+import { hostname } from 'node:os';
+import { connectNats } from '@skein/message-bus';
+import { newIdentity, subjects } from '@skein/protocol';
+import type { Logger } from '@skein/telemetry';
+import { z } from 'zod';
+import { interfaceTowards, resolveLeader } from '../host.ts';
+import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
+import type { GroupPlace } from '../lws-environment.ts';
+import type { NodeOptions } from '../node-options.ts';
+import { RankSupervisor } from '../rank/rank-supervisor.ts';
+import { Waiting } from '../waiting.ts';
+
+const joinReplySchema = z.object({ directPort: z.int().min(1).max(65535) });
+
+/** A pod that is not the leader: finds the leader, joins, and keeps a rank process at its service until told to stop. */
+export async function runWorkerAgent(place: GroupPlace, options: NodeOptions, logger: Logger, signal: AbortSignal): Promise<void> {
+  const leader = await resolveLeader(place.leaderAddress, logger, signal);
+  const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
+  const identity = newIdentity(`${place.group}-${place.workerIndex}`);
+  using waiting = new Waiting(logger, `the leader of ${place.group} at ${natsUrl}`);
+  await using bus = await connectNats({
+    servers: natsUrl,
+    identity,
+    groupKey: options.groupKey,
+    logger,
+    deadlineMs: null,
+    signal,
+    onWaiting: (reason) => {
+      waiting.detail = reason;
+    },
+  });
+  const { directPort } = await join();
+  waiting[Symbol.dispose]();
+
+  const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({ workerIndex: place.workerIndex, host: hostname(), pid: process.pid, rank });
+  const lease = bus.announce(`${subjects.agents(place.group)}.${place.workerIndex}`, advert(null), { ttlMs: LEASE_TTL_MS });
+  const supervisor = new RankSupervisor(
+    {
+      name: `${identity.name}/0`,
+      group: place.group,
+      workerIndex: place.workerIndex,
+      revision: options.revision,
+      natsUrl,
+      direct: { host: leader, port: directPort },
+      groupKey: options.groupKey,
+      threads: options.threads,
+      interfaceName: await interfaceTowards(leader),
+      logLevel: options.logLevel,
+      logFormat: options.logFormat,
+    },
+    { logger, onChange: (rank) => lease.update(advert(rank)) },
+  );
+  await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  lease.close();
+  await supervisor.close();
+
+  /** Asks where the direct link is, until the leader answers. */
+  async function join(): Promise<z.infer<typeof joinReplySchema>> {
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        return joinReplySchema.parse(await bus.request(subjects.join(place.group), { workerIndex: place.workerIndex, revision: options.revision }, { deadlineMs: 2000, signal }));
+      } catch (error) {
+        waiting.detail = error instanceof Error ? error.message : String(error);
+        await new Promise((resolve) => setTimeout(resolve, 250));
+      }
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import type { ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { Broker, endProcess, spawnBound, watchParent } from '@skein/agent';
+import { type Logger, variables } from '@skein/telemetry';
+import { environment, variable } from './environment.ts';
+import { logFormat } from './node-flags.ts';
+
+export interface UpOptions {
+  readonly model: string;
+  readonly stages: number;
+  readonly groups: number;
+  readonly host: string;
+  readonly port: number;
+  readonly threads: number | null;
+  readonly apiKey: string | null;
+  /** Flags passed on to every `skein node`. */
+  readonly nodeArgs: readonly string[];
+  readonly routerArgs: readonly string[];
+}
+
+interface Part {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A whole local cluster: a broker, a router, and for each group its agents, each with the environment LeaderWorkerSet would
+ *  give it. A part that dies is started again. */
+export async function up(options: UpOptions, logger: Logger, signal: AbortSignal): Promise<void> {
+  const startMs = performance.now();
+  const groupKey = variable('groupKey') ?? randomBytes(24).toString('base64url');
+  const orphaned = new AbortController();
+  watchParent(() => orphaned.abort());
+  const ending = AbortSignal.any([signal, orphaned.signal]);
+  const broker = await Broker.start({ host: '127.0.0.1', port: 0, groupKey, logger });
+  const env = {
+    [variables.groupKey.name]: groupKey,
+    [variables.natsUrl.name]: `nats://127.0.0.1:${broker.port}`,
+    ...(options.apiKey === null ? {} : { [variables.apiKey.name]: options.apiKey }),
+    [variables.logFormat.name]: logFormat(),
+  };
+  const supervised = parts(options).map((part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger));
+  try {
+    const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
+    await untilReady(url, options.groups, ending);
+    if (!ending.aborted) {
+      const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+      logger.info(`ready in ${seconds} s: ${url}/v1 (${options.groups} group${options.groups > 1 ? 's' : ''} of ${options.stages} stage${options.stages > 1 ? 's' : ''})`);
+    }
+    await new Promise<void>((resolve) => {
+      if (ending.aborted) resolve();
+      else ending.addEventListener('abort', () => resolve(), { once: true });
+    });
+  } finally {
+    // The router stops first, so that it takes no request that no leader would answer.
+    const [router, ...agents] = supervised;
+    await router?.close();
+    await Promise.all(agents.map((part) => part.close()));
+    await broker.close();
+  }
+}
+
+function parts(options: UpOptions): Part[] {
+  const threads = options.threads ?? Math.max(1, Math.floor(availableParallelism() / (options.stages * options.groups)));
+  const agents = Array.from({ length: options.groups * options.stages }, (_, i): Part => {
+    const [group, worker] = [Math.floor(i / options.stages), i % options.stages];
+    return {
+      name: `agent ${group}-${worker}`,
+      args: ['node', options.model, '--host', '127.0.0.1', '--port', '0', '--threads', String(threads), ...options.nodeArgs],
+      env: {
+        [variables.lwsLeaderAddress.name]: `skein-${group}.skein.localhost`,
+        [variables.lwsGroupSize.name]: String(options.stages),
+        [variables.lwsWorkerIndex.name]: String(worker),
+      },
+    };
+  });
+  return [{ name: 'router', args: ['router', '--host', options.host, '--port', String(options.port), ...options.routerArgs], env: {} }, ...agents];
+}
+
+/** One child process, started again whenever it ends, at growing intervals while it ends young. */
+class SupervisedPart {
+  readonly #part: Part;
+  readonly #logger: Logger;
+  #child: ChildProcess | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #pauseMs = 0;
+  #closed = false;
+
+  constructor(part: Part, logger: Logger) {
+    this.#part = part;
+    this.#logger = logger;
+    this.#start();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    if (this.#child) await endProcess(this.#child, 4000);
+  }
+
+  #start(): void {
+    const startedMs = performance.now();
+    const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+    const child = spawnBound(process.execPath, [main, ...this.#part.args], { stdio: ['ignore', 'inherit', 'inherit'], env: { ...environment, ...this.#part.env } });
+    this.#child = child;
+    child.on('error', (error) => this.#logger.error({ error: error.message }, `${this.#part.name} could not be started`));
+    child.once('exit', (exitCode, signal) => {
+      this.#child = null;
+      if (this.#closed) return;
+      this.#pauseMs = performance.now() - startedMs > 10_000 ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
+      this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, `${this.#part.name} ended; starting it again`);
+      this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
+    });
+  }
+}
+
+/** Waits until the router has a ready leader for every group. */
+async function untilReady(url: string, groups: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const response = await fetch(`${url}/readyz`).catch(() => null);
+    const body = (await response?.json().catch(() => null)) as { ready?: boolean; readyGroups?: number } | null;
+    if (body?.ready === true && (body.readyGroups ?? groups) >= groups) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

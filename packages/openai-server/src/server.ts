@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import { type Logger, type Metrics, VllmMetrics } from '@skein/telemetry';
+import { ApiKeyGuard } from './api-key.ts';
+import { chatCompletions } from './chat-completions.ts';
+import { completions } from './completions.ts';
+import type { EngineClient } from './engine-client.ts';
+import { sendJson } from './exchange.ts';
+import { type ConnectionLimits, HttpServer } from './http-server.ts';
+import { modelCards } from './models.ts';
+import type { Route } from './route-table.ts';
+import type { SamplingDefaults } from './sampling.ts';
+import { type BodyLimits, defaultBodyLimits, type Serving, unknownModel } from './serving.ts';
+import { type Readiness, statusRoutes } from './status-routes.ts';
+import type { TextCodec } from './text-codec.ts';
+
+export interface OpenAIServerOptions {
+  readonly engine: EngineClient;
+  readonly codec: TextCodec;
+  readonly model: ServedModel;
+  /** Sampling where a request names nothing: the checkpoint's generation_config.json. */
+  readonly defaults?: Partial<SamplingDefaults>;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** The engine's metrics; given by whoever also feeds them. */
+  readonly vllmMetrics?: VllmMetrics;
+  /** Before each scrape: set gauges. */
+  readonly onScrape?: () => void;
+  readonly version: string;
+  readonly isReady: () => Readiness;
+  /** The body of GET /v1/skein/topology. */
+  readonly topology: (signal: AbortSignal) => unknown;
+  /** Without keys everybody may ask. */
+  readonly apiKeys?: readonly string[];
+  readonly guardMetrics?: boolean;
+  /** With it a router's word on who asks is believed. */
+  readonly groupKey?: string | null;
+  readonly bodyLimits?: Partial<BodyLimits>;
+  readonly connectionLimits?: Partial<ConnectionLimits>;
+  readonly maxChoices?: number;
+  readonly randomSeed?: () => bigint;
+  /** Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+export interface ServedModel {
+  /** Names it answers to; the first is its own. At least one. */
+  readonly names: readonly string[];
+  readonly maxModelLen: number;
+  readonly eosTokenIds: readonly number[];
+}
+
+/** A plain vLLM-compatible server over an EngineClient: listen, then drain or close once. */
+export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
+  const { engine, codec, model, metrics, log } = options;
+  const now = options.now ?? Date.now;
+  const draining = (): boolean => server.draining;
+  const serving: Serving = {
+    engine,
+    codec,
+    modelNames: model.names,
+    maxModelLen: model.maxModelLen,
+    sampling: {
+      defaults: { temperature: null, topK: null, topP: null, minP: null, maxNewTokens: null, ...options.defaults },
+      eosTokenIds: model.eosTokenIds,
+      vocabSize: codec.vocabSize,
+      randomSeed: options.randomSeed ?? (() => randomBytes(8).readBigUInt64LE()),
+    },
+    bodyLimits: { ...defaultBodyLimits, ...options.bodyLimits },
+    maxChoices: options.maxChoices ?? 512,
+    vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),
+    draining,
+    now,
+  };
+  const server = new HttpServer({
+    routes: [
+      ...generationRoutes(serving, Math.floor(now() / 1000)),
+      ...statusRoutes({
+        isReady: options.isReady,
+        draining,
+        metrics,
+        onScrape: options.onScrape ?? (() => {}),
+        guardMetrics: options.guardMetrics ?? false,
+        version: options.version,
+        topology: options.topology,
+      }),
+    ],
+    guard: new ApiKeyGuard(options.apiKeys ?? []),
+    groupKey: options.groupKey ?? null,
+    log,
+    metrics,
+    ...(options.connectionLimits === undefined ? {} : { limits: options.connectionLimits }),
+  });
+  return server;
+}
+
+function generationRoutes(serving: Serving, created: number): Route[] {
+  const cards = modelCards(serving.modelNames, { maxModelLen: serving.maxModelLen, created });
+  return [
+    { method: 'POST', path: '/v1/chat/completions', handle: (exchange) => chatCompletions(exchange, serving) },
+    { method: 'POST', path: '/v1/completions', handle: (exchange) => completions(exchange, serving) },
+    { method: 'GET', path: '/v1/models', handle: ({ response }) => sendJson(response, 200, { object: 'list', data: cards }) },
+    {
+      method: 'GET',
+      path: '/v1/models/*',
+      handle: ({ response, rest }) => {
+        const card = cards.find(({ id }) => id === rest);
+        if (card === undefined) throw unknownModel(rest.slice(0, 500));
+        sendJson(response, 200, card);
+      },
+    },
+  ];
+}

@@ -1,0 +1,44 @@
+import type { Metrics } from '@skein/telemetry';
+import { type Exchange, sendJson, sendText } from './exchange.ts';
+import type { Route } from './route-table.ts';
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why not; '' when ready. */
+  readonly reason: string;
+}
+
+export interface StatusRoutesOptions {
+  /** Proof of progress, or why there is none. Asked on every probe: keep it to reading what is known. */
+  readonly isReady: () => Readiness;
+  readonly draining: () => boolean;
+  readonly metrics: Metrics;
+  /** Before /metrics is answered: bring gauges up to date. */
+  readonly onScrape: () => void;
+  readonly guardMetrics: boolean;
+  readonly version: string;
+  readonly topology: (signal: AbortSignal) => unknown;
+}
+
+/** What leader and router tell of themselves. /livez is the process; /readyz is whether to send it work; /health is vLLM's. */
+export function statusRoutes(options: StatusRoutesOptions): Route[] {
+  const readiness = (): Readiness => (options.draining() ? { ready: false, reason: 'draining' } : options.isReady());
+  const health = ({ response }: Exchange): void => sendText(response, readiness().ready ? 200 : 503, '');
+  const readyz = ({ response }: Exchange): void => {
+    const { ready, reason } = readiness();
+    sendJson(response, ready ? 200 : 503, ready ? { ready } : { ready, reason });
+  };
+  const metrics = async ({ response }: Exchange): Promise<void> => {
+    options.onScrape();
+    sendText(response, 200, await options.metrics.text(), options.metrics.contentType);
+  };
+  const topology = async ({ response, signal }: Exchange): Promise<void> => sendJson(response, 200, await options.topology(signal));
+  return [
+    { method: 'GET', path: '/livez', open: true, handle: ({ response }) => sendText(response, 200, '') },
+    { method: 'GET', path: '/readyz', open: true, handle: readyz },
+    { method: 'GET', path: '/health', open: true, handle: health },
+    { method: 'GET', path: '/version', open: true, handle: ({ response }) => sendJson(response, 200, { version: options.version }) },
+    { method: 'GET', path: '/metrics', open: !options.guardMetrics, handle: metrics },
+    { method: 'GET', path: '/v1/skein/topology', handle: topology },
+  ];
+}
