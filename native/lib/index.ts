@@ -1,14 +1,30 @@
+export { NativeError, toNativeError } from './errors.ts';
+export type { NativeErrorCode } from './errors.ts';
 export { loadNative } from './loader.ts';
-export { NativeError } from './errors.ts';
-export type * from './native.ts';
+export type {
+  ChannelCounters,
+  Device,
+  Dtype,
+  KVCacheSpec,
+  NativeAddon,
+  Op,
+  Program,
+  ProgramLimits,
+  ProgramMemory,
+  ProgramSpec,
+  RawStepOutput,
+  ReceiveChannel,
+  SendChannel,
+  TensorSource,
+  Transport,
+  ValueId,
+  WeightId,
+} from './native.ts';
 export {
   feedbackToken,
   packStepInput,
   STEP_INPUT_HEADER_WORDS,
   STEP_INPUT_MAGIC,
-  type StepInput,
-  type StepOutputRow,
-  type StepRow,
-  type StepSequence,
   unpackStepOutput,
 } from './step-io.ts';
+export type { StepInput, StepOutputRow, StepRow, StepSequence } from './step-io.ts';

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Broker, endProcess, spawnBound, watchParent } from '@skein/agent';
+import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
 import { logFormat } from './node-flags.ts';
@@ -44,7 +45,7 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
   const supervised = parts(options).map((part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger));
   try {
     const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
-    await untilReady(url, options.groups, ending);
+    await untilReady(url, options, ending);
     if (!ending.aborted) {
       const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
       logger.info(`ready in ${seconds} s: ${url}/v1 (${options.groups} group${options.groups > 1 ? 's' : ''} of ${options.stages} stage${options.stages > 1 ? 's' : ''})`);
@@ -117,11 +118,12 @@ class SupervisedPart {
 }
 
 /** Waits until the router has a ready leader for every group. */
-async function untilReady(url: string, groups: number, signal: AbortSignal): Promise<void> {
+async function untilReady(url: string, { groups, apiKey }: UpOptions, signal: AbortSignal): Promise<void> {
+  const headers = apiKey === null ? {} : { authorization: `Bearer ${apiKey.split(',')[0]}` };
   while (!signal.aborted) {
-    const response = await fetch(`${url}/readyz`).catch(() => null);
-    const body = (await response?.json().catch(() => null)) as { ready?: boolean; readyGroups?: number } | null;
-    if (body?.ready === true && (body.readyGroups ?? groups) >= groups) return;
+    const response = await fetch(`${url}/v1/skein/topology`, { headers }).catch(() => null);
+    const shown = topologySchema.safeParse(await response?.json().catch(() => null));
+    if (shown.success && shown.data.groups.filter((group) => group.ready).length >= groups && (await fetch(`${url}/readyz`)).ok) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -28,3 +28,6 @@ export type OnFrame = (subject: string, frame: Uint8Array | null) => void;
 export const QUEUED_BYTES_MAX = 64 * 1024 * 1024;
 /** Frame limit of the hub and of the brokers that skein starts. */
 export const FRAME_BYTES_MAX = 8 * 1024 * 1024;
+/** Pauses between attempts to reconnect grow from the one to the other. */
+export const RECONNECT_MS_MIN = 50;
+export const RECONNECT_MS_MAX = 2000;

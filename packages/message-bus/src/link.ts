@@ -4,6 +4,7 @@ import { decodeEnvelope, ENVELOPE_BYTES_MAX, type Envelope, encodeEnvelope } fro
 import { MessageBusError } from './errors.ts';
 import type { BusCounters } from './message-bus.ts';
 import { SubjectTable } from './subject.ts';
+import { untilAborted } from './until-aborted.ts';
 import type { OnWarning } from './warning.ts';
 import { WarningGate } from './warning.ts';
 
@@ -88,12 +89,11 @@ export class Link {
     if (this.carrier.connected) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const stop = this.onConnectionChange((connected) => connected && resolve());
-    const onAbort = (): void => resolve();
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (!signal.aborted) await promise;
-    signal.removeEventListener('abort', onAbort);
-    stop();
-    signal.throwIfAborted();
+    try {
+      await untilAborted(promise, signal);
+    } finally {
+      stop();
+    }
   }
 
   /** Runs a caller's listener. What it throws must not reach the socket's read loop, which serves everybody. */

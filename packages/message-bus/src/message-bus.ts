@@ -35,7 +35,26 @@ export interface MessageBus extends AsyncDisposable {
    *  disconnected ("unreachable" is not "dead"). */
   watch(prefix: string, listener: (event: LeaseEvent) => void): LeaseWatch;
 
+  /** Resolves when everything sent before has passed the broker and subscriptions made before are in force. */
+  flush(): Promise<void>;
+  readonly counters: BusCounters;
+
+  /** Withdraws leases, aborts handlers, fails what is open with ERR_CLOSED. */
   close(): Promise<void>;
+}
+
+/** Frames and messages since the bus was opened. */
+export interface BusCounters {
+  readonly framesSent: number;
+  readonly framesReceived: number;
+  /** Not sent: disconnected, or too much waited to be written. */
+  readonly framesDropped: number;
+  /** From peers, refused by the schema check. */
+  readonly framesMalformed: number;
+  /** Found missing by subscriptions with and without `onGap`. */
+  readonly messagesMissing: number;
+  /** Listeners of messages, connections or leases that threw. */
+  readonly handlersFailed: number;
 }
 
 export interface BusMessage {

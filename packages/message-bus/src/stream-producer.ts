@@ -2,6 +2,7 @@ import { MessageBusError } from './errors.ts';
 import { IdleTimer } from './idle-timer.ts';
 import type { Link } from './link.ts';
 import { errorEnvelope } from './reply-error.ts';
+import { untilAborted } from './until-aborted.ts';
 
 export interface StreamProducerOptions {
   readonly subject: string;
@@ -18,7 +19,6 @@ export class StreamProducer {
   readonly #link: Link;
   readonly #options: StreamProducerOptions;
   readonly #controller = new AbortController();
-  readonly #aborted: Promise<never>;
   #sent = 0;
   #taken = 0;
   #wake: (() => void) | null = null;
@@ -27,11 +27,6 @@ export class StreamProducer {
   constructor(link: Link, options: StreamProducerOptions) {
     this.#link = link;
     this.#options = options;
-    const { promise, reject } = Promise.withResolvers<never>();
-    this.#aborted = promise;
-    promise.catch(() => {});
-    const { signal } = this.#controller;
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
   }
 
   onTaken(count: number): void {
@@ -61,7 +56,7 @@ export class StreamProducer {
       this.#link.tell(to, { kind: 'end', call, count: this.#sent });
     } catch (error) {
       // The handler is told by the signal; it is not waited for, since what it waits for may never come.
-      iterator?.return?.().catch(() => {});
+      if (iterator) void leave(iterator);
       this.abort(new MessageBusError('ERR_ABORTED', `${this.#options.subject}: the stream failed`, { cause: error }));
       this.#link.tell(to, errorEnvelope(call, error));
     } finally {
@@ -74,7 +69,7 @@ export class StreamProducer {
     const { signal } = this.#controller;
     for (;;) {
       await this.#credit();
-      const next = await Promise.race([iterator.next(), this.#aborted]);
+      const next = await untilAborted(iterator.next(), signal);
       // A value sent while the bus is down would be a gap; the consumer's idle time bounds the wait.
       await this.#link.whenConnected(signal);
       if (next.done) return;
@@ -90,7 +85,7 @@ export class StreamProducer {
     while (this.#sent - this.#taken >= this.#options.credit) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
-      await Promise.race([promise, this.#aborted]);
+      await untilAborted(promise, signal);
     }
     this.#wake = null;
     signal.throwIfAborted();
@@ -101,5 +96,13 @@ export class StreamProducer {
     return new MessageBusError('ERR_DEADLINE', `${subject}: nothing from the consumer for ${idleMs} ms`, {
       details: { subject, idleMs },
     });
+  }
+}
+
+async function leave(iterator: AsyncIterator<unknown>): Promise<void> {
+  try {
+    await iterator.return?.();
+  } catch {
+    // The consumer has its error already; the one of a handler's clean-up has nobody to go to.
   }
 }

@@ -36,7 +36,10 @@ export async function answer(
 async function answerWhole(exchange: Exchange, work: Work, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
   const choices = await collectChoices(deltas, work.choices.length);
   exchange.signal.throwIfAborted();
-  const usage = usageOf(work.numPromptTokens, choices.reduce((sum, choice) => sum + choice.numTokens, 0));
+  const usage = usageOf(
+    work.numPromptTokens,
+    choices.reduce((sum, choice) => sum + choice.numTokens, 0),
+  );
   exchange.note({ outputTokens: usage.completion_tokens, finish: choices[0]?.finishReason });
   sendJson(exchange.response, 200, work.format.whole(choices, usage));
 }

@@ -72,7 +72,9 @@ export class ChatFormat implements AnswerFormat {
         stop_reason: choice.stopReason,
       })),
       usage,
-      ...(numPromptTop === null || prompt === null ? {} : { prompt_logprobs: promptLogprobs(prompt, numPromptTop, codec) }),
+      ...(numPromptTop === null || prompt === null
+        ? {}
+        : { prompt_logprobs: promptLogprobs(prompt, numPromptTop, codec) }),
     };
   }
 }

@@ -41,7 +41,10 @@ export async function* runChoice(
   signal: AbortSignal,
 ): AsyncGenerator<ChoiceDelta, void, undefined> {
   const { index, generate, text: options } = choice;
-  const detokenizer = dependencies.codec.createDetokenizer({ skipSpecialTokens: options.skipSpecialTokens, position: 'middle' });
+  const detokenizer = dependencies.codec.createDetokenizer({
+    skipSpecialTokens: options.skipSpecialTokens,
+    position: 'middle',
+  });
   const stops = new StopStrings(options.stops, { includeStopString: options.includeStop });
   const wantsTokens = generate.sampling.numLogprobs !== null;
   let pending: GeneratedToken[] = [];
@@ -72,7 +75,15 @@ export async function* runChoice(
     // Tokens wait for their text, so that both reach the client together.
     const tokens = text === '' && reason === null ? [] : pending;
     if (tokens === pending) pending = [];
-    yield { index, text, tokens, numTokens, promptLogprobs, finishReason: reason, stopReason: matched ?? event.stopReason };
+    yield {
+      index,
+      text,
+      tokens,
+      numTokens,
+      promptLogprobs,
+      finishReason: reason,
+      stopReason: matched ?? event.stopReason,
+    };
     if (reason !== null) return;
   }
   throw new ApiError(500, 'InternalServerError', 'Internal server error.', { code: 'ERR_NO_FINISH' });

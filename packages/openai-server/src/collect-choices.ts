@@ -12,7 +12,10 @@ export interface CollectedChoice {
 }
 
 /** Gathers the deltas of all choices, in index order. */
-export async function collectChoices(deltas: AsyncIterable<ChoiceDelta>, numChoices: number): Promise<CollectedChoice[]> {
+export async function collectChoices(
+  deltas: AsyncIterable<ChoiceDelta>,
+  numChoices: number,
+): Promise<CollectedChoice[]> {
   const choices = Array.from({ length: numChoices }, (): CollectedChoice => {
     return { text: '', tokens: [], numTokens: 0, promptLogprobs: null, finishReason: null, stopReason: null };
   });

@@ -36,12 +36,21 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
   const choices: ChoiceRequest[] = [];
   for (const prompt of prompts) {
     const asked = request.max_tokens == null ? null : Math.max(request.max_tokens, 1);
-    const maxTokens = maxTokensFor(prompt.tokenIds.length, { maxModelLen: serving.maxModelLen, asked, fallback: defaultMaxTokens });
+    const maxTokens = maxTokensFor(prompt.tokenIds.length, {
+      maxModelLen: serving.maxModelLen,
+      asked,
+      fallback: defaultMaxTokens,
+    });
     serving.vllmMetrics.onRequestParams({ n, maxTokens });
     for (let choice = 0; choice < n; choice++) {
       const index = choices.length;
       const requestId = `${exchange.workId}-${index}`;
-      const generate = { requestId, promptTokenIds: prompt.tokenIds, sampling: { ...sampling, choice, maxTokens }, client: exchange.client };
+      const generate = {
+        requestId,
+        promptTokenIds: prompt.tokenIds,
+        sampling: { ...sampling, choice, maxTokens },
+        client: exchange.client,
+      };
       choices.push({ index, generate, text });
     }
   }
@@ -55,7 +64,10 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
 async function promptsOf(request: CompletionRequest, serving: Serving, n: number): Promise<EchoedPrompt[]> {
   const given = listOf(request.prompt);
   if (given.length * n > serving.maxChoices) {
-    throw badRequest(`${given.length} prompts with n = ${n} are more than ${serving.maxChoices} choices.`, 'body.prompt');
+    throw badRequest(
+      `${given.length} prompts with n = ${n} are more than ${serving.maxChoices} choices.`,
+      'body.prompt',
+    );
   }
   const { codec } = serving;
   const skipSpecialTokens = request.skip_special_tokens ?? true;

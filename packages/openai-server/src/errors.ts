@@ -50,11 +50,20 @@ export function toApiError(error: unknown): ApiError {
     case 'ERR_INVALID_REQUEST':
       return new ApiError(400, 'BadRequestError', (error as Error).message, { cause: error });
     case 'ERR_OVERLOADED':
-      return new ApiError(429, 'RateLimitError', 'The engine is overloaded; try again later.', { retryAfterSeconds: 1, cause: error });
+      return new ApiError(429, 'RateLimitError', 'The engine is overloaded; try again later.', {
+        retryAfterSeconds: 1,
+        cause: error,
+      });
     case 'ERR_DRAINING':
-      return new ApiError(503, 'ServiceUnavailableError', 'The server is shutting down.', { retryAfterSeconds: 1, cause: error });
+      return new ApiError(503, 'ServiceUnavailableError', 'The server is shutting down.', {
+        retryAfterSeconds: 1,
+        cause: error,
+      });
     case 'ERR_ENGINE_LOST':
-      return new ApiError(503, 'ServiceUnavailableError', 'The engine was lost; try again.', { retryAfterSeconds: 1, cause: error });
+      return new ApiError(503, 'ServiceUnavailableError', 'The engine was lost; try again.', {
+        retryAfterSeconds: 1,
+        cause: error,
+      });
     default:
       return new ApiError(500, 'InternalServerError', 'Internal server error.', { cause: error });
   }
@@ -63,7 +72,9 @@ export function toApiError(error: unknown): ApiError {
 /** `{"error": {...}}` as vLLM writes it; `requestId` is added to errors inside a stream, which have no headers. */
 export function errorBody(error: ApiError, requestId?: string): { readonly error: Readonly<Record<string, unknown>> } {
   const { message, type, param, status } = error;
-  return { error: { message, type, param, code: status, ...(requestId === undefined ? {} : { request_id: requestId }) } };
+  return {
+    error: { message, type, param, code: status, ...(requestId === undefined ? {} : { request_id: requestId }) },
+  };
 }
 
 function codeOf(error: unknown): unknown {

@@ -35,9 +35,17 @@ export function sendJson(response: ServerResponse, status: number, body: unknown
   response.end(bytes);
 }
 
-export function sendText(response: ServerResponse, status: number, text: string, contentType = 'text/plain; charset=utf-8'): void {
+export function sendText(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  contentType = 'text/plain; charset=utf-8',
+): void {
   const bytes = Buffer.from(text);
-  response.writeHead(status, { ...(bytes.length > 0 ? { 'content-type': contentType } : {}), 'content-length': bytes.length });
+  response.writeHead(status, {
+    ...(bytes.length > 0 ? { 'content-type': contentType } : {}),
+    'content-length': bytes.length,
+  });
   response.end(bytes);
 }
 

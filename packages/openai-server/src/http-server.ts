@@ -27,7 +27,12 @@ export interface ConnectionLimits {
   readonly keepAliveMs: number;
 }
 
-const defaultLimits: ConnectionLimits = { headerBytes: 16_384, headersMs: 10_000, requestMs: 60_000, keepAliveMs: 65_000 };
+const defaultLimits: ConnectionLimits = {
+  headerBytes: 16_384,
+  headersMs: 10_000,
+  requestMs: 60_000,
+  keepAliveMs: 65_000,
+};
 
 /** After an early answer the rest of an upload is thrown away for this long, so that the client can read the answer. */
 const lingerMs = 2_000;
@@ -162,7 +167,10 @@ export class HttpServer {
     sendError(response, error, requestId);
   }
 
-  #finish(exchange: Exchange, end: { readonly route: Route | null; readonly ms: number; readonly notes: Record<string, unknown> }): void {
+  #finish(
+    exchange: Exchange,
+    end: { readonly route: Route | null; readonly ms: number; readonly notes: Record<string, unknown> },
+  ): void {
     const { request, response, signal, log, workId } = exchange;
     if (!request.complete && !request.destroyed) linger(request);
     const gone = signal.aborted && signal.reason instanceof ClientGoneError;

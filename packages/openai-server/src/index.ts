@@ -1,7 +1,14 @@
 export { ApiKeyGuard } from './api-key.ts';
 export { readBody } from './body-reader.ts';
 export { clientHeaders, clientOf, signClient, verifyClient } from './client-identity.ts';
-export type { EngineClient, GeneratedToken, GenerateEvent, GenerateRequest, SamplingParams, TokenLogprob } from './engine-client.ts';
+export type {
+  EngineClient,
+  GeneratedToken,
+  GenerateEvent,
+  GenerateRequest,
+  SamplingParams,
+  TokenLogprob,
+} from './engine-client.ts';
 export { ApiError, errorBody, notFound, unavailable } from './errors.ts';
 export { ClientGoneError, type Exchange, sendError, sendJson } from './exchange.ts';
 export { type ConnectionLimits, HttpServer } from './http-server.ts';

@@ -70,16 +70,29 @@ export class CompletionLogprobsWriter {
   }
 }
 
-type PromptLogprobs = readonly (Readonly<Record<string, { logprob: number; rank: number | null; decoded_token: string }>> | null)[];
+type PromptLogprobs = readonly (Readonly<
+  Record<string, { logprob: number; rank: number | null; decoded_token: string }>
+> | null)[];
 
 /** vLLM's form: per prompt position a map of token id to logprob, rank and text; null for the first. */
-export function promptLogprobs(positions: readonly (GeneratedToken | null)[], numTop: number, codec: TextCodec): PromptLogprobs {
+export function promptLogprobs(
+  positions: readonly (GeneratedToken | null)[],
+  numTop: number,
+  codec: TextCodec,
+): PromptLogprobs {
   return positions.map((token) => {
     if (token === null) return null;
     const entries = token.top.slice(0, numTop).map(({ tokenId, logprob }, i) => {
-      return [String(tokenId), { logprob: atLeastFloor(logprob), rank: i + 1, decoded_token: codec.tokenText(tokenId) }] as const;
+      return [
+        String(tokenId),
+        { logprob: atLeastFloor(logprob), rank: i + 1, decoded_token: codec.tokenText(tokenId) },
+      ] as const;
     });
-    const own = { logprob: atLeastFloor(token.logprob), rank: token.rank, decoded_token: codec.tokenText(token.tokenId) };
+    const own = {
+      logprob: atLeastFloor(token.logprob),
+      rank: token.rank,
+      decoded_token: codec.tokenText(token.tokenId),
+    };
     return Object.fromEntries([...entries, [String(token.tokenId), own]]);
   });
 }

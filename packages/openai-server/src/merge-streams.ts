@@ -1,9 +1,13 @@
-type Step<T> = { readonly stream: AsyncIterator<T>; readonly result: IteratorResult<T> } | { readonly error: unknown };
+type Step<T> = { readonly stream: AsyncIterator<T>; readonly result: IteratorResult<T> } | { readonly error: Error };
 
 /** Interleaves streams as their values come. Each is asked for its next value only after its last one was taken, so at most
  *  one value per stream waits here. The first error ends all; leaving the loop ends all. */
 export async function* mergeStreams<T>(streams: readonly AsyncIterable<T>[]): AsyncGenerator<T, void, undefined> {
-  if (streams.length === 1 && streams[0] !== undefined) return yield* streams[0];
+  const [only] = streams;
+  if (streams.length === 1 && only !== undefined) {
+    yield* only;
+    return;
+  }
   const iterators = streams.map((stream) => stream[Symbol.asyncIterator]());
   const ready: Step<T>[] = [];
   let wake = (): void => {};
@@ -14,7 +18,7 @@ export async function* mergeStreams<T>(streams: readonly AsyncIterable<T>[]): As
   const advance = (stream: AsyncIterator<T>): void => {
     stream.next().then(
       (result) => put({ stream, result }),
-      (error: unknown) => put({ error }),
+      (error: Error) => put({ error }),
     );
   };
   let running = iterators.length;

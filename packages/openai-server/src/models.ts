@@ -11,7 +11,10 @@ export interface ModelCard {
 }
 
 /** A card for each name the model answers to. `created` is in unix seconds. */
-export function modelCards(names: readonly string[], model: { readonly maxModelLen: number; readonly created: number }): ModelCard[] {
+export function modelCards(
+  names: readonly string[],
+  model: { readonly maxModelLen: number; readonly created: number },
+): ModelCard[] {
   return names.map((id) => ({
     id,
     object: 'model',

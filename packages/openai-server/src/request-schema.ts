@@ -4,24 +4,43 @@ import type { ChatRequest, CommonRequest, CompletionRequest } from './requests.t
 import { refuseUnsupportedFields } from './unsupported-fields.ts';
 
 // Bounds are those of vLLM where it has them, else generous ones: each field of a request has a least, a most and a type.
-const maxTokens = z.int().min(1).max(2 ** 31);
+const maxTokens = z
+  .int()
+  .min(1)
+  .max(2 ** 31);
 const temperature = z.number().min(0).max(100);
 const topLogprobs = z.int().min(0).max(20);
-const stop = z.string().min(1).max(256).refine((text) => text.isWellFormed(), 'must be well-formed text');
+const stop = z
+  .string()
+  .min(1)
+  .max(256)
+  .refine((text) => text.isWellFormed(), 'must be well-formed text');
 const modelName = z.string().min(1).max(500);
 
 const fields = {
   model: modelName.nullish(),
   stream: z.boolean().nullish(),
-  stream_options: z.object({ include_usage: z.boolean().nullish(), continuous_usage_stats: z.boolean().nullish() }).nullish(),
+  stream_options: z
+    .object({ include_usage: z.boolean().nullish(), continuous_usage_stats: z.boolean().nullish() })
+    .nullish(),
   n: z.int().min(1).max(128).nullish(),
   temperature: temperature.nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   top_k: z.int().min(-1).max(262_144).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   seed: z.int().nullish(),
-  stop: z.union([stop, z.array(stop).max(16)], 'expected a string of 1 to 256 characters or a list of at most 16').nullish(),
-  stop_token_ids: z.array(z.int().min(0).max(2 ** 31)).max(64).nullish(),
+  stop: z
+    .union([stop, z.array(stop).max(16)], 'expected a string of 1 to 256 characters or a list of at most 16')
+    .nullish(),
+  stop_token_ids: z
+    .array(
+      z
+        .int()
+        .min(0)
+        .max(2 ** 31),
+    )
+    .max(64)
+    .nullish(),
   ignore_eos: z.boolean().nullish(),
   include_stop_str_in_output: z.boolean().nullish(),
   skip_special_tokens: z.boolean().nullish(),
@@ -49,7 +68,14 @@ const chatSchema = z.object({
   chat_template_kwargs: z.record(z.string().max(100), z.unknown()).nullish(),
 });
 
-const tokenIds = z.array(z.int().min(0).max(2 ** 31)).min(1);
+const tokenIds = z
+  .array(
+    z
+      .int()
+      .min(0)
+      .max(2 ** 31),
+  )
+  .min(1);
 const prompt = z.union(
   [z.string(), z.array(z.string()).min(1).max(1024), tokenIds, z.array(tokenIds).min(1).max(1024)],
   'expected text, a list of texts, a list of token ids or a list of token id lists; none of them empty',
@@ -58,7 +84,11 @@ const prompt = z.union(
 const completionSchema = z.object({
   ...fields,
   prompt,
-  max_tokens: z.int().min(0).max(2 ** 31).nullish(),
+  max_tokens: z
+    .int()
+    .min(0)
+    .max(2 ** 31)
+    .nullish(),
   logprobs: topLogprobs.nullish(),
   echo: z.boolean().nullish(),
   add_special_tokens: z.boolean().nullish(),
@@ -78,12 +108,14 @@ export function parseChatRequest(body: unknown): ChatRequest {
 
 export function parseCompletionRequest(body: unknown): CompletionRequest {
   const request = parse(completionSchema, body);
-  if (request.max_tokens === 0 && request.echo !== true) throw invalidBody('must be at least 1 without `echo`.', 'body.max_tokens');
+  if (request.max_tokens === 0 && request.echo !== true)
+    throw invalidBody('must be at least 1 without `echo`.', 'body.max_tokens');
   return request;
 }
 
 function parse<T extends CommonRequest>(schema: z.ZodType<T>, body: unknown): T {
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) throw invalidBody('The body must be a JSON object.', 'body');
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw invalidBody('The body must be a JSON object.', 'body');
   refuseUnsupportedFields(body);
   const result = schema.safeParse(body);
   if (!result.success) {

@@ -60,7 +60,10 @@ export function maxTokensFor(
   const room = maxModelLen - numPromptTokens;
   const context = `This model's maximum context length is ${maxModelLen} tokens.`;
   if (room < 1) {
-    throw badRequest(`${context} However, your prompt has ${numPromptTokens} tokens, which leaves no room for output.`, 'prompt');
+    throw badRequest(
+      `${context} However, your prompt has ${numPromptTokens} tokens, which leaves no room for output.`,
+      'prompt',
+    );
   }
   if (asked !== null && asked > room) {
     throw badRequest(

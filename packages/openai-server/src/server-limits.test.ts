@@ -6,7 +6,11 @@ import { signClient } from './client-identity.ts';
 
 const chat = { model: 'tiny', messages: [{ role: 'user', content: 'Hi' }] };
 
-async function post(server: StartedServer, body: unknown, path = '/v1/chat/completions'): Promise<{ status: number; body: unknown }> {
+async function post(
+  server: StartedServer,
+  body: unknown,
+  path = '/v1/chat/completions',
+): Promise<{ status: number; body: unknown }> {
   const response = await fetch(server.url + path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -61,13 +65,26 @@ test('names the numbers when a prompt does not fit', async () => {
 
 test('lets neutral values and unknown fields pass', async () => {
   await using server = await startServer();
-  const neutral = { tools: [], tool_choice: 'none', response_format: { type: 'text' }, presence_penalty: 0, logit_bias: {}, min_tokens: 0, nobody: 1 };
+  const neutral = {
+    tools: [],
+    tool_choice: 'none',
+    response_format: { type: 'text' },
+    presence_penalty: 0,
+    logit_bias: {},
+    min_tokens: 0,
+    nobody: 1,
+  };
   expect((await post(server, { ...chat, ...neutral, temperature: null })).status).toBe(200);
 });
 
 test('refuses completions it cannot do', async () => {
   await using server = await startServer();
-  const refused = { suffix: { prompt: 'a', suffix: 'b' }, prompt: { prompt: [] }, 'prompt.': { prompt: '' }, max_tokens: { prompt: 'a', max_tokens: 0 } };
+  const refused = {
+    suffix: { prompt: 'a', suffix: 'b' },
+    prompt: { prompt: [] },
+    'prompt.': { prompt: '' },
+    max_tokens: { prompt: 'a', max_tokens: 0 },
+  };
   for (const [field, body] of Object.entries(refused)) {
     const answer = await post(server, body, '/v1/completions');
     expect(answer).toMatchObject({ status: 400, body: { error: { param: `body.${field.replace('.', '')}` } } });
@@ -76,7 +93,8 @@ test('refuses completions it cannot do', async () => {
 
 test('has one status for each refusal', async () => {
   await using server = await startServer({ bodyLimits: { maxBytes: 1000 } });
-  const status = async (path: string, init: RequestInit = {}): Promise<number> => (await fetch(server.url + path, init)).status;
+  const status = async (path: string, init: RequestInit = {}): Promise<number> =>
+    (await fetch(server.url + path, init)).status;
   expect(await post(server, { ...chat, model: 'other' })).toMatchObject({
     status: 404,
     body: { error: { type: 'NotFoundError', message: 'The model `other` does not exist.' } },
@@ -85,7 +103,9 @@ test('has one status for each refusal', async () => {
   expect(await status('/nowhere')).toBe(404);
   expect(await status('/v1/chat/completions')).toBe(405);
   expect(await status('/v1/models', { method: 'DELETE' })).toBe(405);
-  expect(await status('/v1/completions', { method: 'POST', body: '{}', headers: { 'content-type': 'text/plain' } })).toBe(415);
+  expect(
+    await status('/v1/completions', { method: 'POST', body: '{}', headers: { 'content-type': 'text/plain' } }),
+  ).toBe(415);
   expect((await post(server, 'x'.repeat(1001))).status).toBe(413);
 });
 
@@ -94,7 +114,9 @@ test('cuts an upload off at the limit, declared or not', async () => {
   for (const framing of ['Content-Length: 90000000', 'Transfer-Encoding: chunked']) {
     const socket = connect(server.port, '127.0.0.1');
     socket.on('error', () => {});
-    socket.write(`POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${framing}\r\n\r\n7D0\r\n${'a'.repeat(2000)}\r\n`);
+    socket.write(
+      `POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${framing}\r\n\r\n7D0\r\n${'a'.repeat(2000)}\r\n`,
+    );
     expect(await read(socket, '\r\n')).toContain('HTTP/1.1 413');
     socket.destroy();
   }
@@ -103,9 +125,20 @@ test('cuts an upload off at the limit, declared or not', async () => {
 test('guards every path but the open ones', async () => {
   await using server = await startServer({ apiKeys: ['one', 'two'], guardMetrics: true });
   const status = async (path: string, key?: string): Promise<number> => {
-    return (await fetch(server.url + path, { headers: key === undefined ? {} : { authorization: `Bearer ${key}` } })).status;
+    return (await fetch(server.url + path, { headers: key === undefined ? {} : { authorization: `Bearer ${key}` } }))
+      .status;
   };
-  for (const path of ['/v1/models', '/v1/models/tiny', '/v1/chat/completions', '/v1/skein/topology', '/metrics', '/V1/models', '//v1/models', '/v1%2fmodels', '/nowhere']) {
+  for (const path of [
+    '/v1/models',
+    '/v1/models/tiny',
+    '/v1/chat/completions',
+    '/v1/skein/topology',
+    '/metrics',
+    '/V1/models',
+    '//v1/models',
+    '/v1%2fmodels',
+    '/nowhere',
+  ]) {
     expect(await status(path)).toBe(401);
     expect(await status(path, 'three')).toBe(401);
   }
@@ -119,7 +152,11 @@ test('guards every path but the open ones', async () => {
 test('believes a router that signs, and nobody else', async () => {
   await using server = await startServer({ groupKey: 'group' });
   const ask = async (headers: Record<string, string>): Promise<string | undefined> => {
-    const init = { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(chat) };
+    const init = {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(chat),
+    };
     await (await fetch(`${server.url}/v1/chat/completions`, init)).text();
     return server.engine.requests.at(-1)?.client;
   };
@@ -133,7 +170,11 @@ test.each([true, false])('stops the engine when the client leaves (stream: %s)',
   await using server = await startServer();
   server.engine.script = { text: 'Hello', hangAfter: 2 };
   const leave = new AbortController();
-  const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ ...chat, n: 2, stream }) };
+  const init = {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ ...chat, n: 2, stream }),
+  };
   const response = fetch(`${server.url}/v1/chat/completions`, { ...init, signal: leave.signal });
   response.catch(() => {});
   await vi.waitFor(() => expect(server.engine.tokensMade).toBe(4));
@@ -151,15 +192,20 @@ test('a reader that does not read holds the engine back', async () => {
   server.engine.script = { text: 'x'.repeat(200_000) };
   const socket = connect({ port: server.port, host: '127.0.0.1' });
   const body = JSON.stringify({ ...chat, stream: true });
-  socket.write(`POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  socket.write(
+    `POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
   socket.pause();
   let before = -1;
-  await vi.waitFor(() => {
-    const made = server.engine.tokensMade;
-    const stuck = made > 0 && made === before;
-    before = made;
-    expect(stuck).toBe(true);
-  }, { interval: 200, timeout: 10_000 });
+  await vi.waitFor(
+    () => {
+      const made = server.engine.tokensMade;
+      const stuck = made > 0 && made === before;
+      before = made;
+      expect(stuck).toBe(true);
+    },
+    { interval: 200, timeout: 10_000 },
+  );
   // 200,000 tokens would be 40 MB of events; the sockets between hold a few.
   expect(server.engine.tokensMade).toBeLessThan(80_000);
   socket.destroy();
@@ -216,7 +262,11 @@ test('answers bytes that are no HTTP, and slow ones', async () => {
 });
 
 async function fetchStream(server: StartedServer): Promise<string> {
-  const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ ...chat, stream: true }) };
+  const init = {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ ...chat, stream: true }),
+  };
   return (await fetch(`${server.url}/v1/chat/completions`, init)).text();
 }
 

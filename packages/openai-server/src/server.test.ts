@@ -1,5 +1,6 @@
 import OpenAI, { APIError } from 'openai';
 import { expect, test } from 'vitest';
+import { collect } from './testing/collect.ts';
 import { EngineFailure } from './testing/engine-failure.ts';
 import { startServer, type StartedServer } from './testing/start-server.ts';
 
@@ -11,42 +12,73 @@ const chat = { model: 'tiny', messages: [{ role: 'user' as const, content: 'Hi' 
 
 test('answers a chat whole', async () => {
   await using server = await startServer({ now: () => 1_700_000_000_500 });
-  const answer = await clientOf(server).chat.completions.create({ ...chat, seed: 7 }, { headers: { 'x-request-id': 'abc' } });
+  const answer = await clientOf(server).chat.completions.create(
+    { ...chat, seed: 7 },
+    { headers: { 'x-request-id': 'abc' } },
+  );
   expect(answer).toMatchObject({
     id: 'chatcmpl-abc',
     object: 'chat.completion',
     created: 1_700_000_000,
     model: 'tiny',
-    choices: [{ index: 0, message: { role: 'assistant', content: 'Hello, world.' }, logprobs: null, finish_reason: 'stop' }],
+    choices: [
+      { index: 0, message: { role: 'assistant', content: 'Hello, world.' }, logprobs: null, finish_reason: 'stop' },
+    ],
     usage: { prompt_tokens: 20, completion_tokens: 14, total_tokens: 34 },
   });
   expect(answer._request_id).toBe('abc');
-  expect(server.engine.requests[0]).toMatchObject({ requestId: 'abc-0', sampling: { seed: 7n, temperature: 1, choice: 0, maxTokens: 4076 } });
+  expect(server.engine.requests[0]).toMatchObject({
+    requestId: 'abc-0',
+    sampling: { seed: 7n, temperature: 1, choice: 0, maxTokens: 4076 },
+  });
 });
 
 test('streams the same text in the documented chunks', async () => {
   await using server = await startServer();
-  const stream = await clientOf(server).chat.completions.create({ ...chat, stream: true, stream_options: { include_usage: true } });
-  const chunks = await Array.fromAsync(stream);
-  expect(chunks[0]?.choices[0]).toEqual({ index: 0, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null });
+  const stream = await clientOf(server).chat.completions.create({
+    ...chat,
+    stream: true,
+    stream_options: { include_usage: true },
+  });
+  const chunks = await collect(stream);
+  expect(chunks[0]?.choices[0]).toEqual({
+    index: 0,
+    delta: { role: 'assistant', content: '' },
+    logprobs: null,
+    finish_reason: null,
+  });
   expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')).toBe('Hello, world.');
   expect(chunks.at(-2)?.choices[0]).toMatchObject({ finish_reason: 'stop' });
-  expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { prompt_tokens: 20, completion_tokens: 14, total_tokens: 34 } });
+  expect(chunks.at(-1)).toMatchObject({
+    choices: [],
+    usage: { prompt_tokens: 20, completion_tokens: 14, total_tokens: 34 },
+  });
   expect(new Set(chunks.map(({ id, created, model, object }) => `${id} ${created} ${model} ${object}`)).size).toBe(1);
 });
 
 test('puts the tokens of one event in one chunk', async () => {
   await using server = await startServer();
   server.engine.script = { text: 'Hello, world.', eventSize: 5 };
-  const chunks = await Array.fromAsync(await clientOf(server).chat.completions.create({ ...chat, stream: true }));
+  const chunks = await collect(await clientOf(server).chat.completions.create({ ...chat, stream: true }));
   expect(chunks.map((chunk) => chunk.choices[0]?.delta.content)).toEqual(['', 'Hello', ', wor', 'ld.']);
 });
 
 test('never cuts a character', async () => {
   await using server = await startServer();
   server.engine.script = { text: 'né 🪿 ไทย' };
-  const chunks = await Array.fromAsync(await clientOf(server).chat.completions.create({ ...chat, stream: true }));
-  expect(chunks.map((chunk) => chunk.choices[0]?.delta.content)).toEqual(['', 'n', 'é', ' ', '🪿', ' ', 'ไ', 'ท', 'ย', '']);
+  const chunks = await collect(await clientOf(server).chat.completions.create({ ...chat, stream: true }));
+  expect(chunks.map((chunk) => chunk.choices[0]?.delta.content)).toEqual([
+    '',
+    'n',
+    'é',
+    ' ',
+    '🪿',
+    ' ',
+    'ไ',
+    'ท',
+    'ย',
+    '',
+  ]);
 });
 
 test('gives n choices with one seed and their own numbers', async () => {
@@ -77,8 +109,13 @@ test.each([
     const whole = await client.chat.completions.create({ ...chat, ...fields });
     expect(whole.choices[0]).toMatchObject({ message: { content: text }, finish_reason: 'stop' });
     expect(whole.usage?.completion_tokens).toBe(tokens);
-    const stream = await client.chat.completions.create({ ...chat, ...fields, stream: true, stream_options: { include_usage: true } });
-    const chunks = await Array.fromAsync(stream);
+    const stream = await client.chat.completions.create({
+      ...chat,
+      ...fields,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    const chunks = await collect(stream);
     expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('')).toBe(text);
     expect(chunks.at(-1)?.usage?.completion_tokens).toBe(tokens);
   }
@@ -93,8 +130,12 @@ test('reports chat logprobs, the same streamed and whole', async () => {
   const whole = await client.chat.completions.create(fields);
   const content = whole.choices[0]?.logprobs?.content ?? [];
   expect(content.map(({ bytes }) => bytes)).toEqual([[110], [0xc3], [0xa9], [...Buffer.from('<end>')]]);
-  expect(content[0]).toMatchObject({ token: 'n', logprob: -0.5, top_logprobs: [{ token: 'n' }, { token: 'o', logprob: -1.5 }] });
-  const chunks = await Array.fromAsync(await client.chat.completions.create({ ...fields, stream: true }));
+  expect(content[0]).toMatchObject({
+    token: 'n',
+    logprob: -0.5,
+    top_logprobs: [{ token: 'n' }, { token: 'o', logprob: -1.5 }],
+  });
+  const chunks = await collect(await client.chat.completions.create({ ...fields, stream: true }));
   expect(chunks.flatMap((chunk) => chunk.choices[0]?.logprobs?.content ?? [])).toEqual(content);
 });
 
@@ -102,7 +143,11 @@ test('completes text, lists of text and token ids', async () => {
   await using server = await startServer();
   const client = clientOf(server);
   const one = await client.completions.create({ model: 'alias', prompt: 'ab' });
-  expect(one).toMatchObject({ object: 'text_completion', model: 'alias', choices: [{ text: 'Hello, world.', finish_reason: 'stop' }] });
+  expect(one).toMatchObject({
+    object: 'text_completion',
+    model: 'alias',
+    choices: [{ text: 'Hello, world.', finish_reason: 'stop' }],
+  });
   expect(one.id).toMatch(/^cmpl-/);
   expect(server.engine.requests[0]?.sampling.maxTokens).toBe(16);
   const two = await client.completions.create({ model: 'tiny', prompt: [[65, 66], [67]], n: 2, max_tokens: 5 });
@@ -110,7 +155,9 @@ test('completes text, lists of text and token ids', async () => {
     [0, 1, 2, 3].map((index) => ({ index, text: 'Hello', finish_reason: 'length' })),
   );
   expect(two.usage).toEqual({ prompt_tokens: 3, completion_tokens: 20, total_tokens: 23 });
-  expect(server.engine.requests.slice(1).map(({ sampling, promptTokenIds }) => [sampling.choice, promptTokenIds.length])).toEqual([
+  expect(
+    server.engine.requests.slice(1).map(({ sampling, promptTokenIds }) => [sampling.choice, promptTokenIds.length]),
+  ).toEqual([
     [0, 2],
     [1, 2],
     [0, 1],
@@ -130,7 +177,7 @@ test('echoes the prompt with its logprobs', async () => {
     text_offset: [0, 1, 2, 3],
   };
   expect(choices[0]).toMatchObject({ text: 'abHe', logprobs: expected });
-  const chunks = await Array.fromAsync(await client.completions.create({ ...fields, stream: true }));
+  const chunks = await collect(await client.completions.create({ ...fields, stream: true }));
   expect(chunks.map((chunk) => chunk.choices[0]?.text).join('')).toBe('abHe');
   expect(chunks.flatMap((chunk) => chunk.choices[0]?.logprobs?.text_offset ?? [])).toEqual(expected.text_offset);
   const score = await client.completions.create({ ...fields, max_tokens: 0 });
@@ -156,8 +203,16 @@ test('tells an engine that fails before the first token by status', async () => 
   ] as const;
   for (const [code, status] of cases) {
     for (const stream of [true, false]) {
-      server.engine.script = { text: 'x', failAfter: { tokens: 0, error: new EngineFailure(code, 'secret: 0xdeadbeef') } };
-      const failure = await clientOf(server).chat.completions.create({ ...chat, stream }).then(() => null, (error: unknown) => error);
+      server.engine.script = {
+        text: 'x',
+        failAfter: { tokens: 0, error: new EngineFailure(code, 'secret: 0xdeadbeef') },
+      };
+      const failure = await clientOf(server)
+        .chat.completions.create({ ...chat, stream })
+        .then(
+          () => null,
+          (error: unknown) => error,
+        );
       expect(failure).toBeInstanceOf(APIError);
       expect(failure).toMatchObject({ status });
       if (status >= 429) expect((failure as Error).message).not.toContain('secret');
@@ -167,7 +222,10 @@ test('tells an engine that fails before the first token by status', async () => 
 
 test('tells an engine that fails later by one error event and no [DONE]', async () => {
   await using server = await startServer();
-  server.engine.script = { text: 'Hello', failAfter: { tokens: 2, error: new EngineFailure('ERR_ENGINE_LOST', 'gone') } };
+  server.engine.script = {
+    text: 'Hello',
+    failAfter: { tokens: 2, error: new EngineFailure('ERR_ENGINE_LOST', 'gone') },
+  };
   const seen: string[] = [];
   const read = async (): Promise<void> => {
     const stream = await clientOf(server).chat.completions.create({ ...chat, stream: true });
@@ -190,7 +248,12 @@ test('serves what a probe or a dashboard asks for', async () => {
   await using server = await startServer({ isReady: () => ({ ready, reason: 'loading' }) });
   const client = clientOf(server);
   expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny', 'alias']);
-  expect(await client.models.retrieve('tiny')).toMatchObject({ id: 'tiny', object: 'model', max_model_len: 4096, parent: null });
+  expect(await client.models.retrieve('tiny')).toMatchObject({
+    id: 'tiny',
+    object: 'model',
+    max_model_len: 4096,
+    parent: null,
+  });
   const get = async (path: string): Promise<[number, string]> => {
     const response = await fetch(server.url + path);
     return [response.status, await response.text()];

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Topology } from '@skein/protocol';
 import { type Logger, type Metrics, VllmMetrics } from '@skein/telemetry';
 import { ApiKeyGuard } from './api-key.ts';
 import { chatCompletions } from './chat-completions.ts';
@@ -28,7 +29,7 @@ export interface OpenAIServerOptions {
   readonly version: string;
   readonly isReady: () => Readiness;
   /** The body of GET /v1/skein/topology. */
-  readonly topology: (signal: AbortSignal) => unknown;
+  readonly topology: () => Topology | Promise<Topology>;
   /** Without keys everybody may ask. */
   readonly apiKeys?: readonly string[];
   readonly guardMetrics?: boolean;
@@ -98,7 +99,11 @@ function generationRoutes(serving: Serving, created: number): Route[] {
   return [
     { method: 'POST', path: '/v1/chat/completions', handle: (exchange) => chatCompletions(exchange, serving) },
     { method: 'POST', path: '/v1/completions', handle: (exchange) => completions(exchange, serving) },
-    { method: 'GET', path: '/v1/models', handle: ({ response }) => sendJson(response, 200, { object: 'list', data: cards }) },
+    {
+      method: 'GET',
+      path: '/v1/models',
+      handle: ({ response }) => sendJson(response, 200, { object: 'list', data: cards }),
+    },
     {
       method: 'GET',
       path: '/v1/models/*',

@@ -17,7 +17,8 @@ export interface StatusRoutesOptions {
   readonly onScrape: () => void;
   readonly guardMetrics: boolean;
   readonly version: string;
-  readonly topology: (signal: AbortSignal) => unknown;
+  /** The body of GET /v1/skein/topology. */
+  readonly topology: (exchange: Exchange) => unknown;
 }
 
 /** What leader and router tell of themselves. /livez is the process; /readyz is whether to send it work; /health is vLLM's. */
@@ -32,12 +33,18 @@ export function statusRoutes(options: StatusRoutesOptions): Route[] {
     options.onScrape();
     sendText(response, 200, await options.metrics.text(), options.metrics.contentType);
   };
-  const topology = async ({ response, signal }: Exchange): Promise<void> => sendJson(response, 200, await options.topology(signal));
+  const topology = async (exchange: Exchange): Promise<void> =>
+    sendJson(exchange.response, 200, await options.topology(exchange));
   return [
     { method: 'GET', path: '/livez', open: true, handle: ({ response }) => sendText(response, 200, '') },
     { method: 'GET', path: '/readyz', open: true, handle: readyz },
     { method: 'GET', path: '/health', open: true, handle: health },
-    { method: 'GET', path: '/version', open: true, handle: ({ response }) => sendJson(response, 200, { version: options.version }) },
+    {
+      method: 'GET',
+      path: '/version',
+      open: true,
+      handle: ({ response }) => sendJson(response, 200, { version: options.version }),
+    },
     { method: 'GET', path: '/metrics', open: !options.guardMetrics, handle: metrics },
     { method: 'GET', path: '/v1/skein/topology', handle: topology },
   ];

@@ -18,7 +18,11 @@ export function tokenizerCodec(tokenizer: Tokenizer): TextCodec {
   };
 }
 
-function render(template: ChatTemplate | null, messages: readonly ChatMessage[], options: RenderChatOptions): RenderedChat {
+function render(
+  template: ChatTemplate | null,
+  messages: readonly ChatMessage[],
+  options: RenderChatOptions,
+): RenderedChat {
   if (template === null) throw badRequest('The model has no chat template; use /v1/completions.', 'body.messages');
   let chat: RenderedChat;
   try {
@@ -28,7 +32,10 @@ function render(template: ChatTemplate | null, messages: readonly ChatMessage[],
     );
   } catch (error) {
     // The template speaks to the client here: which roles it takes, and in which order.
-    throw badRequest(error instanceof Error ? error.message.slice(0, 500) : 'The chat template failed.', 'body.messages');
+    throw badRequest(
+      error instanceof Error ? error.message.slice(0, 500) : 'The chat template failed.',
+      'body.messages',
+    );
   }
   return options.continueFinalMessage ? cutAfterFinalMessage(chat, messages) : chat;
 }
@@ -37,7 +44,8 @@ function render(template: ChatTemplate | null, messages: readonly ChatMessage[],
 function cutAfterFinalMessage(chat: RenderedChat, messages: readonly ChatMessage[]): RenderedChat {
   const content = messages.at(-1)?.content.trim() ?? '';
   const at = content === '' ? -1 : chat.markedText.lastIndexOf(content);
-  if (at < 0) throw badRequest('The final message does not appear in the rendered chat.', 'body.continue_final_message');
+  if (at < 0)
+    throw badRequest('The final message does not appear in the rendered chat.', 'body.continue_final_message');
   const markedText = chat.markedText.slice(0, at + content.length);
   return { ...chat, markedText, text: markedText.replaceAll(chat.mark, '') };
 }

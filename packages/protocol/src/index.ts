@@ -1,3 +1,4 @@
+export { bytesSchema } from './bytes.ts';
 export { SkeinError, type SkeinErrorOptions } from './errors.ts';
 export { type Identity, identitySchema, newIdentity, sameIdentity } from './identity.ts';
 export { type LeaderAdvert, leaderAdvertSchema, type RankAdvert, rankAdvertSchema, type RankState, rankStateSchema } from './group.ts';

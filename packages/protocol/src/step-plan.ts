@@ -1,3 +1,4 @@
+import { bytesSchema } from './bytes.ts';
 import { z } from 'zod';
 
 /** One step's work for every stage of a group. `input` is the packed step input of `@skein/native` (little-endian i32
@@ -7,7 +8,7 @@ export const stepPlanSchema = z.object({
   step: z.int().min(0),
   /** The step fails on the rank when its inputs have not arrived this many ms after the plan did. */
   deadlineMs: z.int().min(1),
-  input: z.instanceof(Uint8Array),
+  input: bytesSchema,
 });
 export type StepPlan = z.infer<typeof stepPlanSchema>;
 
@@ -18,7 +19,7 @@ export const stepResultSchema = z.object({
   stage: z.int().min(0),
   computeUs: z.int().min(0),
   waitUs: z.int().min(0),
-  output: z.instanceof(Uint8Array).nullable(),
+  output: bytesSchema.nullable(),
   error: z.object({ code: z.string().max(100), message: z.string().max(4000) }).nullable(),
 });
 export type StepResult = z.infer<typeof stepResultSchema>;

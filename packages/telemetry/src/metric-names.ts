@@ -15,8 +15,12 @@ const engineLabels = ['model_name', 'engine'] as const;
 const firstTokenBuckets = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
 ] as const;
-const perTokenBuckets = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80] as const;
-const requestBuckets = [0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680] as const;
+const perTokenBuckets = [
+  0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80,
+] as const;
+const requestBuckets = [
+  0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680,
+] as const;
 const iterationBuckets = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384] as const;
 
 function gauge(name: string, help: string, labels: readonly string[] = engineLabels): MetricDefinition {
@@ -77,9 +81,17 @@ export const vllmMetrics: MetricTable<VllmMetricKey> = {
   requestGenerationTokens: histogram('vllm:request_generation_tokens', 'Tokens generated for a request.', 'tokens'),
   iterationTokens: histogram('vllm:iteration_tokens_total', 'Tokens computed in one engine step.', iterationBuckets),
   requestParamsN: histogram('vllm:request_params_n', 'The n parameter of a request.', [1, 2, 5, 10, 20]),
-  requestParamsMaxTokens: histogram('vllm:request_params_max_tokens', 'The max_tokens parameter of a request.', 'tokens'),
+  requestParamsMaxTokens: histogram(
+    'vllm:request_params_max_tokens',
+    'The max_tokens parameter of a request.',
+    'tokens',
+  ),
   timeToFirstToken: histogram('vllm:time_to_first_token_seconds', 'Arrival to first token.', firstTokenBuckets),
-  interTokenLatency: histogram('vllm:inter_token_latency_seconds', 'Time between tokens of a request.', perTokenBuckets),
+  interTokenLatency: histogram(
+    'vllm:inter_token_latency_seconds',
+    'Time between tokens of a request.',
+    perTokenBuckets,
+  ),
   requestTimePerOutputToken: histogram(
     'vllm:request_time_per_output_token_seconds',
     'Mean time per token after the first, of a request.',
@@ -106,20 +118,29 @@ export type SkeinMetricKey =
   | 'groupEpoch';
 
 export const skeinMetrics: MetricTable<SkeinMetricKey> = {
-  httpRequests: counter('skein_http_requests_total', 'HTTP requests answered, by route and status (499: the client left).', [
-    'route',
-    'status',
-  ]),
+  httpRequests: counter(
+    'skein_http_requests_total',
+    'HTTP requests answered, by route and status (499: the client left).',
+    ['route', 'status'],
+  ),
   httpRequestsInFlight: gauge('skein_http_requests_in_flight', 'HTTP requests being answered.', []),
-  routerRequests: counter('skein_router_requests_total', 'Requests relayed, by how they ended; exactly one outcome each.', [
-    'outcome',
-  ]),
+  routerRequests: counter(
+    'skein_router_requests_total',
+    'Requests relayed, by how they ended; exactly one outcome each.',
+    ['outcome'],
+  ),
   routerRequestsInFlight: gauge('skein_router_requests_in_flight', 'Requests being relayed.', []),
-  routerRetries: counter('skein_router_retries_total', 'Attempts given up before the first byte, by reason.', ['reason']),
+  routerRetries: counter('skein_router_retries_total', 'Attempts given up before the first byte, by reason.', [
+    'reason',
+  ]),
   routerPicks: counter('skein_router_picks_total', 'Endpoint picks, by group.', ['group']),
-  routerEjections: counter('skein_router_ejections_total', 'Endpoints taken out of service until their next advert.', ['reason']),
+  routerEjections: counter('skein_router_ejections_total', 'Endpoints taken out of service until their next advert.', [
+    'reason',
+  ]),
   routerEndpoints: gauge('skein_router_endpoints', 'Known endpoints, by state: ready, not_ready, ejected.', ['state']),
   transportBytes: counter('skein_transport_bytes_total', 'Bytes moved between ranks, by transport.', ['transport']),
-  transportMessages: counter('skein_transport_messages_total', 'Messages moved between ranks, by transport.', ['transport']),
+  transportMessages: counter('skein_transport_messages_total', 'Messages moved between ranks, by transport.', [
+    'transport',
+  ]),
   groupEpoch: gauge('skein_group_epoch', 'How often the group has been formed.', []),
 };

@@ -6,8 +6,6 @@ export interface MetricsOptions {
   readonly maxModelLen?: number;
 }
 
-export type Labels = Readonly<Record<string, string>>;
-
 /** A registry of its own: two servers in one process never share series. A metric exists from its first use. */
 export class Metrics {
   readonly contentType: string;
@@ -37,8 +35,18 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
-  #configuration(definition: MetricDefinition): { name: string; help: string; labelNames: string[]; registers: Registry[] } {
-    return { name: definition.name, help: definition.help, labelNames: [...definition.labels], registers: [this.#registry] };
+  #configuration(definition: MetricDefinition): {
+    name: string;
+    help: string;
+    labelNames: string[];
+    registers: Registry[];
+  } {
+    return {
+      name: definition.name,
+      help: definition.help,
+      labelNames: [...definition.labels],
+      registers: [this.#registry],
+    };
   }
 
   #get<M extends Counter | Gauge | Histogram>(definition: MetricDefinition, create: () => M): M {

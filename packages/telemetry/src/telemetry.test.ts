@@ -29,7 +29,14 @@ test('a request leaves its marks, and two registries do not mix', async () => {
   vllm.onFirstToken({ timeToFirstTokenMs: 30 });
   vllm.onTokens({ numTokens: 1, sinceLastMs: null });
   vllm.onTokens({ numTokens: 2, sinceLastMs: 40 });
-  vllm.onFinished({ reason: 'stop', numPromptTokens: 7, numOutputTokens: 3, queueMs: 10, timeToFirstTokenMs: 30, totalMs: 70 });
+  vllm.onFinished({
+    reason: 'stop',
+    numPromptTokens: 7,
+    numOutputTokens: 3,
+    queueMs: 10,
+    timeToFirstTokenMs: 30,
+    totalMs: 70,
+  });
   vllm.setLoad({ numRunning: 2, numWaiting: 1, kvCacheUsage: 0.25 });
   vllm.setCacheConfig({ blockSize: 16, numBlocks: 100, cacheDtype: 'bf16' });
   const text = await metrics.text();
@@ -40,13 +47,20 @@ test('a request leaves its marks, and two registries do not mix', async () => {
   expect(text).toContain('vllm:inter_token_latency_seconds_count{model_name="m",engine="0"} 2');
   expect(text).toContain('vllm:request_time_per_output_token_seconds_sum{model_name="m",engine="0"} 0.02');
   expect(text).toContain('vllm:kv_cache_usage_perc{model_name="m",engine="0"} 0.25');
-  expect(text).toContain('vllm:cache_config_info{engine="0",block_size="16",num_gpu_blocks="100",cache_dtype="bf16"} 1');
+  expect(text).toContain(
+    'vllm:cache_config_info{engine="0",block_size="16",num_gpu_blocks="100",cache_dtype="bf16"} 1',
+  );
   expect(await new Metrics().text()).not.toContain('vllm:');
 });
 
 test('lines carry the identity, hide secrets, and collapse when repeated', () => {
   const lines: string[] = [];
-  const logger = createLogger({ level: 'info', format: 'json', bindings: { rank: 3 }, sink: { write: (line) => lines.push(line) } });
+  const logger = createLogger({
+    level: 'info',
+    format: 'json',
+    bindings: { rank: 3 },
+    sink: { write: (line) => lines.push(line) },
+  });
   for (let i = 0; i < 5; i++) logger.warn({ peer: 'x' }, 'lost');
   logger.child({ apiKey: 'secret' }).info('next');
   logger.debug('unseen');
@@ -59,6 +73,9 @@ test('lines carry the identity, hide secrets, and collapse when repeated', () =>
 
 test('text lines are short', () => {
   const lines: string[] = [];
-  createLogger({ level: 'info', format: 'text', sink: { write: (line) => lines.push(line) } }).info({ port: 8000 }, 'listening');
+  createLogger({ level: 'info', format: 'text', sink: { write: (line) => lines.push(line) } }).info(
+    { port: 8000 },
+    'listening',
+  );
   expect(lines[0]).toMatch(/^\d\d:\d\d:\d\d\.\d{3} INFO {2}listening port=8000\n$/);
 });

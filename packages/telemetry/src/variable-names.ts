@@ -28,9 +28,15 @@ export const variables: Readonly<Record<VariableKey, Variable>> = {
     doc: 'Which replica of the set this group is. Accepted; LeaderWorkerSet does not set it, so the leader address is read instead.',
   },
   natsUrl: { name: 'SKEIN_NATS_URL', doc: 'nats://host:port of the broker. Without it a leader starts its own.' },
-  groupKey: { name: 'SKEIN_GROUP_KEY', doc: 'Secret shared by the processes of a deployment; handshakes and signed identities prove it.' },
+  groupKey: {
+    name: 'SKEIN_GROUP_KEY',
+    doc: 'Secret shared by the processes of a deployment; handshakes and signed identities prove it.',
+  },
   group: { name: 'SKEIN_GROUP', doc: 'Name of the group. Derived from the leader address when absent.' },
   apiKey: { name: 'SKEIN_API_KEY', doc: 'API key clients must bring; several are separated by commas.' },
   logLevel: { name: 'SKEIN_LOG_LEVEL', doc: 'trace, debug, info (default), warn, error, fatal or silent.' },
-  logFormat: { name: 'SKEIN_LOG_FORMAT', doc: 'json, or text for short lines; text when stderr is a terminal, else json.' },
+  logFormat: {
+    name: 'SKEIN_LOG_FORMAT',
+    doc: 'json, or text for short lines; text when stderr is a terminal, else json.',
+  },
 };

@@ -53,7 +53,11 @@ export class VllmMetrics {
     this.#kvCacheUsage.set(load.kvCacheUsage);
   }
 
-  setCacheConfig(config: { readonly blockSize: number; readonly numBlocks: number; readonly cacheDtype: string }): void {
+  setCacheConfig(config: {
+    readonly blockSize: number;
+    readonly numBlocks: number;
+    readonly cacheDtype: string;
+  }): void {
     const info = this.#metrics.gauge(vllmMetrics.cacheConfigInfo);
     info.reset();
     info.set(
@@ -101,7 +105,8 @@ export class VllmMetrics {
     const decodeSeconds = (end.totalMs - end.timeToFirstTokenMs) / 1000;
     this.#observe(vllmMetrics.requestPrefillTime, (end.timeToFirstTokenMs - end.queueMs) / 1000);
     this.#observe(vllmMetrics.requestDecodeTime, decodeSeconds);
-    if (end.numOutputTokens > 1) this.#observe(vllmMetrics.requestTimePerOutputToken, decodeSeconds / (end.numOutputTokens - 1));
+    if (end.numOutputTokens > 1)
+      this.#observe(vllmMetrics.requestTimePerOutputToken, decodeSeconds / (end.numOutputTokens - 1));
   }
 
   /** What a client asked for; the HTTP server calls this once per request. */

@@ -1,4 +1,5 @@
 import { actorClass, method } from '@skein/actor';
+import { bytesSchema } from '@skein/protocol';
 import { z } from 'zod';
 
 const channel = z.object({ name: z.string().max(200), peer: z.string().max(100), transport: z.enum(['shm', 'tcp']) });
@@ -40,9 +41,9 @@ export const RankActor = actorClass('Rank', {
   load: method(loadSchema, z.object({ fingerprint: z.string(), weightBytes: z.number(), kvCacheBytes: z.number(), bufferBytes: z.number() })),
   openReceive: method(
     z.object({ epoch: z.int(), channels: z.array(channel).max(8) }),
-    z.array(z.object({ name: z.string(), descriptor: z.instanceof(Uint8Array) })),
+    z.array(z.object({ name: z.string(), descriptor: bytesSchema })),
   ),
-  openSend: method(z.object({ epoch: z.int(), channels: z.array(channel.extend({ descriptor: z.instanceof(Uint8Array) })).max(8) }), z.null()),
+  openSend: method(z.object({ epoch: z.int(), channels: z.array(channel.extend({ descriptor: bytesSchema })).max(8) }), z.null()),
   begin: method(z.object({ epoch: z.int() }), z.null()),
   abort: method(z.object({ epoch: z.int(), reason: z.string().max(1000) }), z.null()),
   status: method(z.object({}), rankStatusSchema),

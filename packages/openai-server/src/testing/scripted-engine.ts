@@ -60,7 +60,8 @@ function* events(request: GenerateRequest, script: Script): Generator<GenerateEv
     const stopId = said.at(-1) ?? endOfText;
     yield {
       tokens,
-      promptLogprobs: at > 0 || prompt === null ? null : promptTokenIds.map((id, i) => (i === 0 ? null : scored(id, prompt))),
+      promptLogprobs:
+        at > 0 || prompt === null ? null : promptTokenIds.map((id, i) => (i === 0 ? null : scored(id, prompt))),
       finishReason: !last ? null : stopAt < 0 ? 'length' : 'stop',
       stopReason: last && stopAt >= 0 && !sampling.eosTokenIds.includes(stopId) ? stopId : null,
     };

@@ -1,0 +1,155 @@
+#include "binding/read_spec.h"
+
+#include <string_view>
+
+namespace skein::binding {
+namespace {
+
+constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
+
+Dtype ReadDtype(const Field& field) {
+  const std::string name = field.String();
+  if (name == "f32") return Dtype::kF32;
+  if (name == "f16") return Dtype::kF16;
+  if (name == "bf16") return Dtype::kBF16;
+  field.Fail("'f32', 'f16' or 'bf16'");
+}
+
+int64_t ReadId(const Field& field) { return field.Integer(0, INT32_MAX); }
+int64_t ReadIdOrNull(const Field& field) { return field.IsNull() ? -1 : ReadId(field); }
+
+TensorSource ReadTensorSource(const Field& field) {
+  TensorSource source;
+  source.name = field["name"].String();
+  source.file = field["file"].String();
+  source.offset_bytes = static_cast<uint64_t>(field["offsetBytes"].Integer(0, kMaxSafeInteger));
+  source.size_bytes = static_cast<uint64_t>(field["sizeBytes"].Integer(0, kMaxSafeInteger));
+  source.dtype = ReadDtype(field["dtype"]);
+  const Field shape = field["shape"];
+  for (uint32_t i = 0, n = shape.length(); i < n; ++i) {
+    source.shape.push_back(static_cast<uint64_t>(shape.at(i).Integer(0, kMaxSafeInteger)));
+  }
+  return source;
+}
+
+OpKind ReadOpKind(const Field& field) {
+  const std::string name = field.String();
+  for (int kind = 0; kind <= static_cast<int>(OpKind::kRecvTokens); ++kind) {
+    if (name == OpName(static_cast<OpKind>(kind))) return static_cast<OpKind>(kind);
+  }
+  field.Fail("the name of an op");
+}
+
+Op ReadOp(const Field& field) {
+  Op op;
+  op.kind = ReadOpKind(field["op"]);
+  const auto inputs = [&](const char* a, const char* b = nullptr, const char* c = nullptr) {
+    op.inputs[0] = ReadId(field[a]);
+    if (b != nullptr) op.inputs[1] = ReadId(field[b]);
+    if (c != nullptr) op.inputs[2] = ReadId(field[c]);
+  };
+  const auto out = [&] { op.out = ReadId(field["out"]); };
+  const auto peer = [&] { op.peer = field["peer"].String(); };
+  switch (op.kind) {
+    case OpKind::kEmbed:
+      op.weight = ReadId(field["weight"]);
+      out();
+      break;
+    case OpKind::kRmsNorm:
+      inputs("x");
+      op.weight = ReadId(field["weight"]);
+      op.eps = field["eps"].Float();
+      out();
+      break;
+    case OpKind::kLinear:
+      inputs("x");
+      op.weight = ReadId(field["weight"]);
+      op.bias = ReadIdOrNull(field["bias"]);
+      out();
+      break;
+    case OpKind::kRope: {
+      inputs("x");
+      op.num_heads = field["numHeads"].Uint32();
+      op.head_dim = field["headDim"].Uint32();
+      op.rotary_dim = field["rotaryDim"].Uint32();
+      const Napi::Float32Array frequencies = field["inverseFrequencies"].Float32Array();
+      op.inverse_frequencies.assign(frequencies.Data(), frequencies.Data() + frequencies.ElementLength());
+      op.attention_factor = field["attentionFactor"].Float();
+      out();
+      break;
+    }
+    case OpKind::kAttention:
+      inputs("q", "k", "v");
+      op.cache_layer = field["cacheLayer"].Uint32();
+      op.num_heads = field["numHeads"].Uint32();
+      op.num_kv_heads = field["numKVHeads"].Uint32();
+      op.head_dim = field["headDim"].Uint32();
+      op.scale = field["scale"].Float();
+      out();
+      break;
+    case OpKind::kSiluMul:
+      inputs("gate", "up");
+      out();
+      break;
+    case OpKind::kAdd:
+      inputs("a", "b");
+      out();
+      break;
+    case OpKind::kGatherRows:
+      inputs("x");
+      out();
+      break;
+    case OpKind::kLogits:
+      inputs("x");
+      op.weight = ReadId(field["weight"]);
+      out();
+      break;
+    case OpKind::kSample:
+      inputs("logits");
+      break;
+    case OpKind::kSend:
+      inputs("x");
+      peer();
+      break;
+    case OpKind::kRecv:
+      peer();
+      op.width = field["width"].Uint32();
+      out();
+      break;
+    case OpKind::kSendTokens:
+    case OpKind::kRecvTokens:
+      peer();
+      break;
+  }
+  return op;
+}
+
+}  // namespace
+
+ProgramSpec ReadProgramSpec(const Field& field) {
+  ProgramSpec spec;
+  spec.vocab_size = field["vocabSize"].Uint32();
+  const Field weights = field["weights"];
+  for (uint32_t i = 0, n = weights.length(); i < n; ++i) spec.weights.push_back(ReadTensorSource(weights.at(i)));
+  const Field ops = field["ops"];
+  for (uint32_t i = 0, n = ops.length(); i < n; ++i) spec.ops.push_back(ReadOp(ops.at(i)));
+  const Field limits = field["limits"];
+  spec.limits = {.max_tokens = limits["maxTokens"].Uint32(),
+                 .max_seqs = limits["maxSeqs"].Uint32(),
+                 .max_rows = limits["maxRows"].Uint32(),
+                 .max_model_len = limits["maxModelLen"].Uint32(),
+                 .max_logprobs = limits["maxLogprobs"].Uint32(),
+                 .num_slots = limits["numSlots"].Uint32()};
+  const Field cache = field["kvCache"];
+  spec.kv_cache.num_blocks = cache["numBlocks"].Uint32();
+  spec.kv_cache.block_size = cache["blockSize"].Uint32();
+  spec.kv_cache.dtype = ReadDtype(cache["dtype"]);
+  const Field layers = cache["layers"];
+  for (uint32_t i = 0, n = layers.length(); i < n; ++i) {
+    const Field layer = layers.at(i);
+    spec.kv_cache.layers.push_back({layer["numKVHeads"].Uint32(), layer["headDim"].Uint32()});
+  }
+  return spec;
+}
+
+}  // namespace skein::binding

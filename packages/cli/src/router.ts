@@ -1,0 +1,37 @@
+import { connectNats } from '@skein/message-bus';
+import { newIdentity } from '@skein/protocol';
+import { createRouter } from '@skein/router';
+import { type Logger, Metrics } from '@skein/telemetry';
+import { VERSION } from './node-flags.ts';
+
+export interface RouterCommand {
+  readonly host: string;
+  readonly port: number;
+  readonly natsUrl: string;
+  readonly groupKey: string | null;
+  readonly apiKey: string | null;
+  readonly guardMetrics: boolean;
+  readonly drainMs: number;
+}
+
+/** `skein router`: serves until `signal`, then drains. */
+export async function runRouter(options: RouterCommand, logger: Logger, signal: AbortSignal): Promise<void> {
+  const { natsUrl, groupKey, apiKey, guardMetrics } = options;
+  await using bus = await connectNats({
+    servers: natsUrl,
+    identity: newIdentity('router'),
+    groupKey,
+    logger,
+    deadlineMs: null,
+    signal,
+    onWaiting: (reason) => logger.info(`waiting for the broker at ${natsUrl}: ${reason}`),
+  });
+  const router = createRouter({ bus, log: logger, metrics: new Metrics(), version: VERSION, apiKeys: apiKey === null ? [] : apiKey.split(','), guardMetrics, groupKey });
+  const { host, port } = await router.listen(options.host, options.port);
+  logger.info(`the router listens on http://${host}:${port}`);
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await router.drain(options.drainMs);
+}
