@@ -49,7 +49,7 @@ describe('two stages behind the router', () => {
       questions.map(async ({ id, messages, accept }) => {
         const answer = await openai.chat.completions.create({ model: 'tiny-chat', messages, max_tokens: 64 });
         const text = answer.choices[0]?.message.content ?? '';
-        return accept.some((a) => text.toLowerCase().includes(a.toLowerCase())) ? [] : [`${id}: ${text}`];
+        return accept.includes(text.trim()) ? [] : [`${id}: ${text}`];
       }),
     );
     expect(wrong.flat().length, wrong.flat().join('\n')).toBeLessThanOrEqual(5);

@@ -13,8 +13,9 @@ namespace skein::transport {
 template <typename Record>
 void AppendRecord(std::vector<uint8_t>* out, const Record& record) {
   static_assert(std::has_unique_object_representations_v<Record> && std::is_trivially_copyable_v<Record>);
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&record);
-  out->insert(out->end(), bytes, bytes + sizeof(Record));
+  const size_t at = out->size();
+  out->resize(at + sizeof(Record));
+  std::memcpy(out->data() + at, &record, sizeof(Record));
 }
 
 /// False when `size` is too short for the record.

@@ -22,7 +22,7 @@ Transport::Transport(std::optional<std::string> interface_name) : interface_name
 
 Transport::~Transport() {
   Close();
-  if (ucx_ != nullptr) ucx_->WaitClosed(Clock::now() + std::chrono::milliseconds(1500));
+  WaitClosed(Clock::now() + std::chrono::milliseconds(1500));
 }
 
 Status Transport::StartUcx(std::shared_ptr<UcxWorker>* out) {
@@ -99,13 +99,19 @@ void Transport::Close() {
   if (ucx != nullptr) ucx->Close();
 }
 
+std::shared_ptr<UcxWorker> Transport::ucx() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return ucx_;
+}
+
+bool Transport::WaitClosed(Deadline deadline) {
+  const auto worker = ucx();
+  return worker == nullptr || worker->WaitClosed(deadline);
+}
+
 size_t Transport::endpoint_count() {
-  std::shared_ptr<UcxWorker> ucx;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    ucx = ucx_;
-  }
-  return ucx == nullptr ? 0 : ucx->endpoint_count();
+  const auto worker = ucx();
+  return worker == nullptr ? 0 : worker->endpoint_count();
 }
 
 }  // namespace skein::transport

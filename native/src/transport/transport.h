@@ -35,11 +35,14 @@ class Transport {
                   std::shared_ptr<SendChannel>* out);
   /// Fails every channel and begins to take UCX down; does not block.
   void Close();
+  /// After Close: waits until UCX is down. False at `deadline`.
+  bool WaitClosed(Deadline deadline);
   /// UCX connections not yet fully closed.
   size_t endpoint_count();
 
  private:
   Status StartUcx(std::shared_ptr<UcxWorker>* out);
+  std::shared_ptr<UcxWorker> ucx();
   template <typename Channel>
   Status Remember(std::vector<std::weak_ptr<Channel>>* channels, const std::shared_ptr<Channel>& channel);
 

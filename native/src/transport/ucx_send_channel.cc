@@ -28,6 +28,7 @@ struct UcxSendChannel::State : std::enable_shared_from_this<State> {
   UcxEndpoint* endpoint = nullptr;
   std::vector<Buffer> free_buffers;
   size_t in_flight = 0;  ///< pieces UCX still reads
+  bool send_failed = false;
   uint64_t sent = 0;     ///< pieces
   uint64_t consumed = 0;
   uint64_t window = 0;
@@ -65,7 +66,10 @@ struct UcxSendChannel::State : std::enable_shared_from_this<State> {
     worker.Send(endpoint, TagOf(channel_id, TagKind::kPiece), shared, bytes, size, [state = shared_from_this(), shared](ucs_status_t status, size_t) {
       --state->in_flight;
       state->free_buffers.push_back(std::move(*shared));
-      if (status != UCS_OK) state->Lost("a send failed");
+      if (status != UCS_OK) {
+        state->send_failed = true;
+        state->Lost("a send failed");
+      }
       state->waiter.Notify();
     });
   }
@@ -107,8 +111,9 @@ Status UcxSendChannel::Connect(const UcxDescriptor& descriptor, Deadline deadlin
     return {status.code(), what + status.message()};
   for (size_t i = 0; i < kCreditBuffers; ++i) state.PostCredit(*worker_, i);
   worker_->Send(state.endpoint, TagOf(state.channel_id, TagKind::kHello), memory, memory->data(), memory->size(), [](ucs_status_t, size_t) {});
-  const bool answered = worker_->Wait(lock, state.waiter, deadline, [&] { return state.window > 0 || state.latch.failed(); });
+  const bool answered = worker_->Wait(lock, state.waiter, deadline, [&] { return state.window > 0 || state.latch.failed() || worker_->closing(); });
   if (state.latch.failed()) return state.latch.status();
+  if (worker_->closing()) return {Code::kPeerLost, what + "the transport was closed"};
   if (!answered) return {Code::kDeadline, what + "the receiver did not answer until the deadline"};
   return Status::Ok();
 }
@@ -164,14 +169,17 @@ Status UcxSendChannel::Flush(Deadline deadline) {
   auto lock = worker_->Acquire();
   if (state.latch.failed()) return state.latch.status();
   const auto flushed = std::make_shared<bool>(false);
-  worker_->Flush(state.endpoint, [flushed, kept = state_](ucs_status_t, size_t) {
+  worker_->Flush(state.endpoint, [flushed, kept = state_](ucs_status_t status, size_t) {
     *flushed = true;
+    kept->send_failed |= status != UCS_OK;
     kept->waiter.Notify();
   });
   const auto ready = [&] { return state.latch.failed() || (*flushed && state.in_flight == 0); };
   const bool in_time = worker_->Wait(lock, state.waiter, deadline, ready);
+  if (*flushed && state.in_flight == 0 && !state.send_failed) return Status::Ok();
   if (state.latch.failed()) return state.latch.status();
-  return in_time ? Status::Ok() : Status(Code::kDeadline, "channel '" + state.name + "': the network took nothing until the deadline");
+  if (in_time) return {Code::kPeerLost, "channel '" + state.name + "': the connection ended"};
+  return {Code::kDeadline, "channel '" + state.name + "': the network took nothing until the deadline"};
 }
 
 void UcxSendChannel::Fail(const std::string& reason) {

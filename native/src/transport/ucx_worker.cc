@@ -38,6 +38,7 @@ void UcxWaiter::Notify() {
 void UcxWorker::Close() {
   const Lock lock = Acquire();
   closing_ = true;
+  for (UcxWaiter* waiter : sleepers_) waiter->Notify();
   idle_.notify_all();
   Signal(stop_fd_);
 }
@@ -215,7 +216,9 @@ bool UcxWorker::Wait(Lock& lock, UcxWaiter& waiter, Deadline deadline, const std
       continue;
     }
     waiter.sleeping_ = true;
+    sleepers_.insert(&waiter);
     SleepOnEvents(lock, waiter.event_fd_, PollTimeout(deadline, 1000));
+    sleepers_.erase(&waiter);
     waiter.sleeping_ = false;
   }
   --waiting_;

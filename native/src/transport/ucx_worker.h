@@ -95,7 +95,8 @@ class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
   void Cancel(UcxOperation* operation);
   /// Runs `work` after the current progress call, outside UCX' callbacks.
   void Defer(std::function<void()> work) { deferred_.push_back(std::move(work)); }
-  /// Makes progress until `ready()`; spins briefly, then sleeps with the lock released. False at the deadline.
+  /// Makes progress until `ready()`; spins briefly, then sleeps with the lock released. False at the deadline. Close wakes it, to look once
+  /// more: `ready` must then be true, through the channel's failure or `closing()`.
   bool Wait(Lock& lock, UcxWaiter& waiter, Deadline deadline, const std::function<bool()>& ready);
 
  private:
@@ -133,6 +134,7 @@ class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
   uint64_t activity_ = 0;   ///< Waits begun
   std::list<std::shared_ptr<UcxEndpoint>> endpoints_;
   std::unordered_set<UcxOperation*> operations_;
+  std::unordered_set<UcxWaiter*> sleepers_;
   std::vector<std::function<void()>> deferred_;
 };
 

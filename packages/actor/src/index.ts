@@ -1,1 +1,5 @@
-export {};
+export { type ActorClass, actorClass, type ActorImplementation, method, type MethodDefinition, type Methods } from './actor-class.ts';
+export { type ActorDeath, type ActorHandle, type CallOptions, type RemoteMethod, watchActor } from './actor-handle.ts';
+export { ActorCallError, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
+export { type HostedActor, hostActor, type HostOptions } from './host-actor.ts';
+export { ObjectRef } from './object-ref.ts';

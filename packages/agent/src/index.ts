@@ -1,3 +1,4 @@
+export { natsBus } from './bus.ts';
 export { endProcess, spawnBound, watchParent } from './child-process.ts';
 export { ConfigError, FormationError } from './errors.ts';
 export { Broker } from './leader/broker.ts';

@@ -1,4 +1,4 @@
-import { connectNats } from '@skein/message-bus';
+import { natsBus } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
 import { type Logger, Metrics } from '@skein/telemetry';
@@ -17,13 +17,11 @@ export interface RouterCommand {
 /** `skein router`: serves until `signal`, then drains. */
 export async function runRouter(options: RouterCommand, logger: Logger, signal: AbortSignal): Promise<void> {
   const { natsUrl, groupKey, apiKey, guardMetrics } = options;
-  await using bus = await connectNats({
-    servers: natsUrl,
+  await using bus = await natsBus(natsUrl, {
     identity: newIdentity('router'),
     groupKey,
     logger,
-    deadlineMs: null,
-    signal,
+    deadlineMs: Infinity,
     onWaiting: (reason) => logger.info(`waiting for the broker at ${natsUrl}: ${reason}`),
   });
   const router = createRouter({ bus, log: logger, metrics: new Metrics(), version: VERSION, apiKeys: apiKey === null ? [] : apiKey.split(','), guardMetrics, groupKey });

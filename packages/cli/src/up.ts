@@ -35,7 +35,7 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
   const orphaned = new AbortController();
   watchParent(() => orphaned.abort());
   const ending = AbortSignal.any([signal, orphaned.signal]);
-  const broker = await Broker.start({ host: '127.0.0.1', port: 0, groupKey, logger });
+  await using broker = await Broker.start({ host: '127.0.0.1', port: 0, groupKey, logger });
   const env = {
     [variables.groupKey.name]: groupKey,
     [variables.natsUrl.name]: `nats://127.0.0.1:${broker.port}`,
@@ -59,7 +59,6 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
     const [router, ...agents] = supervised;
     await router?.close();
     await Promise.all(agents.map((part) => part.close()));
-    await broker.close();
   }
 }
 

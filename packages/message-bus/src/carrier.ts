@@ -25,9 +25,11 @@ export interface Carrier {
 export type OnFrame = (subject: string, frame: Uint8Array | null) => void;
 
 /** Bytes that may wait to be written to a peer that does not read. */
-export const QUEUED_BYTES_MAX = 64 * 1024 * 1024;
+export const QUEUED_BYTES_MAX = 67_108_864;
 /** Frame limit of the hub and of the brokers that skein starts. */
-export const FRAME_BYTES_MAX = 8 * 1024 * 1024;
+export const FRAME_BYTES_MAX = 8_388_608;
+/** A broker that takes less cannot carry every error message. */
+export const FRAME_BYTES_MIN = 65_536;
 /** Pauses between attempts to reconnect grow from the one to the other. */
 export const RECONNECT_MS_MIN = 50;
 export const RECONNECT_MS_MAX = 2000;

@@ -1,12 +1,12 @@
 // The package's main entry loads a native string extractor when it finds one; this entry is JavaScript only, and bytes
 // from peers are not worth native code.
-import { type Options, Packr } from 'msgpackr/pack';
+import { Packr } from 'msgpackr/pack';
 import { MessageBusError } from './errors.ts';
 import { whyUnsafeMsgpack } from './msgpack-scan.ts';
 import { checkPlainData } from './plain-data.ts';
 
 // `skipValues` is missing from the package's types.
-const options: Options & { skipValues: unknown[] } = {
+const options: ConstructorParameters<typeof Packr>[0] & { skipValues: unknown[] } = {
   useRecords: false,
   mapsAsObjects: true,
   moreTypes: false,

@@ -15,8 +15,8 @@ export const frameTypes = {
 } as const;
 
 export const LENGTH_BYTES = 4;
-/** Type, two subjects with their lengths. */
-export const FRAME_OVERHEAD_BYTES = 1 + 2 * (2 + 300);
+/** Type, and two subjects of 255 bytes with their lengths. */
+export const FRAME_OVERHEAD_BYTES = 515;
 
 export function controlFrame(type: number, body: Uint8Array = new Uint8Array(0)): Buffer {
   const frame = Buffer.allocUnsafe(LENGTH_BYTES + 1 + body.byteLength);
@@ -50,7 +50,7 @@ export function readSubjects(body: Buffer, count: number): { subjects: string[];
     const length = body.readUInt16BE(position);
     position += 2;
     if (position + length > body.byteLength) return null;
-    subjects.push(body.latin1Slice(position, position + length));
+    subjects.push(body.toString('latin1', position, position + length));
     position += length;
   }
   return { subjects, rest: body.subarray(position) };

@@ -1,22 +1,24 @@
 import { MessageBusError } from './errors.ts';
 
-const SUBJECT_BYTES_MAX = 255;
+/** Of a caller's subjects; the carriers' own have a prefix more. */
+const SUBJECT_BYTES_MAX = 200;
+const ADDRESS_BYTES_MAX = 255;
 const SUBJECT = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
 
-/** A subject is tokens of [A-Za-z0-9_-]+ joined by dots, 255 bytes at most. @throws ERR_SUBJECT. */
+/** A subject is tokens of [A-Za-z0-9_-]+ joined by dots, 200 bytes at most. @throws ERR_SUBJECT. */
 export function checkSubject(subject: string): string {
-  if (!isSubject(subject)) throw badSubject(subject);
+  if (subject.length > SUBJECT_BYTES_MAX || !isSubject(subject)) throw badSubject(subject);
   return subject;
 }
 
 /** A pattern is a subject, or a subject and `.>`, which takes everything below it and not the subject itself. */
 export function checkPattern(pattern: string): string {
-  if (!isPattern(pattern)) throw badSubject(pattern);
+  if (pattern.length > SUBJECT_BYTES_MAX || !isPattern(pattern)) throw badSubject(pattern);
   return pattern;
 }
 
 export function isSubject(subject: string): boolean {
-  return subject.length <= SUBJECT_BYTES_MAX && SUBJECT.test(subject);
+  return subject.length <= ADDRESS_BYTES_MAX && SUBJECT.test(subject);
 }
 
 export function isPattern(pattern: string): boolean {

@@ -1,4 +1,4 @@
-import { natsToken, startNatsServer } from '@skein/message-bus';
+import { type NatsServer, natsToken, startNatsServer } from '@skein/message-bus';
 import type { Logger } from '@skein/telemetry';
 
 const RESTART_MS = 200;
@@ -12,57 +12,58 @@ export interface BrokerOptions {
 }
 
 /** A nats-server of our own, kept running on its port until closed. */
-export class Broker {
+export class Broker implements AsyncDisposable {
   readonly #options: BrokerOptions;
-  #server: Awaited<ReturnType<typeof startNatsServer>>;
+  #server: NatsServer | null = null;
+  #port: number;
   #closed = false;
 
   static async start(options: BrokerOptions): Promise<Broker> {
-    return new Broker(options, await launch(options, options.port));
+    const broker = new Broker(options);
+    await broker.#launch();
+    return broker;
   }
 
-  private constructor(options: BrokerOptions, server: Awaited<ReturnType<typeof startNatsServer>>) {
+  private constructor(options: BrokerOptions) {
     this.#options = options;
-    this.#server = server;
-    void this.#keep();
+    this.#port = options.port;
   }
 
   get port(): number {
-    return this.#server.port;
+    return this.#port;
   }
 
-  get pid(): number {
-    return this.#server.pid;
-  }
-
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    await this.#server.stop();
+    await this.#server?.stop();
   }
 
-  async #keep(): Promise<void> {
-    const { logger } = this.#options;
-    const { port } = this.#server;
-    for (;;) {
-      const { code, signal } = await this.#server.exited;
+  async #launch(): Promise<void> {
+    const { host, groupKey, logger } = this.#options;
+    const server = await startNatsServer({
+      host,
+      port: this.#port,
+      token: groupKey === null ? null : natsToken(groupKey),
+      onExit: (reason) => {
+        logger.warn(`nats-server on port ${this.#port} ${reason}; starting it again`);
+        void this.#relaunch();
+      },
+    });
+    this.#server = server;
+    this.#port = server.port;
+    // Closed while the new server started.
+    if (this.#closed) await server.stop();
+  }
+
+  async #relaunch(): Promise<void> {
+    while (!this.#closed) {
+      await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
       if (this.#closed) return;
-      logger.warn({ exitCode: code, signal }, `nats-server on port ${port} ended; starting it again`);
-      for (;;) {
-        await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
-        if (this.#closed) return;
-        try {
-          this.#server = await launch(this.#options, port);
-          break;
-        } catch (error) {
-          logger.error(`nats-server does not start: ${error instanceof Error ? error.message : String(error)}`);
-        }
+      try {
+        return await this.#launch();
+      } catch (error) {
+        this.#options.logger.error(`nats-server does not start: ${error instanceof Error ? error.message : String(error)}`);
       }
-      // `close` may have run while the new server started.
-      if (this.#closed) return void (await this.#server.stop());
     }
   }
-}
-
-function launch({ host, groupKey }: BrokerOptions, port: number): ReturnType<typeof startNatsServer> {
-  return startNatsServer({ host, port, token: groupKey === null ? null : natsToken(groupKey), maxPayloadBytes: 8 << 20 });
 }

@@ -1,9 +1,10 @@
 import { hostname } from 'node:os';
 import { Engine, engineConfig, type EngineObserver, type RequestRef } from '@skein/engine';
-import { connectNats, type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
+import { type MessageBus, startLocalHub } from '@skein/message-bus';
 import { createOpenAIServer } from '@skein/openai-server';
 import { type Identity, type LeaderAdvert, newIdentity, subjects } from '@skein/protocol';
 import { type Logger, Metrics, VllmMetrics } from '@skein/telemetry';
+import { busWarnings, natsBus } from '../bus.ts';
 import { interfaceTowards, isLoopback, resolveLeader } from '../host.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
@@ -28,13 +29,14 @@ export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & {
   const identity = newIdentity(group);
   await using stack = new AsyncDisposableStack();
 
-  const hub = await startLocalHub({ host: bindHost, port: 0, groupKey: options.groupKey, logger });
+  const hub = await startLocalHub({ listen: { host: bindHost, port: 0 }, groupKey: options.groupKey, onWarning: busWarnings(logger) });
   stack.defer(() => hub.close());
+  const directPort = hub.address && 'port' in hub.address ? hub.address.port : 0;
   const direct = hub.connect(identity);
   const natsUrl = options.brokerless ? null : await brokerUrl(address, bindHost, options, logger, stack);
-  const main = natsUrl === null ? direct : await connectNats({ servers: natsUrl, identity, groupKey: options.groupKey, logger, deadlineMs: 30_000, signal });
+  const main = natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger });
   if (main !== direct) stack.defer(() => main.close());
-  main.serve(subjects.join(group), async () => ({ directPort: hub.port }));
+  main.serve(subjects.join(group), async () => ({ directPort }));
 
   const model = await readServedModel(options);
   const metrics = new Metrics();
@@ -47,7 +49,7 @@ export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & {
   stack.defer(() => canary.close());
   const formation = new Formation({ main, direct, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input: formationInput(model, options), engine, logger });
 
-  const supervisor = superviseOwnRank({ place, options, identity, main, hub, natsUrl, address, logger, interfaceName: await interfaceTowards(address) });
+  const supervisor = superviseOwnRank({ place, options, identity, main, directPort, natsUrl, address, logger, interfaceName: await interfaceTowards(address) });
   stack.defer(() => supervisor.close());
   const stopping = new AbortController();
   const forming = formation.run(stopping.signal);
@@ -108,7 +110,7 @@ export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & {
 async function brokerUrl(address: string, bindHost: string, options: NodeOptions, logger: Logger, stack: AsyncDisposableStack): Promise<string> {
   if (options.natsUrl !== null) return options.natsUrl;
   const broker = await Broker.start({ host: bindHost, port: options.natsPort, groupKey: options.groupKey, logger });
-  stack.defer(() => broker.close());
+  stack.use(broker);
   return `nats://${address.includes(':') ? `[${address}]` : address}:${broker.port}`;
 }
 
@@ -117,7 +119,7 @@ function superviseOwnRank(of: {
   readonly options: NodeOptions;
   readonly identity: Identity;
   readonly main: MessageBus;
-  readonly hub: LocalHub;
+  readonly directPort: number;
   readonly natsUrl: string | null;
   readonly address: string;
   readonly interfaceName: string | null;
@@ -133,7 +135,7 @@ function superviseOwnRank(of: {
       workerIndex: 0,
       revision: options.revision,
       natsUrl: of.natsUrl,
-      direct: { host: of.address, port: of.hub.port },
+      direct: { host: of.address, port: of.directPort },
       groupKey: options.groupKey,
       threads: options.threads,
       interfaceName: of.interfaceName,

@@ -7,7 +7,7 @@ export const rankInitSchema = z.object({
   workerIndex: z.int(),
   revision: z.string(),
   natsUrl: z.string().nullable(),
-  direct: z.object({ host: z.string().optional(), port: z.int().optional(), path: z.string().optional() }),
+  direct: z.object({ host: z.string(), port: z.int() }),
   groupKey: z.string().nullable(),
   threads: z.int().min(1),
   interfaceName: z.string().nullable(),

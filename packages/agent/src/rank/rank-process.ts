@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import { hostActor } from '@skein/actor';
-import { connectLocal, connectNats, type MessageBus } from '@skein/message-bus';
+import type { MessageBus } from '@skein/message-bus';
 import { loadNative } from '@skein/native';
 import { newIdentity, type RankAdvert, SkeinError, type StepPlan, type StepResult, subjects } from '@skein/protocol';
 import { createLogger } from '@skein/telemetry';
+import { directBus, natsBus } from '../bus.ts';
 import { hostId } from '../host.ts';
 import { LEASE_TTL_MS } from '../leases.ts';
 import { PlanReceiver } from './plan-receiver.ts';
@@ -24,8 +24,8 @@ process.once('message', (message) => {
 async function main(init: RankProcessInit): Promise<void> {
   const identity = newIdentity(init.name);
   const logger = createLogger({ level: init.logLevel, format: init.logFormat }).child({ rank: init.name });
-  const direct = await connectLocal({ ...init.direct, identity, groupKey: init.groupKey, logger, deadlineMs: 30_000 });
-  const main = init.natsUrl === null ? direct : await connectNats({ servers: init.natsUrl, identity, groupKey: init.groupKey, logger, deadlineMs: 30_000 });
+  const direct = await directBus(init.direct, { identity, groupKey: init.groupKey, logger });
+  const main = init.natsUrl === null ? direct : await natsBus(init.natsUrl, { identity, groupKey: init.groupKey, logger });
   const runner = new StageRunner(loadNative(), init);
 
   const receiver = new PlanReceiver({
@@ -60,7 +60,8 @@ async function main(init: RankProcessInit): Promise<void> {
       return null;
     },
     status: async () => runner.status(),
-  });
+    // A load may take minutes, and an abort must reach a rank that is busy.
+  }, { concurrent: ['status', 'abort'] });
 
   const advert: RankAdvert = {
     workerIndex: init.workerIndex,
@@ -75,7 +76,7 @@ async function main(init: RankProcessInit): Promise<void> {
   };
   main.announce(`${subjects.ranks(init.group)}.${init.workerIndex}`, advert, { ttlMs: LEASE_TTL_MS });
   process.send?.({ started: identity });
-  logger.debug({ pid: process.pid, layout: createHash('sha256').update(JSON.stringify(advert)).digest('hex').slice(0, 8) }, 'rank has joined');
+  logger.debug({ pid: process.pid }, 'the rank has joined');
 }
 
 /** Runs a plan; the last stage answers with the output, any stage with its failure. */

@@ -1,8 +1,8 @@
 import { hostname } from 'node:os';
-import { connectNats } from '@skein/message-bus';
 import { newIdentity, subjects } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { z } from 'zod';
+import { natsBus } from '../bus.ts';
 import { interfaceTowards, resolveLeader } from '../host.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
@@ -18,13 +18,11 @@ export async function runWorkerAgent(place: GroupPlace, options: NodeOptions, lo
   const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
   const identity = newIdentity(`${place.group}-${place.workerIndex}`);
   using waiting = new Waiting(logger, `the leader of ${place.group} at ${natsUrl}`);
-  await using bus = await connectNats({
-    servers: natsUrl,
+  await using bus = await natsBus(natsUrl, {
     identity,
     groupKey: options.groupKey,
     logger,
-    deadlineMs: null,
-    signal,
+    deadlineMs: Infinity,
     onWaiting: (reason) => {
       waiting.detail = reason;
     },

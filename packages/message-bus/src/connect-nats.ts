@@ -1,0 +1,48 @@
+import type { Identity } from '@skein/protocol';
+import { CarrierBus } from './carrier-bus.ts';
+import { MessageBusError } from './errors.ts';
+import type { MessageBus } from './message-bus.ts';
+import { natsToken } from './nats-token.ts';
+import { NatsWire } from './nats-wire.ts';
+import { type ConnectOptions, ReconnectingCarrier } from './reconnecting-carrier.ts';
+
+export interface ConnectNatsOptions extends ConnectOptions {
+  /** `nats://host:port`, with `user:password@` or `token@` before the host for a broker that has credentials of its own. */
+  readonly servers: readonly string[];
+  readonly identity: Identity;
+  /** Makes the token, unless the url of the first server brings credentials. Null: none. */
+  readonly groupKey: string | null;
+}
+
+/** Connects to a NATS broker. Waits for one that does not listen yet; reconnects for ever once it was connected.
+ *  @throws ERR_DEADLINE, and ERR_GROUP_KEY at once. */
+export async function connectNats(options: ConnectNatsOptions): Promise<MessageBus> {
+  return new CarrierBus(options.identity, await openNatsCarrier(options), options.onWarning);
+}
+
+export async function openNatsCarrier(options: ConnectNatsOptions): Promise<ReconnectingCarrier> {
+  const { identity, groupKey } = options;
+  const urls = options.servers.map(parseServer);
+  const servers = urls.map((url) => url.host);
+  const connection = { servers, name: identity.name, ...credentials(urls[0], groupKey) };
+  const dial = async (events: Parameters<typeof NatsWire.dial>[1]): Promise<NatsWire> =>
+    await NatsWire.dial({ ...connection, servers: [...servers] }, events);
+  return await ReconnectingCarrier.open(`the NATS broker at ${servers.join(', ')}`, dial, options);
+}
+
+function parseServer(server: string): URL {
+  const url = URL.parse(server.includes('://') ? server : `nats://${server}`);
+  if (url?.protocol !== 'nats:' || url.hostname === '') {
+    throw new MessageBusError('ERR_ADDRESS', 'a NATS server is written nats://host:port');
+  }
+  if (url.port === '') url.port = '4222';
+  return url;
+}
+
+function credentials(url: URL | undefined, groupKey: string | null): { user?: string; pass?: string; token?: string } {
+  if (!url) throw new MessageBusError('ERR_ADDRESS', 'no NATS server is given');
+  const user = decodeURIComponent(url.username);
+  if (user !== '' && url.password !== '') return { user, pass: decodeURIComponent(url.password) };
+  if (user !== '') return { token: user };
+  return groupKey === null ? {} : { token: natsToken(groupKey) };
+}

@@ -1,0 +1,90 @@
+import { loadNative } from '@skein/native';
+import { type BenchFigure, benchResult, type BenchResult } from './bench-result.ts';
+import { cachedCheckpoint } from './cached-checkpoint.ts';
+import { prefillFlops, weightBytesPerStep } from './program-cost.ts';
+import { median } from './statistics.ts';
+import { TimedProgram } from './timed-program.ts';
+
+const SHAPE = 'llama-3.2-1b';
+const THREADS = 2;
+const ROUNDS = 5;
+const PREFILL_TOKENS = 256;
+/** Decoding goes from 120 to 135 positions of context, 128 on average. */
+const CONTEXT = 120;
+const DECODE_STEPS = 16;
+const BATCHES = [8, 16];
+const CEILING_SECONDS = 0.5;
+const CEILING_READ_BYTES = 2 ** 31;
+
+interface Ceilings {
+  readonly fmaGflops: number;
+  readonly readGBps: number;
+}
+
+/** A rate, and the ceilings that held while it was taken. */
+interface Sample extends Ceilings {
+  readonly value: number;
+}
+
+/** Tokens a second of one program with the Llama-3.2-1B shape, beside what the memory and the FMA units allow. Every sample
+ *  has the ceilings measured right before and right after it. */
+export async function offline(progress: (line: string) => void): Promise<BenchResult[]> {
+  const dir = await cachedCheckpoint(SHAPE, progress);
+  progress('loading');
+  const streamsMax = Math.max(...BATCHES);
+  using program = await TimedProgram.load(dir, { threads: THREADS, streamsMax, positionsMax: PREFILL_TOKENS });
+  const weightBytes = weightBytesPerStep(program.spec);
+  const flopsPerToken = prefillFlops(program.spec, PREFILL_TOKENS) / PREFILL_TOKENS;
+  for (let stream = 0; stream < streamsMax; stream++) await program.prefill(stream, CONTEXT);
+  await program.decode(1, CONTEXT, 2);
+
+  const decodeRate = async (streams: number): Promise<number> =>
+    (streams * DECODE_STEPS) / (await program.decode(streams, CONTEXT, DECODE_STEPS));
+  const prefillRate = async (): Promise<number> => PREFILL_TOKENS / (await program.prefill(0, PREFILL_TOKENS));
+  const decode: Sample[] = [];
+  const prefill: Sample[] = [];
+  const batches = BATCHES.map((streams) => ({ streams, rates: [] as number[] }));
+  for (let round = 1; round <= ROUNDS; round++) {
+    decode.push(await besideCeilings(() => decodeRate(1)));
+    prefill.push(await besideCeilings(prefillRate));
+    for (const { streams, rates } of batches) rates.push(await decodeRate(streams));
+    progress(`round ${round} of ${ROUNDS} done`);
+  }
+
+  const unit = 'tok/s';
+  const ceilings = [...decode, ...prefill];
+  return [
+    benchResult({ name: 'decode 1 stream', unit, ...summary(decode, (s) => (s.readGBps * 1e9) / weightBytes), goal: 0.6 }),
+    benchResult({ name: `prefill ${PREFILL_TOKENS}`, unit, ...summary(prefill, (s) => (s.fmaGflops * 1e9) / flopsPerToken), goal: 0.5 }),
+    ...batches.map(({ streams, rates }) => benchResult({ name: `decode ${streams} streams`, unit, value: median(rates) })),
+    benchResult({ name: 'read ceiling', unit: 'GB/s', value: median(ceilings.map((s) => s.readGBps)) }),
+    benchResult({ name: 'FMA ceiling', unit: 'GFLOP/s', value: median(ceilings.map((s) => s.fmaGflops)) }),
+  ];
+}
+
+async function besideCeilings(take: () => Promise<number>): Promise<Sample> {
+  const before = await measureCeilings();
+  const value = await take();
+  const after = await measureCeilings();
+  return {
+    value,
+    fmaGflops: (before.fmaGflops + after.fmaGflops) / 2,
+    readGBps: (before.readGBps + after.readGBps) / 2,
+  };
+}
+
+function measureCeilings(): Promise<Ceilings> {
+  return loadNative().measureCeilings({ threads: THREADS, seconds: CEILING_SECONDS, readBytes: CEILING_READ_BYTES });
+}
+
+/** Medians; that of the shares is of pairs, since both sides drift together on a shared machine. */
+function summary(
+  samples: readonly Sample[],
+  limitOf: (ceilings: Ceilings) => number,
+): Pick<BenchFigure, 'value' | 'limit' | 'limitShare'> {
+  return {
+    value: median(samples.map((s) => s.value)),
+    limit: median(samples.map(limitOf)),
+    limitShare: median(samples.map((s) => s.value / limitOf(s))),
+  };
+}
