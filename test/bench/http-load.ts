@@ -47,7 +47,12 @@ export class HttpLoad implements AsyncDisposable {
   }
 
   async #post(url: string, body: object): ReturnType<typeof request> {
-    const options = { dispatcher: this.#dispatcher, method: 'POST', headers: HEADERS, body: JSON.stringify(body) } as const;
+    const options = {
+      dispatcher: this.#dispatcher,
+      method: 'POST',
+      headers: HEADERS,
+      body: JSON.stringify(body),
+    } as const;
     const response = await request(`${url}/v1/chat/completions`, options);
     if (response.statusCode === 200) return response;
     throw new Error(`${url} answered ${response.statusCode}: ${await response.body.text()}`);

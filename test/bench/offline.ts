@@ -54,9 +54,21 @@ export async function offline(progress: (line: string) => void): Promise<BenchRe
   const unit = 'tok/s';
   const ceilings = [...decode, ...prefill];
   return [
-    benchResult({ name: 'decode 1 stream', unit, ...summary(decode, (s) => (s.readGBps * 1e9) / weightBytes), goal: 0.6 }),
-    benchResult({ name: `prefill ${PREFILL_TOKENS}`, unit, ...summary(prefill, (s) => (s.fmaGflops * 1e9) / flopsPerToken), goal: 0.5 }),
-    ...batches.map(({ streams, rates }) => benchResult({ name: `decode ${streams} streams`, unit, value: median(rates) })),
+    benchResult({
+      name: 'decode 1 stream',
+      unit,
+      ...summary(decode, (s) => (s.readGBps * 1e9) / weightBytes),
+      goal: 0.6,
+    }),
+    benchResult({
+      name: `prefill ${PREFILL_TOKENS}`,
+      unit,
+      ...summary(prefill, (s) => (s.fmaGflops * 1e9) / flopsPerToken),
+      goal: 0.5,
+    }),
+    ...batches.map(({ streams, rates }) =>
+      benchResult({ name: `decode ${streams} streams`, unit, value: median(rates) }),
+    ),
     benchResult({ name: 'read ceiling', unit: 'GB/s', value: median(ceilings.map((s) => s.readGBps)) }),
     benchResult({ name: 'FMA ceiling', unit: 'GFLOP/s', value: median(ceilings.map((s) => s.fmaGflops)) }),
   ];

@@ -26,8 +26,8 @@ export class Membership {
     const changed = (): void => {
       for (const listener of [...this.#listeners]) listener();
     };
-    this.#agents = bus.watch(`${subjects.agents(group)}.`, changed);
-    this.#ranks = bus.watch(`${subjects.ranks(group)}.`, changed);
+    this.#agents = bus.watch(subjects.agents(group), changed);
+    this.#ranks = bus.watch(subjects.ranks(group), changed);
   }
 
   agents(): { readonly identity: Identity; readonly advert: AgentAdvert }[] {

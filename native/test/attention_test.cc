@@ -1,0 +1,127 @@
+#include "cpu/attention.h"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "core/kv_cache.h"
+#include "cpu/elementwise.h"
+#include "tiny_model.h"
+
+namespace skein::test {
+namespace {
+
+struct Problem {
+  uint32_t group, kv_heads, head_dim, length;
+  Dtype dtype;
+  KVCache cache;
+  std::vector<int32_t> blocks;
+  std::vector<float> q, k, v;  // [length, heads, head_dim], k and v rounded to the cache's type
+
+  Problem(uint32_t g, uint32_t heads, uint32_t dim, uint32_t n, Dtype type, uint32_t block_size)
+      : group(g), kv_heads(heads), head_dim(dim), length(n), dtype(type) {
+    const uint32_t num_blocks = (n + block_size - 1) / block_size + 3;
+    CHECK_OK(cache.Allocate({num_blocks, block_size, dtype, {{kv_heads, head_dim}}}));
+    for (uint32_t b = 0; b < num_blocks; ++b) blocks.push_back(static_cast<int32_t>(num_blocks - 1 - b));
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    const auto fill = [&](std::vector<float>& to, size_t size) {
+      to.resize(size);
+      for (float& x : to) x = normal(random);
+    };
+    fill(q, size_t{n} * group * kv_heads * head_dim);
+    fill(k, size_t{n} * kv_heads * head_dim);
+    fill(v, size_t{n} * kv_heads * head_dim);
+    for (uint32_t part = 0; part < 2; ++part) {
+      std::vector<float>& x = part == 0 ? k : v;
+      for (uint32_t t = 0; t < n; ++t) {
+        for (uint32_t h = 0; h < kv_heads; ++h) {
+          float* row = &x[(size_t{t} * kv_heads + h) * head_dim];
+          std::byte* to = cache.layer(0).Head(static_cast<uint32_t>(blocks[t / block_size]), part, h) +
+                          size_t{t % block_size} * head_dim * DtypeBytes(dtype);
+          cpu::NarrowRow(row, dtype, head_dim, to);
+          cpu::WidenRow(to, dtype, head_dim, row);
+        }
+      }
+    }
+  }
+
+  /// Tokens [begin, end) of one KV head, in items of at most `step` tokens.
+  std::vector<float> Compute(uint32_t kv_head, uint32_t begin, uint32_t end, uint32_t step) const {
+    const cpu::AttentionShape shape{group, head_dim};
+    static std::vector<float> room;
+    room.assign(cpu::AttentionScratchBytes(shape) / sizeof(float) + 16, NAN);
+    auto* scratch = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(room.data()) + 63) / 64 * 64);
+    const size_t stride = size_t{group} * kv_heads * head_dim;
+    std::vector<float> out(size_t{end - begin} * group * head_dim);
+    for (uint32_t t = begin; t < end; t += step) {
+      cpu::AttentionBlock({.shape = shape,
+                           .layer = cache.layer(0),
+                           .block_ids = blocks.data(),
+                           .kv_head = kv_head,
+                           .scale = 0.3f,
+                           .q = &q[t * stride + size_t{kv_head} * group * head_dim],
+                           .q_stride = stride,
+                           .out = &out[size_t{t - begin} * group * head_dim],
+                           .out_stride = size_t{group} * head_dim,
+                           .first_position = t,
+                           .num_tokens = std::min(step, end - t)},
+                          scratch);
+    }
+    return out;
+  }
+
+  void CheckToken(uint32_t kv_head, uint32_t t, const float* got) const {
+    for (uint32_t g = 0; g < group; ++g) {
+      const float* mine = &q[((size_t{t} * kv_heads + kv_head) * group + g) * head_dim];
+      std::vector<double> weights(t + 1);
+      double total = 0, high = -1e300;
+      for (uint32_t j = 0; j <= t; ++j) {
+        double dot = 0;
+        for (uint32_t i = 0; i < head_dim; ++i) dot += double{mine[i]} * k[(size_t{j} * kv_heads + kv_head) * head_dim + i];
+        weights[j] = dot * double{0.3f};
+        high = std::max(high, weights[j]);
+      }
+      for (double& w : weights) total += w = std::exp(w - high);
+      for (uint32_t i = 0; i < head_dim; ++i) {
+        double want = 0;
+        for (uint32_t j = 0; j <= t; ++j) want += weights[j] / total * v[(size_t{j} * kv_heads + kv_head) * head_dim + i];
+        CHECK(std::abs(got[g * head_dim + i] - want) < 2e-6);
+      }
+    }
+  }
+};
+
+TEST(AttentionMatchesPlainSoftmax) {
+  ForEachLevel([] {
+    for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
+      for (const auto& [group, kv_heads, head_dim, block_size] :
+           {std::array<uint32_t, 4>{4, 2, 64, 16}, {3, 1, 20, 8}, {1, 2, 72, 16}, {7, 1, 24, 5}}) {
+        const Problem p(group, kv_heads, head_dim, 600, dtype, block_size);
+        const auto step = static_cast<uint32_t>(cpu::AttentionShape{group, head_dim}.tokens_per_item());
+        const std::vector<float> got = p.Compute(kv_heads - 1, 0, 600, step);
+        for (const uint32_t t : {0u, 1u, 15u, 63u, 64u, 100u, 511u, 512u, 599u}) {
+          p.CheckToken(kv_heads - 1, t, &got[size_t{t} * group * head_dim]);
+        }
+      }
+    }
+  });
+}
+
+TEST(AttentionIsTheSameInAnyChunk) {
+  ForEachLevel([] {
+    const Problem p(4, 1, 40, 1100, Dtype::kBF16, 16);
+    const std::vector<float> whole = p.Compute(0, 0, 1100, 16);
+    for (const uint32_t step : {1u, 3u, 7u}) {
+      for (const uint32_t begin : {0u, 50u, 509u, 1000u}) {
+        const std::vector<float> part = p.Compute(0, begin, begin + 30, step);
+        CHECK(std::memcmp(part.data(), &whole[size_t{begin} * 4 * 40], part.size() * sizeof(float)) == 0);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace skein::test
+
+int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,0 +1,121 @@
+#include "cpu/elementwise.h"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "cpu/logit_stats.h"
+#include "tiny_model.h"
+
+namespace skein::test {
+namespace {
+
+std::vector<float> Random(size_t n, float spread) {
+  static std::mt19937 random(5);
+  std::normal_distribution<float> normal(0, spread);
+  std::vector<float> v(n);
+  for (float& x : v) x = normal(random);
+  return v;
+}
+
+bool Near(double got, double want, double tolerance) { return std::abs(got - want) <= tolerance * (std::abs(want) + 1e-6); }
+
+TEST(RowsMatchPlainLoops) {
+  ForEachLevel([] {
+    for (const size_t n : {1u, 3u, 8u, 20u, 33u, 2048u}) {
+      const auto x = Random(n, 3), y = Random(n, 1);
+      std::vector<float> out(n);
+      cpu::RmsNormRow(x.data(), y.data(), n, 1e-5f, out.data());
+      double squares = 0;
+      for (const float v : x) squares += double{v} * v;
+      const double inverse = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+      for (size_t i = 0; i < n; ++i) CHECK(Near(out[i], x[i] * inverse * y[i], 1e-6));
+      cpu::SiluMulRow(x.data(), y.data(), n, out.data());
+      for (size_t i = 0; i < n; ++i) CHECK(Near(out[i], x[i] / (1 + std::exp(-double{x[i]})) * y[i], 1e-6));
+      cpu::AddRow(x.data(), y.data(), n, out.data());
+      for (size_t i = 0; i < n; ++i) CHECK_EQ(out[i], x[i] + y[i]);
+    }
+  });
+}
+
+TEST(SiluOfLargeNumbersIsFinite) {
+  ForEachLevel([] {
+    const std::vector<float> gate = {-1e30f, -500, -90, 90, 500, 1e30f}, up(6, 1.0f);
+    std::vector<float> out(6);
+    cpu::SiluMulRow(gate.data(), up.data(), 6, out.data());
+    for (size_t i = 0; i < 3; ++i) CHECK(out[i] <= 0 && out[i] > -1e-6f * std::abs(gate[i]));
+    for (size_t i = 3; i < 6; ++i) CHECK_EQ(out[i], gate[i]);
+  });
+}
+
+TEST(RopeRotatesPairs) {
+  ForEachLevel([] {
+    for (const auto& [half, head_dim] : {std::array<size_t, 2>{10, 20}, {12, 24}, {36, 72}, {32, 64}, {8, 24}}) {
+      const auto x = Random(head_dim, 1), angle = Random(half, 2);
+      std::vector<float> cos(half), sin(half), out(head_dim);
+      for (size_t i = 0; i < half; ++i) cos[i] = std::cos(angle[i]), sin[i] = std::sin(angle[i]);
+      cpu::RopeHead(x.data(), cos.data(), sin.data(), half, head_dim, out.data());
+      for (size_t i = 0; i < half; ++i) {
+        CHECK(std::abs(out[i] - (x[i] * cos[i] - x[half + i] * sin[i])) < 1e-6);
+        CHECK(std::abs(out[half + i] - (x[half + i] * cos[i] + x[i] * sin[i])) < 1e-6);
+      }
+      for (size_t i = 2 * half; i < head_dim; ++i) CHECK_EQ(out[i], x[i]);
+    }
+  });
+}
+
+TEST(WideningAndNarrowingAgreeForEveryHalf) {
+  std::vector<uint16_t> bits(65536);
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i);
+  ForEachLevel([&] {
+    std::vector<float> wide(bits.size());
+    std::vector<uint16_t> back(bits.size());
+    for (const Dtype dtype : {Dtype::kF16, Dtype::kBF16}) {
+      cpu::WidenRow(bits.data(), dtype, bits.size(), wide.data());
+      cpu::NarrowRow(wide.data(), dtype, bits.size(), back.data());
+      for (size_t i = 0; i < bits.size(); ++i) {
+        const float scalar = dtype == Dtype::kF16 ? FloatFromF16(bits[i]) : FloatFromBF16(bits[i]);
+        if (std::isnan(scalar)) {
+          CHECK(std::isnan(wide[i]));
+        } else {
+          CHECK_EQ(std::bit_cast<uint32_t>(wide[i]), std::bit_cast<uint32_t>(scalar));
+          CHECK_EQ(back[i], bits[i]);
+        }
+      }
+    }
+  });
+  CHECK_EQ(F16FromFloat(65519.9f), 0x7bff);
+  CHECK_EQ(F16FromFloat(65520.0f), 0x7c00);
+  CHECK_EQ(F16FromFloat(1.0f + 0x1p-11f), 0x3c00);       // tie to even
+  CHECK_EQ(F16FromFloat(1.0f + 3 * 0x1p-11f), 0x3c02);   // tie to even
+  CHECK_EQ(F16FromFloat(0x1p-25f), 0);
+  CHECK_EQ(F16FromFloat(0x1.8p-25f), 1);
+  CHECK_EQ(BF16FromFloat(1.0f + 0x1p-8f), 0x3f80);
+}
+
+TEST(LogitStatsMatchPlainLoops) {
+  ForEachLevel([] {
+    for (const size_t n : {1u, 5u, 17u, 100u, 10007u}) {
+      auto x = Random(n, 4);
+      if (n > 4) x[n - 1] = x[n / 2] = 100;
+      const cpu::ArgMax best = cpu::FindArgMax(x.data(), n);
+      CHECK(best.finite);
+      CHECK_EQ(best.id, static_cast<int32_t>(std::max_element(x.begin(), x.end()) - x.begin()));
+      double sum = 0;
+      for (const float v : x) sum += std::exp((double{v} - best.value) * 0.5);
+      CHECK(Near(cpu::SumExp(x.data(), n, best.value, 0.5f), sum, 1e-6));
+      size_t before = 0;
+      for (size_t i = 0; i < n; ++i) before += x[i] > x[n / 3] || (x[i] == x[n / 3] && i < n / 3);
+      CHECK_EQ(cpu::CountBefore(x.data(), n, x[n / 3], n / 3), before);
+      for (const float bad : {NAN, INFINITY, -INFINITY}) {
+        x[n - 1] = bad;
+        CHECK(!cpu::FindArgMax(x.data(), n).finite);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace skein::test
+
+int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,0 +1,204 @@
+#include <deque>
+#include <thread>
+
+#include "tiny_model.h"
+
+namespace skein::test {
+namespace {
+
+std::vector<int32_t> Tokens(size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> tokens(n);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(random() % 97);
+  return tokens;
+}
+
+std::vector<int32_t> Blocks(int32_t first, size_t n) {
+  std::vector<int32_t> blocks(n);
+  for (size_t i = 0; i < n; ++i) blocks[i] = first + static_cast<int32_t>(i);
+  return blocks;
+}
+
+// The promise all of the engine stands on: the same bits alone, in a batch, in chunks, with one thread or several.
+TEST(LogitsAreTheSameHoweverTheyAreComputed) {
+  ForEachLevel([] {
+    for (const auto& [weights, cache] : {std::pair{Dtype::kBF16, Dtype::kBF16}, {Dtype::kF16, Dtype::kF32}}) {
+      const TinyModel model({.weights = weights, .cache = cache});
+      const auto one = model.Start(1);
+      const auto two = model.Start(2);
+      constexpr size_t kLength = 600;
+      const std::vector<int32_t> tokens = Tokens(kLength, 1);
+      const auto last = [&](int32_t token) { return std::vector<Row>{{.token = token}}; };
+      const std::vector<float> alone = Logits(*one, Pack({{tokens, 0, Blocks(0, 38)}}, last(kLength - 1)));
+      CHECK(Logits(*two, Pack({{tokens, 0, Blocks(0, 38)}}, last(kLength - 1))) == alone);
+      for (const auto& [runner, chunk] : {std::pair<Runner*, size_t>{one.get(), 77}, {two.get(), 130}, {two.get(), 599}}) {
+        std::vector<float> chunked;
+        for (size_t at = 0; at < kLength; at += chunk) {
+          const size_t n = std::min(chunk, kLength - at);
+          const std::vector<int32_t> part(tokens.begin() + static_cast<long>(at), tokens.begin() + static_cast<long>(at + n));
+          // Beside it: other sequences, before and after.
+          std::vector<Sequence> batch(at % 3, Sequence{Tokens(9, 2), 0, {60}});
+          const auto row = static_cast<int32_t>(9 * batch.size() + n - 1);
+          batch.push_back({part, static_cast<int32_t>(at), Blocks(0, 38)});
+          for (size_t i = 0; i < at % 7; ++i) batch.push_back({{1}, 3, {static_cast<int32_t>(70 + i)}});
+          chunked = Logits(*runner, Pack(batch, last(row)));
+        }
+        CHECK(chunked == alone);
+      }
+    }
+  });
+}
+
+TEST(ARowIsTheSameInBatchesOf1To64) {
+  const TinyModel model({});
+  const auto runner = model.Start(2);
+  const auto step = [](size_t n) {
+    std::vector<Sequence> batch;
+    std::vector<Row> rows;
+    for (size_t i = 0; i < n; ++i) {
+      batch.push_back({{static_cast<int32_t>(i)}, 0, {static_cast<int32_t>(i)}});
+      rows.push_back({.token = static_cast<int32_t>(i)});
+    }
+    return Pack(batch, rows);
+  };
+  const std::vector<float> all = Logits(*runner, step(64));
+  for (size_t n = 1; n < 64; n += n < 8 ? 1 : 11) {
+    const std::vector<float> some = Logits(*runner, step(n));
+    CHECK(std::equal(some.begin(), some.end(), all.begin()));
+  }
+}
+
+TEST(AbortAndCloseAnswerEveryCall) {
+  const TinyModel model({});
+  for (int round = 0; round < 10; ++round) {
+    auto runner = model.Start(2);
+    std::atomic<int> answered{0};
+    const std::vector<int32_t> words = Pack({{Tokens(500, 3), 0, Blocks(0, 32)}}, {{.token = 499}});
+    for (int i = 0; i < 70; ++i) {
+      runner->Run(words, std::chrono::seconds(10), [&](Status, StepResult) { ++answered; });
+    }
+    std::thread other([&] { runner->Abort(); });
+    if (round % 2 == 0) runner->Close();
+    other.join();
+    if (round % 2 == 1) CHECK_OK(RunStep(*runner, words));
+    runner->Close();
+    runner->Close();
+    CHECK_EQ(answered.load(), 70);
+    CHECK_EQ(static_cast<int>(RunStep(*runner, words).code()), static_cast<int>(Code::kAborted));
+  }
+}
+
+/// Both ends of a queue in memory.
+struct Pipe : SendChannel, ReceiveChannel {
+  struct Message {
+    uint64_t step;
+    std::string data;
+  };
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<Message> messages;
+
+  Status Send(uint64_t step, const void* data, size_t size, Deadline) override {
+    std::lock_guard lock(mutex);
+    messages.push_back({step, std::string(static_cast<const char*>(data), size)});
+    wake.notify_all();
+    return Status::Ok();
+  }
+  Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override {
+    std::unique_lock lock(mutex);
+    if (!wake.wait_until(lock, deadline, [&] { return !messages.empty(); })) return {Code::kDeadline, "nothing came"};
+    const Message message = std::move(messages.front());
+    messages.pop_front();
+    if (message.data.size() > capacity) return {Code::kInvalidArgument, "too large"};
+    *step = message.step;
+    *size = message.data.size();
+    std::memcpy(data, message.data.data(), *size);
+    return Status::Ok();
+  }
+  void Fail(const std::string&) override {}
+  ChannelCounters counters() const override { return {}; }
+};
+
+/// The model cut after op `cut` into two stages, with tokens fed back.
+std::pair<ProgramSpec, ProgramSpec> Cut(const ProgramSpec& whole, size_t cut) {
+  ProgramSpec first = whole, second = whole;
+  const int64_t crossing = whole.ops[cut].out;
+  first.ops.resize(cut + 1);
+  first.ops.insert(first.ops.begin(), Op{.kind = OpKind::kRecvTokens});
+  first.ops.front().peer = "last";
+  first.ops.push_back({.kind = OpKind::kSend, .inputs = {crossing, -1, -1}});
+  first.ops.back().peer = "next";
+  second.ops.erase(second.ops.begin(), second.ops.begin() + static_cast<long>(cut) + 1);
+  Op recv{.kind = OpKind::kRecv};
+  recv.out = crossing;
+  recv.width = 60;
+  recv.peer = "previous";
+  second.ops.insert(second.ops.begin(), recv);
+  second.ops.push_back({.kind = OpKind::kSendTokens});
+  second.ops.back().peer = "first";
+  return {first, second};
+}
+
+TEST(TwoStagesComputeWhatOneDoes) {
+  TinyModel model({});
+  const auto whole = model.Start(1);
+  // The residual after the first layer: the second add.
+  size_t cut = 0;
+  for (int adds = 0; adds < 2; ++cut) adds += model.spec.ops[cut].kind == OpKind::kAdd;
+  const auto [first_spec, second_spec] = Cut(model.spec, cut - 1);
+  const ProgramSpec saved = model.spec;
+  model.spec = first_spec;
+  const auto first = model.Start(2);
+  model.spec = second_spec;
+  const auto second = model.Start(2);
+  auto forward = std::make_shared<Pipe>(), back = std::make_shared<Pipe>();
+  first->BindSend("next", forward);
+  second->BindReceive("previous", forward);
+  second->BindSend("first", back);
+  first->BindReceive("last", back);
+
+  std::vector<int32_t> staged_output, whole_output;
+  for (int32_t step = 0; step < 6; ++step) {
+    const int32_t computed = step == 0 ? 0 : 9 + step;
+    const std::vector<int32_t> ids = step == 0 ? Tokens(10, 4) : std::vector<int32_t>{-1 - 3};
+    std::vector<int32_t> words = Pack({{ids, computed, {5}}}, {{.token = static_cast<int32_t>(ids.size()) - 1, .slot = 3}});
+    words[2] = step;
+    words[9] = step - 1;
+    words[10] = step == 0 ? -1 : 0;
+    CHECK_OK(RunStep(*whole, words, &whole_output));
+    std::promise<Status> sent;
+    first->Run(words, std::chrono::seconds(10), [&](Status s, StepResult) { sent.set_value(std::move(s)); });
+    CHECK_OK(RunStep(*second, words, &staged_output));
+    CHECK_OK(sent.get_future().get());
+    CHECK(staged_output == whole_output);
+  }
+
+  // A message of another step is refused, by number.
+  forward->messages.push_back({99, std::string(60 * 4, '\0')});
+  const std::vector<int32_t> words = Pack({{{1}, 0, {5}}}, {});
+  const Status wrong = RunStep(*second, words);
+  CHECK_EQ(static_cast<int>(wrong.code()), static_cast<int>(Code::kInternal));
+  CHECK(wrong.message().find("99") != std::string::npos);
+  // Nothing comes: the deadline ends the wait, and so does an abort.
+  std::promise<Status> done;
+  second->Run(words, std::chrono::milliseconds(30), [&](Status s, StepResult) { done.set_value(std::move(s)); });
+  CHECK_EQ(static_cast<int>(done.get_future().get().code()), static_cast<int>(Code::kDeadline));
+  std::promise<Status> aborted;
+  second->Run(words, std::chrono::hours(1), [&](Status s, StepResult) { aborted.set_value(std::move(s)); });
+  second->Abort();
+  CHECK_EQ(static_cast<int>(aborted.get_future().get().code()), static_cast<int>(Code::kAborted));
+  model.spec = saved;
+}
+
+TEST(AnUnwrittenFeedbackSlotIsRefused) {
+  const TinyModel model({});
+  const auto runner = model.Start(1);
+  const Status status = RunStep(*runner, Pack({{{-1 - 4}, 0, {0}}}, {{.token = 0}}));
+  CHECK_EQ(static_cast<int>(status.code()), static_cast<int>(Code::kStepInput));
+  CHECK(status.message().find("slot 4") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace skein::test
+
+int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

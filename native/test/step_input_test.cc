@@ -1,0 +1,96 @@
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "tiny_model.h"
+
+namespace skein::test {
+namespace {
+
+std::vector<int32_t> Valid() {
+  return Pack({{{1, 2, 3}, 0, {4}}, {{-1 - 2, 5}, 15, {9, 7}}}, {{.token = 2, .slot = 1}, {.token = 4, .temperature = 0.5f, .num_logprobs = 3}});
+}
+
+Status Parse(const std::vector<int32_t>& words, const ProgramSpec& spec) {
+  StepInput input;
+  return ParseStepInput(words, spec, &input);
+}
+
+TEST(AGoodInputParses) {
+  const TinyModel model({});
+  CHECK_OK(Parse(Valid(), model.spec));
+  CHECK_OK(Parse(Pack({}, {}), model.spec));
+}
+
+TEST(EachBadWordIsNamed) {
+  const TinyModel model({});
+  const auto expect = [&](size_t word, int32_t value, const char* name) {
+    std::vector<int32_t> words = Valid();
+    words[word] = value;
+    const Status status = Parse(words, model.spec);
+    CHECK_EQ(static_cast<int>(status.code()), static_cast<int>(Code::kStepInput));
+    if (status.message().find(name) == std::string::npos) CHECK_EQ(status.message(), std::string(name));
+  };
+  const int32_t nan = std::bit_cast<int32_t>(std::numeric_limits<float>::quiet_NaN());
+  const size_t rows = 16 + 5 + 3 + 2 + 3 + 3;
+  expect(0, 1, "magic");
+  expect(1, 2, "version");
+  expect(3, -1, "step");
+  expect(4, 1 << 20, "numTokens");
+  expect(5, -1, "numSeqs");
+  expect(6, 1 << 30, "number of words");
+  expect(7, 3, "number of words");
+  expect(8, 99, "maxLogprobs");
+  expect(12, 1, "reserved");
+  expect(16, 97, "tokenIds[0]");
+  expect(17, -9, "tokenIds[1]");
+  expect(21, 1, "queryStart[0]");
+  expect(22, 6, "queryStart[1]");
+  expect(24, -1, "numComputedTokens[0]");
+  expect(25, 1199, "length of sequence 1");
+  expect(25, 31, "blocks of sequence 1");
+  expect(27, 9, "blockStart[1]");
+  expect(29, 128, "blockIds[0]");
+  expect(rows, 5, "rowToken[0]");
+  expect(rows + 2, 97, "rowTarget[0]");
+  expect(rows + 4, 8, "rowSlot[0]");
+  expect(rows + 6, nan, "rowTemperature[0]");
+  expect(rows + 7, std::bit_cast<int32_t>(-1.0f), "rowTemperature[1]");
+  expect(rows + 8, -1, "rowTopK[0]");
+  expect(rows + 10, 0, "rowTopP[0]");
+  expect(rows + 12, std::bit_cast<int32_t>(1.5f), "rowMinP[0]");
+  expect(rows + 22, 5, "rowNumLogprobs[0]");
+}
+
+TEST(MutatedInputsNeverCrash) {
+  const TinyModel model({});
+  const auto runner = model.Start(1);
+  std::mt19937 random(8);
+  int ran = 0;
+  for (int round = 0; round < 4000; ++round) {
+    std::vector<int32_t> words = Valid();
+    for (uint32_t n = random() % 3 + 1; n > 0; --n) {
+      const size_t at = random() % words.size();
+      switch (random() % 4) {
+        case 0: words[at] = static_cast<int32_t>(random()); break;
+        case 1: words[at] += static_cast<int32_t>(random() % 5) - 2; break;
+        case 2: words[at] = static_cast<int32_t>(random() % 200); break;
+        default: words.resize(random() % words.size() + 1); words[0] ^= 0; break;
+      }
+    }
+    std::vector<int32_t> output;
+    const Status status = RunStep(*runner, std::move(words), &output);
+    if (status.ok()) {
+      ++ran;
+      CHECK(output.size() >= 2);
+    } else {
+      CHECK(status.code() == Code::kStepInput || status.code() == Code::kInternal);
+    }
+  }
+  CHECK(ran > 50);
+}
+
+}  // namespace
+}  // namespace skein::test
+
+int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }
