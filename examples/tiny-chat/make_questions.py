@@ -13,7 +13,7 @@ SEED = 100
 RULE = (
     "Send `messages` with temperature 0 and max_tokens 64. The answer is right if, with white space removed from both "
     "ends, it equals one of the strings in `accept` exactly. `heldBack` is true where the last message's phrasing is "
-    "in HELD_BACK of phrasings.py, hence in no training text."
+    "in HELD_BACK of phrasings.py: no question of its kind was trained in those words."
 )
 
 QUESTIONS_BY_KIND = {

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <future>
 #include <memory>
 #include <random>
@@ -26,11 +27,11 @@ void ForEachLevel(const Body& body) {
   const int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
   for (int64_t rest = usable; rest != 0; rest &= rest - 1) {
     hwy::SetSupportedTargetsForTest(rest & -rest);
-    hwy::GetChosenTarget().Update();
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     body();
   }
   hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update();
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
 inline uint16_t Narrow(Dtype dtype, float v) { return dtype == Dtype::kF16 ? F16FromFloat(v) : BF16FromFloat(v); }

@@ -56,7 +56,7 @@ export class Driver {
     }
   }
 
-  /** Whole prompts, then every decode step handed over before the first has finished: ids reach the next step through the
+  /** Whole prompts, then decode steps handed over many at a time, before the first has finished: ids reach the next step through the
    *  feedback slots alone. Sequences take turns in `groups` groups, as pipeline stages keep several batches in flight. */
   async generateAhead(cases: readonly FixtureCase[], groups: number): Promise<number[][]> {
     const sequences = startSequences(cases);
@@ -64,12 +64,15 @@ export class Driver {
     const turns = Array.from({ length: groups }, (_, g) => sequences.filter((_, i) => i % groups === g));
     const first = this.#step;
     const running: Promise<void>[] = [];
+    // A program queues 64 steps at most.
+    const aheadMax = 48;
     for (let n = 0; n < steps; n++) {
       for (const turn of turns) {
         const feedbackStep = n === 0 ? first - 1 : this.#step - groups;
         const parts = turn.map((s) => part(s, n === 0 ? s.wanted.promptTokenIds : [feedbackToken(s.slot)]));
         const input = stepInput(this.#step++, feedbackStep, parts.map((p) => p.sequence), [...lastRows(parts)]);
         for (const [i, s] of turn.entries()) s.numComputed += parts[i]?.sequence.tokenIds.length ?? 0;
+        await running.at(-aheadMax);
         running.push(this.#pipeline.run(input).then((ids) => turn.forEach((s, i) => s.found.tokenIds.push(ids[i] ?? -1))));
       }
     }

@@ -20,7 +20,7 @@ async function withDriver<T>(fixture: Fixture, options: { stages?: number; threa
   if (addon === null) throw new Error('the addon is not built');
   const dtype = options.dtype ?? resolveDtype('auto', fixture.config, fixture.tensors);
   await using pipeline = await openNative(addon, stageSpecs(fixture, options.stages ?? 1, dtype), options.threads ?? 1);
-  return use(new Driver(pipeline, fixture.config.vocabSize));
+  return await use(new Driver(pipeline, fixture.config.vocabSize));
 }
 
 /** Every prompt by itself: the way that all others are held against. */

@@ -10,12 +10,13 @@ namespace skein::transport {
 
 /// Fixed little-endian records at the head of descriptors and messages. Both ends are little-endian machines, so a record
 /// is its own wire form; it must have no padding.
+/// RecordBytes leaves room for `extra_bytes` after it.
 template <typename Record>
-void AppendRecord(std::vector<uint8_t>* out, const Record& record) {
+std::vector<uint8_t> RecordBytes(const Record& record, size_t extra_bytes) {
   static_assert(std::has_unique_object_representations_v<Record> && std::is_trivially_copyable_v<Record>);
-  const size_t at = out->size();
-  out->resize(at + sizeof(Record));
-  std::memcpy(out->data() + at, &record, sizeof(Record));
+  std::vector<uint8_t> bytes(sizeof(Record) + extra_bytes);
+  std::memcpy(bytes.data(), &record, sizeof(Record));
+  return bytes;
 }
 
 /// False when `size` is too short for the record.

@@ -102,7 +102,7 @@ Status ShmRing::Create(const std::string& name, size_t capacity, std::unique_ptr
   const ShmDescriptor descriptor{kMagic, kVersion, static_cast<uint32_t>(getpid()), static_cast<uint32_t>(file.get()), 0,
                                  capacity, {header->nonce[0], header->nonce[1]}};
   out->reset(new ShmRing(mapping, capacity, file.Release()));
-  AppendRecord(&(*out)->descriptor_, descriptor);
+  (*out)->descriptor_ = RecordBytes(descriptor, 0);
   return Status::Ok();
 }
 

@@ -95,12 +95,11 @@ Status UcxSendChannel::Open(std::shared_ptr<UcxWorker> worker, const std::string
 
 Status UcxSendChannel::Connect(const UcxDescriptor& descriptor, Deadline deadline) {
   const std::string what = "channel '" + state_->name + "' from " + worker_->where() + " to " + state_->where + ": ";
-  std::vector<uint8_t> hello;
   const auto& address = worker_->address();
-  AppendRecord(&hello, UcxHello{kHelloMagic, {descriptor.nonce[0], descriptor.nonce[1]}, kUcxWireVersion, static_cast<uint32_t>(address.size()),
-                                Checksum(address.data(), address.size())});
-  hello.insert(hello.end(), address.begin(), address.end());
-  const auto memory = std::make_shared<std::vector<uint8_t>>(std::move(hello));
+  const UcxHello head{kHelloMagic, {descriptor.nonce[0], descriptor.nonce[1]}, kUcxWireVersion, static_cast<uint32_t>(address.size()),
+                      Checksum(address.data(), address.size())};
+  const auto hello = std::make_shared<std::vector<uint8_t>>(RecordBytes(head, address.size()));
+  std::copy(address.begin(), address.end(), hello->begin() + sizeof(head));
 
   auto lock = worker_->Acquire();
   State& state = *state_;
@@ -110,7 +109,7 @@ Status UcxSendChannel::Connect(const UcxDescriptor& descriptor, Deadline deadlin
   if (Status status = worker_->Connect(descriptor.address.data(), on_lost, &state.endpoint); !status.ok())
     return {status.code(), what + status.message()};
   for (size_t i = 0; i < kCreditBuffers; ++i) state.PostCredit(*worker_, i);
-  worker_->Send(state.endpoint, TagOf(state.channel_id, TagKind::kHello), memory, memory->data(), memory->size(), [](ucs_status_t, size_t) {});
+  worker_->Send(state.endpoint, TagOf(state.channel_id, TagKind::kHello), hello, hello->data(), hello->size(), [](ucs_status_t, size_t) {});
   const bool answered = worker_->Wait(lock, state.waiter, deadline, [&] { return state.window > 0 || state.latch.failed() || worker_->closing(); });
   if (state.latch.failed()) return state.latch.status();
   if (worker_->closing()) return {Code::kPeerLost, what + "the transport was closed"};

@@ -25,13 +25,14 @@ struct Head {
 
 std::vector<uint8_t> EncodeDescriptor(const UcxDescriptor& descriptor) {
   const std::string where = descriptor.where.substr(0, kWhereBytesMax);
-  std::vector<uint8_t> body(where.begin(), where.end());
-  body.insert(body.end(), descriptor.address.begin(), descriptor.address.end());
-  std::vector<uint8_t> bytes;
-  AppendRecord(&bytes, Head{kDescriptorMagic, kUcxWireVersion, static_cast<uint32_t>(where.size()),
-                            static_cast<uint32_t>(descriptor.address.size()), 0, descriptor.channel_id,
-                            {descriptor.nonce[0], descriptor.nonce[1]}, Checksum(body.data(), body.size())});
-  bytes.insert(bytes.end(), body.begin(), body.end());
+  const auto& address = descriptor.address;
+  Head head{kDescriptorMagic, kUcxWireVersion, static_cast<uint32_t>(where.size()), static_cast<uint32_t>(address.size()), 0,
+            descriptor.channel_id, {descriptor.nonce[0], descriptor.nonce[1]}, 0};
+  std::vector<uint8_t> bytes = RecordBytes(head, where.size() + address.size());
+  std::copy(where.begin(), where.end(), bytes.begin() + sizeof(head));
+  std::copy(address.begin(), address.end(), bytes.end() - static_cast<ptrdiff_t>(address.size()));
+  head.checksum = Checksum(bytes.data() + sizeof(head), bytes.size() - sizeof(head));
+  std::memcpy(bytes.data(), &head, sizeof(head));
   return bytes;
 }
 

@@ -3,7 +3,6 @@ export const subjects = {
   rankActor: (group: string, worker: number): string => `skein.${token(group)}.rank.${worker}`,
   plans: (group: string): string => `skein.${token(group)}.plans`,
   results: (group: string): string => `skein.${token(group)}.results`,
-  join: (group: string): string => `skein.${token(group)}.join`,
   /** Lease keys. */
   ranks: (group: string): string => `group.${token(group)}.rank`,
   agents: (group: string): string => `group.${token(group)}.agent`,

@@ -27,6 +27,8 @@ export interface FormationState {
 export interface FormationOptions {
   readonly main: MessageBus;
   readonly direct: MessageBus;
+  /** Where ranks reach `direct`. */
+  readonly directAddress: { readonly host: string; readonly port: number };
   readonly group: string;
   readonly groupSize: number;
   readonly stepDeadlineMs: number;
@@ -105,7 +107,7 @@ export class Formation {
   }
 
   async #form(members: readonly Member[]): Promise<MeshExecutor> {
-    const { main, direct, group, stepDeadlineMs, input } = this.#options;
+    const { main, direct, directAddress, group, stepDeadlineMs, input } = this.#options;
     const epoch = ++this.#epoch;
     const plan = planFormation(members, input);
     this.#now = { ...this.#now, members, plan, epoch };
@@ -148,7 +150,7 @@ export class Formation {
       stepDeadlineMs,
       onLost: (error) => this.#lost(error.message),
     });
-    await all((rank) => rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch }));
+    await all((rank) => rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, direct: directAddress }));
     this.#enter('ready', '');
     return executor;
   }

@@ -31,12 +31,11 @@ export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & {
 
   const hub = await startLocalHub({ listen: { host: bindHost, port: 0 }, groupKey: options.groupKey, onWarning: busWarnings(logger) });
   stack.defer(() => hub.close());
-  const directPort = hub.address && 'port' in hub.address ? hub.address.port : 0;
+  const directAddress = { host: address, port: hub.address && 'port' in hub.address ? hub.address.port : 0 };
   const direct = hub.connect(identity);
   const natsUrl = options.brokerless ? null : await brokerUrl(address, bindHost, options, logger, stack);
   const main = natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger });
   if (main !== direct) stack.defer(() => main.close());
-  main.serve(subjects.join(group), async () => ({ directPort }));
 
   const model = await readServedModel(options);
   const metrics = new Metrics();
@@ -47,9 +46,9 @@ export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & {
   stack.defer(() => engine.close());
   const canary = new Canary(engine);
   stack.defer(() => canary.close());
-  const formation = new Formation({ main, direct, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input: formationInput(model, options), engine, logger });
+  const formation = new Formation({ main, direct, directAddress, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input: formationInput(model, options), engine, logger });
 
-  const supervisor = superviseOwnRank({ place, options, identity, main, directPort, natsUrl, address, logger, interfaceName: await interfaceTowards(address) });
+  const supervisor = superviseOwnRank({ place, options, identity, main, directAddress, natsUrl, logger, interfaceName: await interfaceTowards(address) });
   stack.defer(() => supervisor.close());
   const stopping = new AbortController();
   const forming = formation.run(stopping.signal);
@@ -119,9 +118,8 @@ function superviseOwnRank(of: {
   readonly options: NodeOptions;
   readonly identity: Identity;
   readonly main: MessageBus;
-  readonly directPort: number;
+  readonly directAddress: { readonly host: string; readonly port: number };
   readonly natsUrl: string | null;
-  readonly address: string;
   readonly interfaceName: string | null;
   readonly logger: Logger;
 }): RankSupervisor {
@@ -134,8 +132,7 @@ function superviseOwnRank(of: {
       group: place.group,
       workerIndex: 0,
       revision: options.revision,
-      natsUrl: of.natsUrl,
-      direct: { host: of.address, port: of.directPort },
+      bus: of.natsUrl === null ? { hub: of.directAddress } : { natsUrl: of.natsUrl },
       groupKey: options.groupKey,
       threads: options.threads,
       interfaceName: of.interfaceName,

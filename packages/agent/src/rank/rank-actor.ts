@@ -44,7 +44,7 @@ export const RankActor = actorClass('Rank', {
     z.array(z.object({ name: z.string(), descriptor: bytesSchema })),
   ),
   openSend: method(z.object({ epoch: z.int(), channels: z.array(channel.extend({ descriptor: bytesSchema })).max(8) }), z.null()),
-  begin: method(z.object({ epoch: z.int() }), z.null()),
+  begin: method(z.object({ epoch: z.int(), direct: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }) }), z.null()),
   abort: method(z.object({ epoch: z.int(), reason: z.string().max(1000) }), z.null()),
   status: method(z.object({}), rankStatusSchema),
 });

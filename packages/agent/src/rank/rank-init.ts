@@ -6,8 +6,8 @@ export const rankInitSchema = z.object({
   group: z.string(),
   workerIndex: z.int(),
   revision: z.string(),
-  natsUrl: z.string().nullable(),
-  direct: z.object({ host: z.string(), port: z.int() }),
+  /** The broker, or for a group without one the leader's hub. */
+  bus: z.union([z.object({ natsUrl: z.string() }), z.object({ hub: z.object({ host: z.string(), port: z.int() }) })]),
   groupKey: z.string().nullable(),
   threads: z.int().min(1),
   interfaceName: z.string().nullable(),

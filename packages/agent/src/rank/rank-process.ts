@@ -1,12 +1,12 @@
 import { hostname } from 'node:os';
 import { hostActor } from '@skein/actor';
-import type { MessageBus } from '@skein/message-bus';
 import { loadNative } from '@skein/native';
 import { newIdentity, type RankAdvert, SkeinError, type StepPlan, type StepResult, subjects } from '@skein/protocol';
 import { createLogger } from '@skein/telemetry';
 import { directBus, natsBus } from '../bus.ts';
 import { hostId } from '../host.ts';
 import { LEASE_TTL_MS } from '../leases.ts';
+import { DirectLink } from './direct-link.ts';
 import { PlanReceiver } from './plan-receiver.ts';
 import { RankActor } from './rank-actor.ts';
 import { type RankProcessInit, rankInitSchema } from './rank-init.ts';
@@ -24,24 +24,18 @@ process.once('message', (message) => {
 async function main(init: RankProcessInit): Promise<void> {
   const identity = newIdentity(init.name);
   const logger = createLogger({ level: init.logLevel, format: init.logFormat }).child({ rank: init.name });
-  const direct = await directBus(init.direct, { identity, groupKey: init.groupKey, logger });
-  const main = init.natsUrl === null ? direct : await natsBus(init.natsUrl, { identity, groupKey: init.groupKey, logger });
+  const { groupKey, group } = init;
+  const main = 'natsUrl' in init.bus ? await natsBus(init.bus.natsUrl, { identity, groupKey, logger }) : await directBus(init.bus.hub, { identity, groupKey, logger });
   const runner = new StageRunner(loadNative(), init);
-
-  const receiver = new PlanReceiver({
-    main,
-    direct,
-    plans: subjects.plans(init.group),
-    execute: (plan) => execute(runner, plan, isLastStage(), stage()),
-    publish: (bus: MessageBus, result) => bus.publish(subjects.results(init.group), result),
-  });
-  let spec: { stage: number; stages: number } = { stage: 0, stages: 1 };
-  const stage = (): number => spec.stage;
-  const isLastStage = (): boolean => spec.stage === spec.stages - 1;
+  const link = new DirectLink((address) => ('natsUrl' in init.bus ? directBus(address, { identity, groupKey, logger }) : Promise.resolve(main)));
+  let stage = 0;
+  let isLast = true;
+  let receiver: PlanReceiver | null = null;
 
   hostActor(main, subjects.rankActor(init.group, init.workerIndex), RankActor, {
     load: (request) => {
-      spec = request;
+      stage = request.stage;
+      isLast = request.stage === request.stages - 1;
       return runner.load(request);
     },
     openReceive: async ({ channels }) => runner.openReceive(channels),
@@ -49,13 +43,16 @@ async function main(init: RankProcessInit): Promise<void> {
       await runner.openSend(channels);
       return null;
     },
-    begin: async ({ epoch }) => {
+    begin: async ({ epoch, direct }) => {
+      const bus = await link.to(direct);
       runner.begin();
-      receiver.begin(epoch);
+      receiver?.[Symbol.dispose]();
+      receiver = new PlanReceiver({ main, direct: bus, group, epoch, execute: (plan) => execute(runner, plan, isLast, stage) });
       return null;
     },
     abort: async ({ reason }) => {
-      receiver.end();
+      receiver?.[Symbol.dispose]();
+      receiver = null;
       runner.abort(reason);
       return null;
     },

@@ -1,7 +1,6 @@
 import { hostname } from 'node:os';
 import { newIdentity, subjects } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
-import { z } from 'zod';
 import { natsBus } from '../bus.ts';
 import { interfaceTowards, resolveLeader } from '../host.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
@@ -9,8 +8,6 @@ import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
 import { RankSupervisor } from '../rank/rank-supervisor.ts';
 import { Waiting } from '../waiting.ts';
-
-const joinReplySchema = z.object({ directPort: z.int().min(1).max(65535) });
 
 /** A pod that is not the leader: finds the leader, joins, and keeps a rank process at its service until told to stop. */
 export async function runWorkerAgent(place: GroupPlace, options: NodeOptions, logger: Logger, signal: AbortSignal): Promise<void> {
@@ -27,7 +24,6 @@ export async function runWorkerAgent(place: GroupPlace, options: NodeOptions, lo
       waiting.detail = reason;
     },
   });
-  const { directPort } = await join();
   waiting[Symbol.dispose]();
 
   const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({ workerIndex: place.workerIndex, host: hostname(), pid: process.pid, rank });
@@ -38,8 +34,7 @@ export async function runWorkerAgent(place: GroupPlace, options: NodeOptions, lo
       group: place.group,
       workerIndex: place.workerIndex,
       revision: options.revision,
-      natsUrl,
-      direct: { host: leader, port: directPort },
+      bus: { natsUrl },
       groupKey: options.groupKey,
       threads: options.threads,
       interfaceName: await interfaceTowards(leader),
@@ -51,17 +46,4 @@ export async function runWorkerAgent(place: GroupPlace, options: NodeOptions, lo
   await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   lease.close();
   await supervisor.close();
-
-  /** Asks where the direct link is, until the leader answers. */
-  async function join(): Promise<z.infer<typeof joinReplySchema>> {
-    for (;;) {
-      signal.throwIfAborted();
-      try {
-        return joinReplySchema.parse(await bus.request(subjects.join(place.group), { workerIndex: place.workerIndex, revision: options.revision }, { deadlineMs: 2000, signal }));
-      } catch (error) {
-        waiting.detail = error instanceof Error ? error.message : String(error);
-        await new Promise((resolve) => setTimeout(resolve, 250));
-      }
-    }
-  }
 }
