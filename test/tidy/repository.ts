@@ -27,7 +27,6 @@ export function textOf(name: string): string {
 
 /** 'path:line: text' of each line that `pattern` finds. */
 export function linesMatching(file: SourceFile, pattern: RegExp): string[] {
-  if (!pattern.test(file.text)) return [];
   return file.text.split('\n').flatMap((line, index) => {
     return pattern.test(line) ? [`${file.path}:${index + 1}: ${line.trim()}`] : [];
   });

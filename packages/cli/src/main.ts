@@ -122,8 +122,8 @@ function listening(command: Command): Command {
 function passedOn(command: Command, except: readonly string[]): string[] {
   return command.options.flatMap((option) => {
     const name = option.attributeName();
-    const value: unknown = command.getOptionValue(name);
+    const value = command.getOptionValue(name) as string | number | boolean | readonly number[] | undefined;
     if (except.includes(name) || value === undefined || value === false || !option.long) return [];
-    return value === true ? [option.long] : [option.long, Array.isArray(value) ? value.join(',') : String(value as string | number)];
+    return value === true ? [option.long] : [option.long, String(value)];
   });
 }

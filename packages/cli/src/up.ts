@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
+import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { Broker, endProcess, spawnBound, watchParent } from '@skein/agent';
+import { Broker, ConfigError, endProcess, spawnBound, watchParent } from '@skein/agent';
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
@@ -31,6 +32,7 @@ interface Part {
  *  give it. A part that dies is started again. */
 export async function up(options: UpOptions, logger: Logger, signal: AbortSignal): Promise<void> {
   const startMs = performance.now();
+  await requireFree(options.host, options.port);
   const groupKey = variable('groupKey') ?? randomBytes(24).toString('base64url');
   const orphaned = new AbortController();
   watchParent(() => orphaned.abort());
@@ -113,6 +115,23 @@ class SupervisedPart {
       this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, `${this.#part.name} ended; starting it again`);
       this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
     });
+  }
+}
+
+/** The router would say so too, but only after everything else has started. */
+async function requireFree(host: string, port: number): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, resolve);
+    });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    const reason = code === 'EADDRINUSE' ? 'is taken; choose another with --port' : `cannot be listened on (${code}); choose others with --host and --port`;
+    throw new ConfigError('ERR_LISTEN', `${host}:${port} ${reason}`, { cause: error });
+  } finally {
+    server.close();
   }
 }
 
