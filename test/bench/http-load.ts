@@ -1,10 +1,10 @@
 import { Agent, request } from 'undici';
 
 export interface StreamTiming {
-  /** From the request to the first text. */
-  readonly firstTextMs: number;
-  /** Between one text event and the next. */
-  readonly gapsMs: readonly number[];
+  /** From the request to the first piece that brings tokens. */
+  readonly firstTokenMs: number;
+  /** For each later token, its share of the time since the arrival before: tokens that arrive together divide it. */
+  readonly tokenGapsMs: readonly number[];
   readonly numTokens: number;
 }
 
@@ -14,6 +14,7 @@ interface StreamEvent {
 }
 
 const HEADERS = { 'content-type': 'application/json' };
+const STREAM = { stream: true, stream_options: { include_usage: true, continuous_usage_stats: true } };
 
 /** An OpenAI client with kept connections and as little work for each event as it takes to time it. */
 export class HttpLoad implements AsyncDisposable {
@@ -30,16 +31,22 @@ export class HttpLoad implements AsyncDisposable {
   /** Streams a chat completion to its end. */
   async stream(url: string, body: object): Promise<StreamTiming> {
     const startMs = performance.now();
-    const response = await this.#post(url, { ...body, stream: true, stream_options: { include_usage: true } });
-    const textAtMs: number[] = [];
+    const response = await this.#post(url, { ...body, ...STREAM });
+    let firstTokenMs = Number.NaN;
+    let lastMs = Number.NaN;
     let numTokens = 0;
-    for await (const event of serverSentEvents(response.body)) {
-      if (event.choices?.[0]?.delta?.content) textAtMs.push(performance.now());
-      numTokens = event.usage?.completion_tokens ?? numTokens;
+    const tokenGapsMs: number[] = [];
+    for await (const { events, atMs } of eventBatches(response.body)) {
+      const total = events.reduce((n, event) => Math.max(n, event.usage?.completion_tokens ?? 0), numTokens);
+      const numNew = total - numTokens;
+      if (numNew === 0) continue;
+      const gapMs = (atMs - lastMs) / numNew;
+      if (Number.isNaN(firstTokenMs)) firstTokenMs = atMs - startMs;
+      else for (let n = 0; n < numNew; n++) tokenGapsMs.push(gapMs);
+      lastMs = atMs;
+      numTokens = total;
     }
-    const [firstMs = Number.NaN] = textAtMs;
-    const gapsMs = textAtMs.slice(1).map((ms, i) => ms - (textAtMs[i] ?? ms));
-    return { firstTextMs: firstMs - startMs, gapsMs, numTokens };
+    return { firstTokenMs, tokenGapsMs, numTokens };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -47,27 +54,23 @@ export class HttpLoad implements AsyncDisposable {
   }
 
   async #post(url: string, body: object): ReturnType<typeof request> {
-    const options = {
-      dispatcher: this.#dispatcher,
-      method: 'POST',
-      headers: HEADERS,
-      body: JSON.stringify(body),
-    } as const;
+    const content = JSON.stringify(body);
+    const options = { dispatcher: this.#dispatcher, method: 'POST', headers: HEADERS, body: content } as const;
     const response = await request(`${url}/v1/chat/completions`, options);
     if (response.statusCode === 200) return response;
     throw new Error(`${url} answered ${response.statusCode}: ${await response.body.text()}`);
   }
 }
 
-async function* serverSentEvents(body: AsyncIterable<Uint8Array>): AsyncGenerator<StreamEvent> {
+/** The events of each piece that arrives; an event cut in two counts with its end. */
+async function* eventBatches(body: AsyncIterable<Uint8Array>): AsyncGenerator<{ events: StreamEvent[]; atMs: number }> {
   const decoder = new TextDecoder();
   let text = '';
-  for await (const chunk of body) {
-    const events = (text + decoder.decode(chunk, { stream: true })).split('\n\n');
-    text = events.pop() ?? '';
-    for (const event of events) {
-      const data = event.replace(/^data: /, '');
-      if (data !== '[DONE]' && !data.startsWith(':')) yield JSON.parse(data) as StreamEvent;
-    }
+  for await (const piece of body) {
+    const atMs = performance.now();
+    const parts = (text + decoder.decode(piece, { stream: true })).split('\n\n');
+    text = parts.pop() ?? '';
+    const data = parts.map((part) => part.replace(/^data: /, ''));
+    yield { events: data.filter((d) => d.startsWith('{')).map((d) => JSON.parse(d) as StreamEvent), atMs };
   }
 }

@@ -26,7 +26,7 @@ interface Sample extends Ceilings {
   readonly value: number;
 }
 
-/** Tokens a second of one program with the Llama-3.2-1B shape, beside what the memory and the FMA units allow. Every sample
+/** Tokens a second of one program with the Llama-3.2-1B shape, beside what memory and FMA units allow: a sample with a limit
  *  has the ceilings measured right before and right after it. */
 export async function offline(progress: (line: string) => void): Promise<BenchResult[]> {
   const dir = await cachedCheckpoint(SHAPE, progress);
@@ -45,8 +45,12 @@ export async function offline(progress: (line: string) => void): Promise<BenchRe
   const prefill: Sample[] = [];
   const batches = BATCHES.map((streams) => ({ streams, rates: [] as number[] }));
   for (let round = 1; round <= ROUNDS; round++) {
-    decode.push(await besideCeilings(() => decodeRate(1)));
-    prefill.push(await besideCeilings(prefillRate));
+    const before = await measureCeilings();
+    const decodeValue = await decodeRate(1);
+    const between = await measureCeilings();
+    const prefillValue = await prefillRate();
+    decode.push({ value: decodeValue, ...mean(before, between) });
+    prefill.push({ value: prefillValue, ...mean(between, await measureCeilings()) });
     for (const { streams, rates } of batches) rates.push(await decodeRate(streams));
     progress(`round ${round} of ${ROUNDS} done`);
   }
@@ -74,15 +78,8 @@ export async function offline(progress: (line: string) => void): Promise<BenchRe
   ];
 }
 
-async function besideCeilings(take: () => Promise<number>): Promise<Sample> {
-  const before = await measureCeilings();
-  const value = await take();
-  const after = await measureCeilings();
-  return {
-    value,
-    fmaGflops: (before.fmaGflops + after.fmaGflops) / 2,
-    readGBps: (before.readGBps + after.readGBps) / 2,
-  };
+function mean(a: Ceilings, b: Ceilings): Ceilings {
+  return { fmaGflops: (a.fmaGflops + b.fmaGflops) / 2, readGBps: (a.readGBps + b.readGBps) / 2 };
 }
 
 function measureCeilings(): Promise<Ceilings> {

@@ -61,11 +61,11 @@ function compare(load: string, single: Observed, pipelined: Observed): BenchResu
       peer: '1 rank',
       peerValue: figure(single),
     });
-  const firstTexts = (o: Observed): number[] => o.timings.map((t) => t.firstTextMs);
-  const gaps = (o: Observed): number[] => o.timings.flatMap((t) => t.gapsMs);
+  const firstTokens = (o: Observed): number[] => o.timings.map((t) => t.firstTokenMs);
+  const gaps = (o: Observed): number[] => o.timings.flatMap((t) => t.tokenGapsMs);
   return [
-    both('TTFT p50', 'ms', (o) => percentile(firstTexts(o), 50)),
-    both('TTFT p99', 'ms', (o) => percentile(firstTexts(o), 99)),
+    both('TTFT p50', 'ms', (o) => percentile(firstTokens(o), 50)),
+    both('TTFT p99', 'ms', (o) => percentile(firstTokens(o), 99)),
     both('inter-token p50', 'ms', (o) => percentile(gaps(o), 50)),
     both('inter-token p99', 'ms', (o) => percentile(gaps(o), 99)),
     both('rate', 'tok/s', (o) => o.timings.reduce((sum, t) => sum + t.numTokens, 0) / o.seconds),

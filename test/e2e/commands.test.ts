@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ROOT } from '../support/cluster.ts';
 
-function run(command: string, args: readonly string[]): { readonly status: number | null; readonly output: string } {
+function run(command: string, args: readonly string[]): { readonly status: number | null; readonly stdout: string; readonly output: string } {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd: ROOT, encoding: 'utf8' });
-  return { status, output: stdout + stderr };
+  return { status, stdout, output: stdout + stderr };
 }
 
 test('npx --no-install skein --help lists the commands', () => {
@@ -33,9 +33,9 @@ test('npm test runs the tests that a pattern picks', () => {
 }, 120_000);
 
 test('npm run bench -- --json prints one document in the agreed shape', () => {
-  const { status, output } = run('npm', ['run', '--silent', 'bench', '--', '--json', '--only', 'step-plan']);
+  const { status, stdout, output } = run('npm', ['run', '--silent', 'bench', '--', '--json', '--only', 'step-plan']);
   expect(status, output).toBe(0);
-  const document = JSON.parse(output.slice(output.indexOf('{'))) as { commit: string; hardware: string; results: { name: string; value: number }[] };
+  const document = JSON.parse(stdout.slice(stdout.indexOf('{'))) as { commit: string; hardware: string; results: { name: string; value: number }[] };
   expect(document.results.length).toBeGreaterThan(0);
   expect(document.results[0]).toMatchObject({ name: expect.any(String), value: expect.any(Number), unit: expect.any(String) });
 }, 120_000);
