@@ -47,7 +47,10 @@ Pair Open(size_t capacity) {
 std::vector<uint8_t> Message(uint32_t seed, uint32_t index, size_t capacity) {
   std::minstd_rand random(seed * 7919 + index);
   const uint32_t kind = random() % 8;
-  const size_t size = kind == 0 ? 0 : kind < 5 ? random() % 300 : kind < 7 ? random() % capacity : random() % (5 * capacity);
+  const size_t size = kind == 0  ? 0
+                      : kind < 5 ? random() % 300
+                      : kind < 7 ? random() % capacity
+                                 : random() % (5 * capacity);
   std::vector<uint8_t> data(size);
   for (uint8_t& byte : data) byte = static_cast<uint8_t>(random() >> 8);
   return data;
@@ -97,7 +100,9 @@ pid_t Fork(const std::function<void()>& body) {
   return pid;
 }
 
-int64_t MillisecondsSince(Deadline start) { return std::chrono::duration_cast<milliseconds>(Clock::now() - start).count(); }
+int64_t MillisecondsSince(Deadline start) {
+  return std::chrono::duration_cast<milliseconds>(Clock::now() - start).count();
+}
 
 }  // namespace
 
@@ -145,7 +150,8 @@ TEST(KilledPeerIsReportedByFail) {
   std::vector<uint8_t> buffer(1 << 20);
   uint64_t step;
   size_t size;
-  for (int i = 0; i < 20; ++i) CHECK_OK(receiver->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000)));
+  for (int i = 0; i < 20; ++i)
+    CHECK_OK(receiver->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000)));
   CHECK_EQ(kill(child, SIGKILL), 0);
   int wait_status = 0;
   waitpid(child, &wait_status, 0);
@@ -169,7 +175,8 @@ TEST(KilledReceiverIsReportedByFail) {
   const pid_t child = Fork([&] {
     std::vector<uint8_t> descriptor;
     const auto receiver = OpenReceiver(1 << 16, &descriptor);
-    CHECK_EQ(write(pipe_fds[1], descriptor.data(), descriptor.size()), static_cast<ssize_t>(descriptor.size()));
+    CHECK_EQ(write(pipe_fds[1], descriptor.data(), descriptor.size()),
+             static_cast<ssize_t>(descriptor.size()));
     for (;;) pause();
   });
   std::vector<uint8_t> descriptor(512);
@@ -253,14 +260,22 @@ TEST(CorruptRingIsAnError) {
     Pair pair = Open(4096);
     CHECK_OK(pair.send->Send(1, buffer.data(), random() % 2000, In(100)));
     auto* bytes = reinterpret_cast<uint8_t*>(pair.sender_view);
-    const uint64_t words[] = {0, 64, 4096, 8192, ~uint64_t{0}, ~uint64_t{63}, random(), random() & ~uint64_t{63}};
+    const uint64_t words[] = {
+        0, 64, 4096, 8192, ~uint64_t{0}, ~uint64_t{63}, random(), random() & ~uint64_t{63}};
     const uint64_t word = words[random() % 8];
     switch (random() % 4) {
-      case 0: pair.sender_view->tail.store(word); break;
-      case 1: pair.sender_view->head.store(word); break;
-      case 2: std::memcpy(bytes + kShmHeaderBytes + 8 * (random() % 3), &word, sizeof(word)); break;
+      case 0:
+        pair.sender_view->tail.store(word);
+        break;
+      case 1:
+        pair.sender_view->head.store(word);
+        break;
+      case 2:
+        std::memcpy(bytes + kShmHeaderBytes + 8 * (random() % 3), &word, sizeof(word));
+        break;
       default:
-        for (int i = 0; i < 40; ++i) bytes[random() % (kShmHeaderBytes + 4096)] = static_cast<uint8_t>(random());
+        for (int i = 0; i < 40; ++i)
+          bytes[random() % (kShmHeaderBytes + 4096)] = static_cast<uint8_t>(random());
     }
     uint64_t step;
     size_t size;

@@ -19,7 +19,8 @@ namespace {
 
 std::unique_ptr<Transport> NewTransport() { return std::make_unique<Transport>(std::nullopt); }
 
-std::shared_ptr<ReceiveChannel> OpenReceive(Transport& transport, size_t capacity, std::vector<uint8_t>* descriptor) {
+std::shared_ptr<ReceiveChannel> OpenReceive(Transport& transport, size_t capacity,
+                                            std::vector<uint8_t>* descriptor) {
   std::shared_ptr<ReceiveChannel> channel;
   CHECK_OK(transport.OpenReceive("test", TransportKind::kTcp, capacity, &channel, descriptor));
   CHECK(descriptor->size() <= 4096);
@@ -54,7 +55,8 @@ int SendRole(int count) {
   const std::vector<uint8_t> large(1 << 20);
   for (int i = 0; count == 0 || i < count; ++i) {
     const auto data = count == 0 ? large : StreamMessage(static_cast<uint32_t>(i));
-    if (const Status status = channel->Send(static_cast<uint64_t>(i), data.data(), data.size(), In(20'000)); !status.ok()) {
+    if (const Status status = channel->Send(static_cast<uint64_t>(i), data.data(), data.size(), In(20'000));
+        !status.ok()) {
       WriteText(kPeerSocket, CodeText(status));
       return 0;
     }
@@ -64,7 +66,8 @@ int SendRole(int count) {
   return 0;
 }
 
-/// Role: opens a channel of 1 MiB and takes `count` messages, or all when negative; then waits for the test to end it.
+/// Role: opens a channel of 1 MiB and takes `count` messages, or all when negative; then waits for the test
+/// to end it.
 int ReceiveRole(int count) {
   auto transport = NewTransport();
   std::vector<uint8_t> descriptor;
@@ -106,7 +109,8 @@ TEST(TwoProcessesOfAnySizes) {
   uint64_t step;
   size_t size;
   const auto start = Clock::now();
-  CHECK_EQ(CodeText(channel->Receive(&step, buffer.data(), buffer.size(), &size, In(10'000))), std::string("peer lost"));
+  CHECK_EQ(CodeText(channel->Receive(&step, buffer.data(), buffer.size(), &size, In(10'000))),
+           std::string("peer lost"));
   CHECK(MillisecondsSince(start) < 5000);
 }
 
@@ -120,7 +124,8 @@ TEST(KilledSenderIsReported) {
     std::vector<uint8_t> buffer(8 << 20);
     uint64_t step;
     size_t size;
-    for (int i = 0; i < 5; ++i) CHECK_OK(channel->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000)));
+    for (int i = 0; i < 5; ++i)
+      CHECK_OK(channel->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000)));
     std::thread killer([&] {
       if (idle) std::this_thread::sleep_for(std::chrono::milliseconds(300));
       peer.Signal(SIGKILL);
@@ -130,7 +135,8 @@ TEST(KilledSenderIsReported) {
     do status = channel->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000));
     while (status.ok());
     killer.join();
-    std::printf("   killed %s sender reported after %ld ms: %s\n", idle ? "idle" : "busy", static_cast<long>(MillisecondsSince(start)), status.message().c_str());
+    std::printf("   killed %s sender reported after %ld ms: %s\n", idle ? "idle" : "busy",
+                static_cast<long>(MillisecondsSince(start)), status.message().c_str());
     CHECK_EQ(CodeText(status), std::string("peer lost"));
     CHECK(MillisecondsSince(start) < 5000);
   }
@@ -151,7 +157,8 @@ TEST(KilledReceiverIsReported) {
     do status = channel->Send(1, data.data(), data.size(), In(20'000));
     while (status.ok());
     killer.join();
-    std::printf("   killed receiver reported after %ld ms: %s\n", static_cast<long>(MillisecondsSince(start) - 500), status.message().c_str());
+    std::printf("   killed receiver reported after %ld ms: %s\n",
+                static_cast<long>(MillisecondsSince(start) - 500), status.message().c_str());
     CHECK_EQ(CodeText(status), std::string("peer lost"));
     CHECK(MillisecondsSince(start) < 5500);
     CHECK_EQ(CodeText(channel->Send(1, data.data(), 1, In(1000))), std::string("peer lost"));
@@ -174,7 +181,8 @@ TEST(ReconnectsLeaveNothingBehind) {
     CHECK_EQ(word, static_cast<uint64_t>(i));
     if (i % 2 == 0) {
       send.reset();
-      CHECK_EQ(CodeText(receive->Receive(&step, &word, sizeof(word), &size, In(5000))), std::string("peer lost"));
+      CHECK_EQ(CodeText(receive->Receive(&step, &word, sizeof(word), &size, In(5000))),
+               std::string("peer lost"));
     } else {
       receive.reset();
       Status status;
@@ -185,7 +193,8 @@ TEST(ReconnectsLeaveNothingBehind) {
     if (i == 10) files = CountFiles();
   }
   const auto give_up = In(5000);
-  while (left->endpoint_count() + right->endpoint_count() > 0 && Clock::now() < give_up) std::this_thread::yield();
+  while (left->endpoint_count() + right->endpoint_count() > 0 && Clock::now() < give_up)
+    std::this_thread::yield();
   CHECK_EQ(left->endpoint_count() + right->endpoint_count(), size_t{0});
   std::printf("   files %d, %d\n", files, CountFiles());
   CHECK(CountFiles() <= files + 4);
@@ -252,9 +261,12 @@ TEST(SlowReceiverBoundsMemory) {
   int sent = 0;
   while (channel->Send(1, data.data(), 1 << 16, In(500)).ok()) ++sent;
   CHECK_EQ(sent, 16);  // the window: 1 MiB in pieces of 64 KiB
-  for (int i = 0; i < 5; ++i) CHECK_EQ(CodeText(channel->Send(1, data.data(), data.size(), In(20))), std::string("deadline"));
-  const int64_t peer_growth = ResidentBytes(peer.pid()) - peer_before, growth = ResidentBytes(getpid()) - before;
-  std::printf("   resident bytes grew by %ld here, %ld at the receiver\n", static_cast<long>(growth), static_cast<long>(peer_growth));
+  for (int i = 0; i < 5; ++i)
+    CHECK_EQ(CodeText(channel->Send(1, data.data(), data.size(), In(20))), std::string("deadline"));
+  const int64_t peer_growth = ResidentBytes(peer.pid()) - peer_before,
+                growth = ResidentBytes(getpid()) - before;
+  std::printf("   resident bytes grew by %ld here, %ld at the receiver\n", static_cast<long>(growth),
+              static_cast<long>(peer_growth));
   CHECK(peer_growth < 16 << 20);
   CHECK(growth < 16 << 20);
 }
@@ -302,6 +314,57 @@ TEST(TooLargeForTheBufferFails) {
   CHECK_OK(send->Send(5, buffer, 64, In(1000)));
   CHECK(receive->Receive(&step, buffer, 63, &size, In(1000)).code() == Code::kInvalidArgument);
   CHECK(receive->Receive(&step, buffer, 64, &size, In(1000)).code() == Code::kPeerLost);
+}
+
+TEST(CorruptPiecesAreAnError) {
+  using namespace skein::transport;
+  const UcxApi* api = nullptr;
+  CHECK_OK(LoadUcx(&api));
+  std::shared_ptr<UcxWorker> worker;
+  CHECK_OK(UcxWorker::Create(*api, std::nullopt, &worker));
+  auto transport = NewTransport();
+  std::mt19937_64 random(5);
+  std::vector<uint8_t> buffer(1 << 20);
+  for (int round = 0; round < 60; ++round) {
+    std::vector<uint8_t> descriptor;
+    const auto receive = OpenReceive(*transport, 1 << 18, &descriptor);
+    UcxDescriptor peer;
+    CHECK_OK(DecodeDescriptor(descriptor, &peer));
+    const auto& address = worker->address();
+    const UcxHello head{kHelloMagic,
+                        {peer.nonce[0], peer.nonce[1]},
+                        kUcxWireVersion,
+                        static_cast<uint32_t>(address.size()),
+                        Checksum(address.data(), address.size())};
+    const auto hello = std::make_shared<std::vector<uint8_t>>(RecordBytes(head, address.size()));
+    std::copy(address.begin(), address.end(), hello->begin() + sizeof(head));
+    const bool bad_hello = round % 5 == 0;
+    if (bad_hello) (*hello)[random() % hello->size()] ^= 1;
+    UcxPiece piece{kPieceMagic, 0, 0, 1, 1000, 0, {}};
+    uint64_t* const fields[] = {&piece.sequence, &piece.total, &piece.offset};
+    if (round % 4 == 0) piece.magic ^= 1;
+    if (round % 4 == 1) *fields[random() % 3] = random();
+    const size_t count = round % 4 == 2 ? random() % 1000 : round % 4 == 3 ? 1 << 18 : 1000;
+    const auto message = std::make_shared<std::vector<uint8_t>>(RecordBytes(piece, count));
+    UcxEndpoint* endpoint = nullptr;
+    {
+      const auto lock = worker->Acquire();
+      CHECK_OK(worker->Connect(
+          peer.address.data(), [](const std::string&) {}, &endpoint));
+      const auto ignore = [](ucs_status_t, size_t) {};
+      worker->Send(endpoint, TagOf(peer.channel_id, TagKind::kHello), hello, hello->data(), hello->size(),
+                   ignore);
+      worker->Send(endpoint, TagOf(peer.channel_id, TagKind::kPiece), message, message->data(),
+                   message->size(), ignore);
+      worker->Disconnect(endpoint);
+    }
+    uint64_t step;
+    size_t size;
+    const Status status = receive->Receive(&step, buffer.data(), buffer.size(), &size, In(10'000));
+    CHECK(!status.ok() && status.code() != Code::kDeadline);
+  }
+  worker->Close();
+  CHECK(worker->WaitClosed(In(5000)));
 }
 
 TEST(DamagedDescriptorsAreRefused) {

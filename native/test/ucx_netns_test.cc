@@ -20,12 +20,12 @@ int Run(const std::string& command) { return std::system((command + " >/dev/null
 class TwoHosts {
  public:
   TwoHosts() : id_("skt" + std::to_string(getpid())) {
-    const std::string pair = "ip netns add " + a() + " && ip netns add " + b() + " && ip link add link0 netns " + a() +
-                             " type veth peer name link0 netns " + b();
+    const std::string pair = "ip netns add " + a() + " && ip netns add " + b() +
+                             " && ip link add link0 netns " + a() + " type veth peer name link0 netns " + b();
     ok_ = Run(pair) == 0;
     for (const auto& [netns, address] : {std::pair{a(), "10.231.7.1/24"}, {b(), "10.231.7.2/24"}})
-      ok_ = ok_ && Run("ip -n " + netns + " addr add " + address + " dev link0 && ip -n " + netns + " link set link0 up && ip -n " + netns +
-                       " link set lo up") == 0;
+      ok_ = ok_ && Run("ip -n " + netns + " addr add " + address + " dev link0 && ip -n " + netns +
+                       " link set link0 up && ip -n " + netns + " link set lo up") == 0;
     // The carrier comes a moment later, and UCX takes only interfaces that run.
     const auto give_up = In(10'000);
     for (const std::string& netns : {a(), b()})
@@ -42,7 +42,8 @@ class TwoHosts {
   std::string a() const { return id_ + "a"; }
   std::string b() const { return id_ + "b"; }
   uint64_t LinkBytes() const {
-    FILE* file = popen(("ip netns exec " + a() + " cat /sys/class/net/link0/statistics/rx_bytes").c_str(), "r");
+    FILE* file =
+        popen(("ip netns exec " + a() + " cat /sys/class/net/link0/statistics/rx_bytes").c_str(), "r");
     unsigned long bytes = 0;
     CHECK_EQ(std::fscanf(file, "%lu", &bytes), 1);
     pclose(file);
@@ -69,7 +70,8 @@ int ReceiveRole() {
   std::vector<uint8_t> buffer(kMessageBytes);
   uint64_t step;
   size_t size;
-  for (int i = 0; i < kMessages; ++i) CHECK_OK(channel->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000)));
+  for (int i = 0; i < kMessages; ++i)
+    CHECK_OK(channel->Receive(&step, buffer.data(), buffer.size(), &size, In(20'000)));
   WriteText(kPeerSocket, "received");
   ReadFrame(kPeerSocket);
   const auto start = Clock::now();
@@ -116,7 +118,8 @@ TEST(TwoHostsOverOneLink) {
   CHECK_EQ(ReadText(sender.socket()), std::string("sent"));
   CHECK_EQ(ReadText(receiver.socket()), std::string("received"));
   const uint64_t crossed = hosts.LinkBytes() - before;
-  std::printf("   %lu bytes crossed the link for %zu\n", static_cast<unsigned long>(crossed), kMessages * kMessageBytes);
+  std::printf("   %lu bytes crossed the link for %zu\n", static_cast<unsigned long>(crossed),
+              kMessages * kMessageBytes);
   CHECK(crossed > kMessages * kMessageBytes);
 
   hosts.Cut();
@@ -138,7 +141,8 @@ TEST(UnknownInterfaceIsAReason) {
 }
 
 int main(int argc, char** argv) {
-  if (argc >= 3 && std::string(argv[1]) == "--role") return std::string(argv[2]) == "send" ? SendRole() : ReceiveRole();
+  if (argc >= 3 && std::string(argv[1]) == "--role")
+    return std::string(argv[2]) == "send" ? SendRole() : ReceiveRole();
   if (const Transport probe(std::nullopt); !probe.ucx_status().ok()) {
     std::printf("skipped: %s\n", probe.ucx_status().message().c_str());
     return 0;

@@ -13,7 +13,8 @@
 #include "check.h"
 #include "transport/transport.h"
 
-/// A second process for the UCX tests: this executable again, in a role, with a socket to the test. UCX does not survive fork, so exec.
+/// A second process for the UCX tests: this executable again, in a role, with a socket to the test. UCX does
+/// not survive fork, so exec.
 namespace skein::test {
 
 constexpr int kPeerSocket = 3;
@@ -109,10 +110,14 @@ inline std::vector<uint8_t> StreamMessage(uint32_t index) {
 
 inline std::string CodeText(const Status& status) {
   switch (status.code()) {
-    case Code::kOk: return "ok";
-    case Code::kDeadline: return "deadline";
-    case Code::kPeerLost: return "peer lost";
-    default: return "other: " + status.message();
+    case Code::kOk:
+      return "ok";
+    case Code::kDeadline:
+      return "deadline";
+    case Code::kPeerLost:
+      return "peer lost";
+    default:
+      return "other: " + status.message();
   }
 }
 

@@ -17,26 +17,6 @@ constexpr int64_t kMaxDeadlineMs = int64_t{24} * 3600 * 1000;
 constexpr size_t kTestBytesMax = size_t{64} << 20;
 constexpr char kClosed[] = "the channel was closed";
 
-class Task : public Napi::AsyncWorker {
- public:
-  Task(Napi::Env env, std::function<Status()> work, std::function<Napi::Value(Napi::Env)> result)
-      : AsyncWorker(env, "skein channel"), deferred_(env), work_(std::move(work)), result_(std::move(result)) {}
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-
- protected:
-  void Execute() override { status_ = work_(); }
-  void OnOK() override {
-    if (!status_.ok()) return deferred_.Reject(ToError(Env(), status_).Value());
-    deferred_.Resolve(result_(Env()));
-  }
-
- private:
-  Napi::Promise::Deferred deferred_;
-  std::function<Status()> work_;
-  std::function<Napi::Value(Napi::Env)> result_;
-  Status status_;
-};
-
 Napi::Value ToCounters(Napi::Env env, const ChannelCounters& counters) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("transport", counters.transport);
@@ -53,31 +33,27 @@ Napi::Value ToBytes(Napi::Env env, const uint8_t* data, size_t size) {
 
 }  // namespace
 
-Napi::Promise RunTask(Napi::Env env, std::function<Status()> work, std::function<Napi::Value(Napi::Env)> result) {
-  auto* task = new Task(env, std::move(work), std::move(result));
-  const Napi::Promise promise = task->Promise();
-  task->Queue();
-  return promise;
-}
-
 Deadline ReadDeadline(Napi::Value milliseconds, const char* path) {
   const Field field(milliseconds, path);
   const double value = field.Number();
-  if (value < 0 || value > static_cast<double>(kMaxDeadlineMs)) field.Fail("from 0 to " + std::to_string(kMaxDeadlineMs));
+  if (value < 0 || value > static_cast<double>(kMaxDeadlineMs))
+    field.Fail("from 0 to " + std::to_string(kMaxDeadlineMs));
   return Clock::now() + std::chrono::microseconds(static_cast<int64_t>(value * 1000));
 }
 
 std::vector<uint8_t> ReadBytes(Napi::Value value, const char* path) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) Field(value, path).Fail("a Uint8Array");
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    Field(value, path).Fail("a Uint8Array");
   const auto bytes = value.As<Napi::Uint8Array>();
   return {bytes.Data(), bytes.Data() + bytes.ByteLength()};
 }
 
 Napi::Function SendChannelBinding::Define(Napi::Env env) {
-  return DefineClass(
-      env, "SendChannel",
-      {InstanceMethod<&SendChannelBinding::Counters>("counters"), InstanceMethod<&SendChannelBinding::TestSend>("testSend"),
-       InstanceMethod<&SendChannelBinding::Fail>("fail"), InstanceMethod<&SendChannelBinding::Close>("close")});
+  return DefineClass(env, "SendChannel",
+                     {InstanceMethod<&SendChannelBinding::Counters>("counters"),
+                      InstanceMethod<&SendChannelBinding::TestSend>("testSend"),
+                      InstanceMethod<&SendChannelBinding::Fail>("fail"),
+                      InstanceMethod<&SendChannelBinding::Close>("close")});
 }
 
 SendChannelBinding::SendChannelBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -94,13 +70,16 @@ Napi::Value SendChannelBinding::Counters(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SendChannelBinding::TestSend(const Napi::CallbackInfo& info) {
+  if (tasks_ == nullptr)
+    throw ToError(info.Env(), {Code::kInvalidArgument, "channel must come from openSend"});
   const auto step = static_cast<uint64_t>(Field(info[0], "step").Integer(0, int64_t{1} << 53));
   auto data = std::make_shared<std::vector<uint8_t>>(ReadBytes(info[1], "data"));
   const Deadline deadline = ReadDeadline(info[2], "deadlineMs");
   auto work = [channel = channel_, step, data = std::move(data), deadline] {
-    return channel != nullptr ? channel->Send(step, data->data(), data->size(), deadline) : Status(Code::kPeerLost, kClosed);
+    return channel != nullptr ? channel->Send(step, data->data(), data->size(), deadline)
+                              : Status(Code::kPeerLost, kClosed);
   };
-  return RunTask(info.Env(), std::move(work), [](Napi::Env env) { return env.Undefined(); });
+  return tasks_->Run(info.Env(), std::move(work), [](Napi::Env env) { return env.Undefined(); });
 }
 
 void SendChannelBinding::Fail(const Napi::CallbackInfo& info) {
@@ -120,7 +99,8 @@ Napi::Function ReceiveChannelBinding::Define(Napi::Env env) {
                      {InstanceMethod<&ReceiveChannelBinding::Descriptor>("descriptor"),
                       InstanceMethod<&ReceiveChannelBinding::Counters>("counters"),
                       InstanceMethod<&ReceiveChannelBinding::TestReceive>("testReceive"),
-                      InstanceMethod<&ReceiveChannelBinding::Fail>("fail"), InstanceMethod<&ReceiveChannelBinding::Close>("close")});
+                      InstanceMethod<&ReceiveChannelBinding::Fail>("fail"),
+                      InstanceMethod<&ReceiveChannelBinding::Close>("close")});
 }
 
 ReceiveChannelBinding::ReceiveChannelBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -146,13 +126,15 @@ Napi::Value ReceiveChannelBinding::TestReceive(const Napi::CallbackInfo& info) {
     uint64_t step = 0;
     size_t size = 0;
   };
+  if (tasks_ == nullptr)
+    throw ToError(info.Env(), {Code::kInvalidArgument, "channel must come from openReceive"});
   const Deadline deadline = ReadDeadline(info[0], "deadlineMs");
   const auto received = std::make_shared<Received>();
   auto work = [channel = channel_, received, deadline] {
     if (channel == nullptr) return Status(Code::kPeerLost, kClosed);
     return channel->Receive(&received->step, received->data.get(), kTestBytesMax, &received->size, deadline);
   };
-  return RunTask(info.Env(), std::move(work), [received](Napi::Env env) -> Napi::Value {
+  return tasks_->Run(info.Env(), std::move(work), [received](Napi::Env env) -> Napi::Value {
     Napi::Object message = Napi::Object::New(env);
     message.Set("step", static_cast<double>(received->step));
     message.Set("data", ToBytes(env, received->data.get(), received->size));
@@ -173,6 +155,8 @@ void ReceiveChannelBinding::Close(const Napi::CallbackInfo&) {
 }
 
 std::shared_ptr<SendChannel> UnwrapSendChannel(Napi::Value value) { return SendChannelBinding::Get(value); }
-std::shared_ptr<ReceiveChannel> UnwrapReceiveChannel(Napi::Value value) { return ReceiveChannelBinding::Get(value); }
+std::shared_ptr<ReceiveChannel> UnwrapReceiveChannel(Napi::Value value) {
+  return ReceiveChannelBinding::Get(value);
+}
 
 }  // namespace skein::binding

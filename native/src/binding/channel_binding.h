@@ -2,29 +2,28 @@
 
 #include <napi.h>
 
-#include <functional>
 #include <memory>
 #include <vector>
 
+#include "binding/task_runner.h"
 #include "skein/channel.h"
-#include "skein/status.h"
 
 namespace skein::binding {
-
-/// Runs `work` on a thread of libuv's pool; then, on the JS thread, settles the promise with `result()` or the status.
-Napi::Promise RunTask(Napi::Env env, std::function<Status()> work, std::function<Napi::Value(Napi::Env)> result);
 
 /// The deadline `milliseconds` (0 to a day) from now; throws ERR_INVALID_ARGUMENT.
 Deadline ReadDeadline(Napi::Value milliseconds, const char* path);
 std::vector<uint8_t> ReadBytes(Napi::Value value, const char* path);
 
-/// The JS `SendChannel`. After close() it keeps the last counters and lets the channel go; a program that is bound to it, or a running
-/// operation, keeps the channel itself until it has seen the failure.
+/// The JS `SendChannel`. After close() it keeps the last counters and lets the channel go; a program that is
+/// bound to it, or a running operation, keeps the channel itself until it has seen the failure.
 class SendChannelBinding : public Napi::ObjectWrap<SendChannelBinding> {
  public:
   static Napi::Function Define(Napi::Env env);
   explicit SendChannelBinding(const Napi::CallbackInfo& info);
-  void Init(std::shared_ptr<SendChannel> channel) { channel_ = std::move(channel); }
+  void Init(std::shared_ptr<TaskRunner> tasks, std::shared_ptr<SendChannel> channel) {
+    tasks_ = std::move(tasks);
+    channel_ = std::move(channel);
+  }
   static std::shared_ptr<SendChannel> Get(Napi::Value value);
 
  private:
@@ -33,6 +32,7 @@ class SendChannelBinding : public Napi::ObjectWrap<SendChannelBinding> {
   void Fail(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
+  std::shared_ptr<TaskRunner> tasks_;
   std::shared_ptr<SendChannel> channel_;
   ChannelCounters last_;
 };
@@ -42,7 +42,9 @@ class ReceiveChannelBinding : public Napi::ObjectWrap<ReceiveChannelBinding> {
  public:
   static Napi::Function Define(Napi::Env env);
   explicit ReceiveChannelBinding(const Napi::CallbackInfo& info);
-  void Init(std::shared_ptr<ReceiveChannel> channel, std::vector<uint8_t> descriptor) {
+  void Init(std::shared_ptr<TaskRunner> tasks, std::shared_ptr<ReceiveChannel> channel,
+            std::vector<uint8_t> descriptor) {
+    tasks_ = std::move(tasks);
     channel_ = std::move(channel);
     descriptor_ = std::move(descriptor);
   }
@@ -55,6 +57,7 @@ class ReceiveChannelBinding : public Napi::ObjectWrap<ReceiveChannelBinding> {
   void Fail(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
+  std::shared_ptr<TaskRunner> tasks_;
   std::shared_ptr<ReceiveChannel> channel_;
   std::vector<uint8_t> descriptor_;
   ChannelCounters last_;

@@ -14,17 +14,18 @@ namespace {
 using transport::Transport;
 using transport::TransportKind;
 
-constexpr auto kCloseTime = std::chrono::milliseconds(1500);
 constexpr size_t kNameBytesMax = 200;
 
-/// The classes of one environment.
-struct Classes {
+/// What the objects of one environment share.
+struct Shared {
+  std::shared_ptr<TaskRunner> tasks;
   Napi::FunctionReference transport, send_channel, receive_channel;
 };
 
 std::string ReadName(const Field& field) {
   std::string name = field.String();
-  if (name.empty() || name.size() > kNameBytesMax) field.Fail("1 to " + std::to_string(kNameBytesMax) + " bytes long");
+  if (name.empty() || name.size() > kNameBytesMax)
+    field.Fail("1 to " + std::to_string(kNameBytesMax) + " bytes long");
   return name;
 }
 
@@ -35,35 +36,30 @@ TransportKind ReadKind(const Field& field) {
   return TransportKind::kTcp;
 }
 
-/// The JS `Transport`. Its environment's end closes it and waits, so that no thread is left in UCX when the process exits.
+/// The JS `Transport`. Its environment's end closes it and waits, so that no thread is left in UCX when the
+/// process exits.
 class TransportBinding : public Napi::ObjectWrap<TransportBinding> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "Transport",
-                       {InstanceAccessor<&TransportBinding::UcxUnavailable>("ucxUnavailable", napi_enumerable),
-                        InstanceMethod<&TransportBinding::OpenReceive>("openReceive"),
-                        InstanceMethod<&TransportBinding::OpenSend>("openSend"), InstanceMethod<&TransportBinding::Close>("close")});
+    return DefineClass(
+        env, "Transport",
+        {InstanceAccessor<&TransportBinding::UcxUnavailable>("ucxUnavailable", napi_enumerable),
+         InstanceMethod<&TransportBinding::OpenReceive>("openReceive"),
+         InstanceMethod<&TransportBinding::OpenSend>("openSend"),
+         InstanceMethod<&TransportBinding::Close>("close")});
   }
   explicit TransportBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
-  ~TransportBinding() override {
-    if (transport_ != nullptr && !cleanup_.IsEmpty()) cleanup_.Remove(Env());
-  }
 
-  void Init(Napi::Env env, std::shared_ptr<Transport> transport, std::shared_ptr<Classes> classes) {
+  void Init(std::shared_ptr<Transport> transport, std::shared_ptr<Shared> shared) {
     transport_ = std::move(transport);
-    classes_ = std::move(classes);
-    cleanup_ = env.AddCleanupHook(
-        +[](TransportBinding* self) {
-          self->cleanup_ = {};
-          self->transport_->Close();
-          self->transport_->WaitClosed(Clock::now() + kCloseTime);
-        },
-        this);
+    shared_ = std::move(shared);
+    shared_->tasks->Keep(transport_);
   }
 
  private:
   Transport& transport(Napi::Env env) const {
-    if (transport_ == nullptr) throw ToError(env, {Code::kInvalidArgument, "transport must come from createTransport"});
+    if (transport_ == nullptr)
+      throw ToError(env, {Code::kInvalidArgument, "transport must come from createTransport"});
     return *transport_;
   }
 
@@ -80,9 +76,10 @@ class TransportBinding : public Napi::ObjectWrap<TransportBinding> {
     const auto capacity = static_cast<size_t>(options["capacityBytes"].Integer(1, int64_t{1} << 30));
     std::shared_ptr<ReceiveChannel> channel;
     std::vector<uint8_t> descriptor;
-    if (const Status s = transport(env).OpenReceive(name, kind, capacity, &channel, &descriptor); !s.ok()) throw ToError(env, s);
-    const Napi::Object object = classes_->receive_channel.New({});
-    ReceiveChannelBinding::Unwrap(object)->Init(std::move(channel), std::move(descriptor));
+    if (const Status s = transport(env).OpenReceive(name, kind, capacity, &channel, &descriptor); !s.ok())
+      throw ToError(env, s);
+    const Napi::Object object = shared_->receive_channel.New({});
+    ReceiveChannelBinding::Unwrap(object)->Init(shared_->tasks, std::move(channel), std::move(descriptor));
     return object;
   }
 
@@ -98,9 +95,9 @@ class TransportBinding : public Napi::ObjectWrap<TransportBinding> {
     auto work = [transport = transport_, name, kind, descriptor = std::move(descriptor), deadline, channel] {
       return transport->OpenSend(name, kind, descriptor, deadline, channel.get());
     };
-    return RunTask(env, std::move(work), [channel, classes = classes_](Napi::Env) -> Napi::Value {
-      const Napi::Object object = classes->send_channel.New({});
-      SendChannelBinding::Unwrap(object)->Init(std::move(*channel));
+    return shared_->tasks->Run(env, std::move(work), [channel, shared = shared_](Napi::Env) -> Napi::Value {
+      const Napi::Object object = shared->send_channel.New({});
+      SendChannelBinding::Unwrap(object)->Init(shared->tasks, std::move(*channel));
       return object;
     });
   }
@@ -108,27 +105,28 @@ class TransportBinding : public Napi::ObjectWrap<TransportBinding> {
   void Close(const Napi::CallbackInfo& info) { transport(info.Env()).Close(); }
 
   std::shared_ptr<Transport> transport_;
-  std::shared_ptr<Classes> classes_;
-  Napi::Env::CleanupHook<void (*)(TransportBinding*), TransportBinding> cleanup_;
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace
 
 void InitTransport(Napi::Env env, Napi::Object exports) {
-  const auto classes = std::make_shared<Classes>();
+  const auto shared = std::make_shared<Shared>();
+  shared->tasks = TaskRunner::Create(env);
   const auto keep = [](Napi::FunctionReference* reference, Napi::Function constructor) {
     *reference = Napi::Persistent(constructor);
     reference->SuppressDestruct();
   };
-  keep(&classes->transport, TransportBinding::Define(env));
-  keep(&classes->send_channel, SendChannelBinding::Define(env));
-  keep(&classes->receive_channel, ReceiveChannelBinding::Define(env));
-  exports.Set("createTransport", Napi::Function::New(env, [classes](const Napi::CallbackInfo& info) -> Napi::Value {
+  keep(&shared->transport, TransportBinding::Define(env));
+  keep(&shared->send_channel, SendChannelBinding::Define(env));
+  keep(&shared->receive_channel, ReceiveChannelBinding::Define(env));
+  exports.Set("createTransport",
+              Napi::Function::New(env, [shared](const Napi::CallbackInfo& info) -> Napi::Value {
                 const Field interface_name = Field(info[0], "options")["interfaceName"];
                 std::optional<std::string> name;
                 if (!interface_name.IsNull()) name = ReadName(interface_name);
-                const Napi::Object object = classes->transport.New({});
-                TransportBinding::Unwrap(object)->Init(info.Env(), std::make_shared<Transport>(std::move(name)), classes);
+                const Napi::Object object = shared->transport.New({});
+                TransportBinding::Unwrap(object)->Init(std::make_shared<Transport>(std::move(name)), shared);
                 return object;
               }));
 }

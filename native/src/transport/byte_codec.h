@@ -8,9 +8,9 @@
 
 namespace skein::transport {
 
-/// Fixed little-endian records at the head of descriptors and messages. Both ends are little-endian machines, so a record
-/// is its own wire form; it must have no padding.
-/// RecordBytes leaves room for `extra_bytes` after it.
+/// Fixed little-endian records at the head of descriptors and messages. Both ends are little-endian machines,
+/// so a record is its own wire form; it must have no padding. RecordBytes leaves room for `extra_bytes` after
+/// it.
 template <typename Record>
 std::vector<uint8_t> RecordBytes(const Record& record, size_t extra_bytes) {
   static_assert(std::has_unique_object_representations_v<Record> && std::is_trivially_copyable_v<Record>);

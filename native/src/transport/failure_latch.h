@@ -34,7 +34,8 @@ class FailureLatch {
 /// Marks the one operation that may run on a channel; `entered()` is false when another one is running.
 class OperationGuard {
  public:
-  explicit OperationGuard(std::atomic<bool>& running) : running_(running), entered_(!running.exchange(true)) {}
+  explicit OperationGuard(std::atomic<bool>& running)
+      : running_(running), entered_(!running.exchange(true)) {}
   ~OperationGuard() {
     if (entered_) running_.store(false);
   }

@@ -10,11 +10,13 @@
 
 namespace skein::transport {
 
-/// The sending end of a ring. Fail and the destructor close the ring, so the peer learns at once; what was sent before can still
-/// be received. A peer that dies without closing is noticed from outside, by whoever supervises it, through Fail.
+/// The sending end of a ring. Fail and the destructor close the ring, so the peer learns at once; what was
+/// sent before can still be received. A peer that dies without closing is noticed from outside, by whoever
+/// supervises it, through Fail.
 class ShmSendChannel final : public SendChannel {
  public:
-  ShmSendChannel(std::string name, std::unique_ptr<ShmRing> ring) : name_(std::move(name)), ring_(std::move(ring)) {}
+  ShmSendChannel(std::string name, std::unique_ptr<ShmRing> ring)
+      : name_(std::move(name)), ring_(std::move(ring)) {}
   ~ShmSendChannel() override;
   Status Send(uint64_t step, const void* data, size_t size, Deadline deadline) override;
   void Fail(const std::string& reason) override;
@@ -41,7 +43,8 @@ class ShmSendChannel final : public SendChannel {
 /// The receiving end, which made the ring. Same rules.
 class ShmReceiveChannel final : public ReceiveChannel {
  public:
-  ShmReceiveChannel(std::string name, std::unique_ptr<ShmRing> ring) : name_(std::move(name)), ring_(std::move(ring)) {}
+  ShmReceiveChannel(std::string name, std::unique_ptr<ShmRing> ring)
+      : name_(std::move(name)), ring_(std::move(ring)) {}
   ~ShmReceiveChannel() override;
   Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override;
   void Fail(const std::string& reason) override;

@@ -6,7 +6,8 @@
 namespace skein::transport {
 namespace {
 
-/// Bytes are given back to the sender in pieces of this size, so that it writes while the receiver still copies.
+/// Bytes are given back to the sender in pieces of this size, so that it writes while the receiver still
+/// copies.
 constexpr size_t kConsumeBytes = 128 * 1024;
 
 size_t RoundUp(size_t size) { return (size + kShmBlock - 1) / kShmBlock * kShmBlock; }
@@ -15,18 +16,22 @@ size_t RoundUp(size_t size) { return (size + kShmBlock - 1) / kShmBlock * kShmBl
 
 ShmReceiveChannel::~ShmReceiveChannel() { Fail("channel '" + name_ + "' was closed"); }
 
-Status ShmReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) {
+Status ShmReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, size_t* size,
+                                  Deadline deadline) {
   const OperationGuard guard(running_);
-  if (!guard.entered()) return {Code::kInvalidArgument, "channel '" + name_ + "': another receive is running"};
+  if (!guard.entered())
+    return {Code::kInvalidArgument, "channel '" + name_ + "': another receive is running"};
   size_t available = 0;
   if (Status status = WaitForBytes(kShmBlock, deadline, &available); !status.ok()) return status;
   // Copied out before it is checked: the peer may write to the ring at any time.
   ShmRecord record{};
   ring_->Read(head_, &record, sizeof(record));
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (record.magic != kShmRecordMagic || record.sequence != sequence_ || record.size > SIZE_MAX / 2) return Corrupt("a message's header");
+  if (record.magic != kShmRecordMagic || record.sequence != sequence_ || record.size > SIZE_MAX / 2)
+    return Corrupt("a message's header");
   if (record.size > capacity) {
-    const std::string message = "channel '" + name_ + "': a message of " + std::to_string(record.size) + " bytes, room for " + std::to_string(capacity);
+    const std::string message = "channel '" + name_ + "': a message of " + std::to_string(record.size) +
+                                " bytes, room for " + std::to_string(capacity);
     Fail(message);
     return {Code::kInvalidArgument, message};
   }

@@ -64,7 +64,8 @@ void* Map(int fd, size_t capacity) {
 Status OpenPeerFile(const std::string& where, const ShmDescriptor& descriptor, int* out) {
   const std::string path = "/proc/" + std::to_string(descriptor.pid) + "/fd/" + std::to_string(descriptor.fd);
   char target[128] = {};
-  if (readlink(path.c_str(), target, sizeof(target) - 1) < 0) return {Code::kPeerLost, ErrnoText(where + path)};
+  if (readlink(path.c_str(), target, sizeof(target) - 1) < 0)
+    return {Code::kPeerLost, ErrnoText(where + path)};
   if (std::strncmp(target, kFilePrefix, sizeof(kFilePrefix) - 1) != 0)
     return {Code::kPeerLost, where + path + " is not a ring of skein"};
   const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -81,13 +82,16 @@ Status ShmRing::Create(const std::string& name, size_t capacity, std::unique_ptr
     return {Code::kInvalidArgument, where + "capacityBytes is " + std::to_string(capacity) + ", needs 1 to " +
                                         std::to_string(kShmCapacityMax)};
   capacity = std::bit_ceil(std::max(capacity, kShmCapacityMin));
-  FileDescriptor file(memfd_create(("skein:" + name.substr(0, 100)).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  FileDescriptor file(
+      memfd_create(("skein:" + name.substr(0, 100)).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (file.get() < 0) return {Code::kUnavailable, ErrnoText(where + "memfd_create")};
   const auto bytes = static_cast<off_t>(kShmHeaderBytes + capacity);
   // fallocate reserves the pages, so that a full machine is an answer here and never a fault later.
   if (fallocate(file.get(), 0, 0, bytes) != 0)
-    return {Code::kUnavailable, ErrnoText(where + "reserving " + std::to_string(bytes) + " bytes of shared memory")};
-  if (fcntl(file.get(), F_ADD_SEALS, kSeals) != 0) return {Code::kUnavailable, ErrnoText(where + "sealing the ring")};
+    return {Code::kUnavailable,
+            ErrnoText(where + "reserving " + std::to_string(bytes) + " bytes of shared memory")};
+  if (fcntl(file.get(), F_ADD_SEALS, kSeals) != 0)
+    return {Code::kUnavailable, ErrnoText(where + "sealing the ring")};
   void* mapping = Map(file.get(), capacity);
   if (mapping == MAP_FAILED) return {Code::kUnavailable, ErrnoText(where + "mapping the ring")};
 
@@ -99,22 +103,26 @@ Status ShmRing::Create(const std::string& name, size_t capacity, std::unique_ptr
   for (uint64_t& word : header->nonce) word = RandomWord();
   std::atomic_thread_fence(std::memory_order_release);
 
-  const ShmDescriptor descriptor{kMagic, kVersion, static_cast<uint32_t>(getpid()), static_cast<uint32_t>(file.get()), 0,
-                                 capacity, {header->nonce[0], header->nonce[1]}};
+  const ShmDescriptor descriptor{
+      kMagic, kVersion, static_cast<uint32_t>(getpid()),     static_cast<uint32_t>(file.get()),
+      0,      capacity, {header->nonce[0], header->nonce[1]}};
   out->reset(new ShmRing(mapping, capacity, file.Release()));
   (*out)->descriptor_ = RecordBytes(descriptor, 0);
   return Status::Ok();
 }
 
-Status ShmRing::Open(const std::string& name, const std::vector<uint8_t>& bytes, std::unique_ptr<ShmRing>* out) {
+Status ShmRing::Open(const std::string& name, const std::vector<uint8_t>& bytes,
+                     std::unique_ptr<ShmRing>* out) {
   const std::string where = "channel '" + name + "': ";
   ShmDescriptor descriptor{};
-  if (bytes.size() != sizeof(descriptor) || !ReadRecord(bytes.data(), bytes.size(), &descriptor) || descriptor.magic != kMagic)
+  if (bytes.size() != sizeof(descriptor) || !ReadRecord(bytes.data(), bytes.size(), &descriptor) ||
+      descriptor.magic != kMagic)
     return {Code::kInvalidArgument, where + "this is not a descriptor of a shared-memory channel"};
   if (descriptor.version != kVersion)
-    return {Code::kInvalidArgument, where + "descriptor version " + std::to_string(descriptor.version) + ", needs " +
-                                        std::to_string(kVersion)};
-  if (descriptor.pid == 0 || descriptor.pid > INT32_MAX || descriptor.fd > INT32_MAX || !CapacityIsValid(descriptor.capacity))
+    return {Code::kInvalidArgument, where + "descriptor version " + std::to_string(descriptor.version) +
+                                        ", needs " + std::to_string(kVersion)};
+  if (descriptor.pid == 0 || descriptor.pid > INT32_MAX || descriptor.fd > INT32_MAX ||
+      !CapacityIsValid(descriptor.capacity))
     return {Code::kInvalidArgument, where + "the descriptor's numbers are out of range"};
 
   int fd = -1;
@@ -124,19 +132,21 @@ Status ShmRing::Open(const std::string& name, const std::vector<uint8_t>& bytes,
   const int seals = fcntl(fd, F_GET_SEALS);
   if (fstat(fd, &info) != 0 || seals < 0 || (seals & kSeals) != kSeals ||
       info.st_size != static_cast<off_t>(kShmHeaderBytes + descriptor.capacity))
-    return {Code::kPeerLost, where + "the ring of process " + std::to_string(descriptor.pid) + " has another size or no seals"};
+    return {Code::kPeerLost, where + "the ring of process " + std::to_string(descriptor.pid) +
+                                 " has another size or no seals"};
   void* mapping = Map(fd, descriptor.capacity);
   if (mapping == MAP_FAILED) return {Code::kUnavailable, ErrnoText(where + "mapping the ring")};
   out->reset(new ShmRing(mapping, descriptor.capacity, -1));
 
   ShmHeader& header = (*out)->header();
-  const bool same = header.magic == kMagic && header.version == kVersion && header.header_bytes == kShmHeaderBytes &&
-                    header.capacity == descriptor.capacity && header.nonce[0] == descriptor.nonce[0] &&
-                    header.nonce[1] == descriptor.nonce[1];
+  const bool same = header.magic == kMagic && header.version == kVersion &&
+                    header.header_bytes == kShmHeaderBytes && header.capacity == descriptor.capacity &&
+                    header.nonce[0] == descriptor.nonce[0] && header.nonce[1] == descriptor.nonce[1];
   uint32_t free = 0;
   if (!same || !header.attached.compare_exchange_strong(free, 1)) {
     out->reset();
-    return {Code::kPeerLost, where + (same ? "the ring already has a sender" : "the ring belongs to another channel")};
+    return {Code::kPeerLost,
+            where + (same ? "the ring already has a sender" : "the ring belongs to another channel")};
   }
   return Status::Ok();
 }

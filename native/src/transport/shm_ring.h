@@ -11,8 +11,9 @@
 
 namespace skein::transport {
 
-/// The shared words in front of a ring's bytes. Either side may find anything here: the peer is a different process. `tail` and
-/// `head` count bytes since the start, in whole blocks; each is written by one side, which keeps its own copy.
+/// The shared words in front of a ring's bytes. Either side may find anything here: the peer is a different
+/// process. `tail` and `head` count bytes since the start, in whole blocks; each is written by one side,
+/// which keeps its own copy.
 struct ShmHeader {
   uint64_t magic;
   uint32_t version;
@@ -24,8 +25,9 @@ struct ShmHeader {
   std::atomic<uint32_t> sender_closed;
   alignas(64) std::atomic<uint64_t> head;
   std::atomic<uint32_t> receiver_closed;
-  alignas(64) std::atomic<uint32_t> receiver_asleep;  ///< futex word: 1 while the receiver sleeps or is about to
-  alignas(64) std::atomic<uint32_t> sender_asleep;    ///< likewise
+  alignas(
+      64) std::atomic<uint32_t> receiver_asleep;  ///< futex word: 1 while the receiver sleeps or is about to
+  alignas(64) std::atomic<uint32_t> sender_asleep;  ///< likewise
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 
@@ -43,15 +45,18 @@ constexpr size_t kShmCapacityMin = 4096;
 constexpr size_t kShmCapacityMax = size_t{1} << 30;
 constexpr size_t kShmHeaderBytes = 4096;
 
-/// One mapped byte ring: an anonymous memory file of the receiving process, which the sender opens through /proc. Both must share
-/// user and pid namespace. The file has no name, so nothing is left behind by a killed process, and it is sealed against
-/// resizing, so no peer can make an access fault. Not thread-safe; the channel on top of it is.
+/// One mapped byte ring: an anonymous memory file of the receiving process, which the sender opens through
+/// /proc. Both must share user and pid namespace. The file has no name, so nothing is left behind by a killed
+/// process, and it is sealed against resizing, so no peer can make an access fault. Not thread-safe; the
+/// channel on top of it is.
 class ShmRing {
  public:
-  /// The receiving end. `capacity` is rounded up to a power of two of at least 4 KiB; the pages are reserved here.
+  /// The receiving end. `capacity` is rounded up to a power of two of at least 4 KiB; the pages are reserved
+  /// here.
   static Status Create(const std::string& name, size_t capacity, std::unique_ptr<ShmRing>* out);
   /// The sending end. kInvalidArgument for a malformed descriptor, kPeerLost when its ring is gone or in use.
-  static Status Open(const std::string& name, const std::vector<uint8_t>& descriptor, std::unique_ptr<ShmRing>* out);
+  static Status Open(const std::string& name, const std::vector<uint8_t>& descriptor,
+                     std::unique_ptr<ShmRing>* out);
   ~ShmRing();
   ShmRing(const ShmRing&) = delete;
   ShmRing& operator=(const ShmRing&) = delete;

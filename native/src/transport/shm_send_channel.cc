@@ -6,7 +6,8 @@
 namespace skein::transport {
 namespace {
 
-/// Longer messages are published in pieces of this size, so that the receiver copies while the sender still does.
+/// Longer messages are published in pieces of this size, so that the receiver copies while the sender still
+/// does.
 constexpr size_t kPublishBytes = 128 * 1024;
 
 size_t RoundUp(size_t size) { return (size + kShmBlock - 1) / kShmBlock * kShmBlock; }
@@ -18,7 +19,9 @@ ShmSendChannel::~ShmSendChannel() { Fail("channel '" + name_ + "' was closed"); 
 Status ShmSendChannel::Send(uint64_t step, const void* data, size_t size, Deadline deadline) {
   const OperationGuard guard(running_);
   if (!guard.entered()) return {Code::kInvalidArgument, "channel '" + name_ + "': another send is running"};
-  if (size > SIZE_MAX / 2) return {Code::kInvalidArgument, "channel '" + name_ + "': a message of " + std::to_string(size) + " bytes"};
+  if (size > SIZE_MAX / 2)
+    return {Code::kInvalidArgument,
+            "channel '" + name_ + "': a message of " + std::to_string(size) + " bytes"};
   size_t space = 0;
   // Until a block is free nothing has been written, so a deadline here leaves the channel usable.
   if (Status status = WaitForSpace(kShmBlock, deadline, &space); !status.ok()) return status;
@@ -76,9 +79,11 @@ bool ShmSendChannel::LookForSpace(size_t need, size_t* space, Status* problem) {
     return true;
   }
   const uint64_t head = header.head.load(std::memory_order_acquire);
-  // The head moves forward, in blocks, and never past what was written: else `space` would overrun unread bytes.
+  // The head moves forward, in blocks, and never past what was written: else `space` would overrun unread
+  // bytes.
   if (head < head_seen_ || head > tail_ || head % kShmBlock != 0) {
-    *problem = {Code::kPeerLost, "channel '" + name_ + "' is corrupt: head " + std::to_string(head) + " of tail " + std::to_string(tail_)};
+    *problem = {Code::kPeerLost, "channel '" + name_ + "' is corrupt: head " + std::to_string(head) +
+                                     " of tail " + std::to_string(tail_)};
     Fail(problem->message());
     return true;
   }

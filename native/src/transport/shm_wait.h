@@ -7,8 +7,8 @@
 
 namespace skein::transport {
 
-/// Waits until `look()` is true: spins for SpinTime(), then sleeps on `asleep`. False at the deadline. `look` may read what the
-/// peer writes before WakeSleeper, and a local flag set before WakeSleeper.
+/// Waits until `look()` is true: spins for SpinTime(), then sleeps on `asleep`. False at the deadline. `look`
+/// may read what the peer writes before WakeSleeper, and a local flag set before WakeSleeper.
 template <typename Look>
 bool SpinThenSleep(std::atomic<uint32_t>* asleep, Deadline deadline, const Look& look) {
   if (look()) return true;
@@ -37,7 +37,8 @@ bool SpinThenSleep(std::atomic<uint32_t>* asleep, Deadline deadline, const Look&
 /// Call after the write the sleeper looks for. No system call unless it sleeps.
 inline void WakeSleeper(std::atomic<uint32_t>* asleep) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (asleep->load(std::memory_order_relaxed) != 0 && asleep->exchange(0, std::memory_order_relaxed) != 0) FutexWakeAll(asleep);
+  if (asleep->load(std::memory_order_relaxed) != 0 && asleep->exchange(0, std::memory_order_relaxed) != 0)
+    FutexWakeAll(asleep);
 }
 
 }  // namespace skein::transport

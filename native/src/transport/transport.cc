@@ -37,7 +37,8 @@ Status Transport::StartUcx(std::shared_ptr<UcxWorker>* out) {
 }
 
 template <typename Channel>
-Status Transport::Remember(std::vector<std::weak_ptr<Channel>>* channels, const std::shared_ptr<Channel>& channel) {
+Status Transport::Remember(std::vector<std::weak_ptr<Channel>>* channels,
+                           const std::shared_ptr<Channel>& channel) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (closed_) return {Code::kPeerLost, kClosed};
   std::erase_if(*channels, [](const auto& weak) { return weak.expired(); });
@@ -45,8 +46,8 @@ Status Transport::Remember(std::vector<std::weak_ptr<Channel>>* channels, const 
   return Status::Ok();
 }
 
-Status Transport::OpenReceive(const std::string& name, TransportKind kind, size_t capacity_bytes, std::shared_ptr<ReceiveChannel>* out,
-                              std::vector<uint8_t>* descriptor) {
+Status Transport::OpenReceive(const std::string& name, TransportKind kind, size_t capacity_bytes,
+                              std::shared_ptr<ReceiveChannel>* out, std::vector<uint8_t>* descriptor) {
   std::shared_ptr<ReceiveChannel> channel;
   if (kind == TransportKind::kShm) {
     std::unique_ptr<ShmRing> ring;
@@ -56,14 +57,18 @@ Status Transport::OpenReceive(const std::string& name, TransportKind kind, size_
   } else {
     std::shared_ptr<UcxWorker> worker;
     if (Status status = StartUcx(&worker); !status.ok()) return status;
-    if (Status status = UcxReceiveChannel::Open(std::move(worker), name, capacity_bytes, &channel, descriptor); !status.ok()) return status;
+    if (Status status =
+            UcxReceiveChannel::Open(std::move(worker), name, capacity_bytes, &channel, descriptor);
+        !status.ok())
+      return status;
   }
   if (Status status = Remember(&receivers_, channel); !status.ok()) return status;
   *out = std::move(channel);
   return Status::Ok();
 }
 
-Status Transport::OpenSend(const std::string& name, TransportKind kind, const std::vector<uint8_t>& descriptor, Deadline deadline,
+Status Transport::OpenSend(const std::string& name, TransportKind kind,
+                           const std::vector<uint8_t>& descriptor, Deadline deadline,
                            std::shared_ptr<SendChannel>* out) {
   std::shared_ptr<SendChannel> channel;
   if (kind == TransportKind::kShm) {
@@ -73,7 +78,9 @@ Status Transport::OpenSend(const std::string& name, TransportKind kind, const st
   } else {
     std::shared_ptr<UcxWorker> worker;
     if (Status status = StartUcx(&worker); !status.ok()) return status;
-    if (Status status = UcxSendChannel::Open(std::move(worker), name, descriptor, deadline, &channel); !status.ok()) return status;
+    if (Status status = UcxSendChannel::Open(std::move(worker), name, descriptor, deadline, &channel);
+        !status.ok())
+      return status;
   }
   if (Status status = Remember(&senders_, channel); !status.ok()) return status;
   *out = std::move(channel);
@@ -102,6 +109,11 @@ void Transport::Close() {
 std::shared_ptr<UcxWorker> Transport::ucx() {
   const std::lock_guard<std::mutex> lock(mutex_);
   return ucx_;
+}
+
+bool Transport::closed() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return closed_;
 }
 
 bool Transport::WaitClosed(Deadline deadline) {

@@ -14,8 +14,8 @@ namespace skein::transport {
 /// kShm serves ranks of one host, kTcp (UCX) all others.
 enum class TransportKind { kShm, kTcp };
 
-/// Opens channels; one per rank process. All methods may be called from any thread. UCX is started by the first kTcp channel, so a process
-/// without one listens nowhere.
+/// Opens channels; one per rank process. All methods may be called from any thread. UCX is started by the
+/// first kTcp channel, so a process without one listens nowhere.
 class Transport {
  public:
   explicit Transport(std::optional<std::string> interface_name);
@@ -28,13 +28,14 @@ class Transport {
   const Status& ucx_status() const { return ucx_status_; }
 
   /// Makes the receiving end; `*descriptor` (at most 4 KiB) is what OpenSend needs on the other side.
-  Status OpenReceive(const std::string& name, TransportKind kind, size_t capacity_bytes, std::shared_ptr<ReceiveChannel>* out,
-                     std::vector<uint8_t>* descriptor);
+  Status OpenReceive(const std::string& name, TransportKind kind, size_t capacity_bytes,
+                     std::shared_ptr<ReceiveChannel>* out, std::vector<uint8_t>* descriptor);
   /// Blocks until connected or `deadline`.
-  Status OpenSend(const std::string& name, TransportKind kind, const std::vector<uint8_t>& descriptor, Deadline deadline,
-                  std::shared_ptr<SendChannel>* out);
+  Status OpenSend(const std::string& name, TransportKind kind, const std::vector<uint8_t>& descriptor,
+                  Deadline deadline, std::shared_ptr<SendChannel>* out);
   /// Fails every channel and begins to take UCX down; does not block.
   void Close();
+  bool closed();
   /// After Close: waits until UCX is down. False at `deadline`.
   bool WaitClosed(Deadline deadline);
   /// UCX connections not yet fully closed.

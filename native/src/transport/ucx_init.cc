@@ -15,14 +15,15 @@ Status Failed(const UcxApi& api, const std::string& what, ucs_status_t status) {
 }
 
 void Configure(const UcxApi& api, ucp_config_t* config, const std::optional<std::string>& interface_name) {
-  // Shared memory has no peer-error handling in UCX 1.13; ranks of one host have rings of their own. A transport list in the environment
-  // stands.
+  // Shared memory has no peer-error handling in UCX 1.13; ranks of one host have rings of their own. A
+  // transport list in the environment stands.
   if (getenv("UCX_TLS") == nullptr) (void)api.ucp_config_modify(config, "TLS", "^sm,self");
   if (interface_name) (void)api.ucp_config_modify(config, "NET_DEVICES", interface_name->c_str());
   // Staging buffers are small and the receives are posted early, so a rendezvous would only add a round trip.
   (void)api.ucp_config_modify(config, "RNDV_THRESH", "inf");
   (void)api.ucp_config_modify(config, "KEEPALIVE_INTERVAL", "1s");
-  for (const auto& [name, value] : {std::pair{"TCP_KEEPIDLE", "2s"}, {"TCP_KEEPINTVL", "1s"}, {"TCP_KEEPCNT", "2"}})
+  for (const auto& [name, value] :
+       {std::pair{"TCP_KEEPIDLE", "2s"}, {"TCP_KEEPINTVL", "1s"}, {"TCP_KEEPCNT", "2"}})
     (void)api.ucp_config_modify(config, name, value);
 }
 
@@ -60,8 +61,9 @@ Status UcxWorker::Init(const std::optional<std::string>& interface_name) {
   address_.assign(bytes, bytes + size);
   api_.ucp_worker_release_address(worker_, address);
   if (size > kAddressBytesMax)
-    return {Code::kUnavailable, "the UCX address on " + where_ + " has " + std::to_string(size) + " bytes, at most " +
-                                    std::to_string(kAddressBytesMax) + " fit: choose one interface"};
+    return {Code::kUnavailable, "the UCX address on " + where_ + " has " + std::to_string(size) +
+                                    " bytes, at most " + std::to_string(kAddressBytesMax) +
+                                    " fit: choose one interface"};
   return Status::Ok();
 }
 

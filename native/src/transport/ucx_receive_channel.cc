@@ -22,7 +22,8 @@ struct Slot {
 
 /// As in UcxSendChannel.
 struct UcxReceiveChannel::State : std::enable_shared_from_this<State> {
-  State(std::string name_, size_t window_) : name(std::move(name_)), window(window_), slots(window_ + 1), hello(kHelloBytesMax) {}
+  State(std::string name_, size_t window_)
+      : name(std::move(name_)), window(window_), slots(window_ + 1), hello(kHelloBytesMax) {}
 
   const std::string name;
   const size_t window;
@@ -47,31 +48,35 @@ struct UcxReceiveChannel::State : std::enable_shared_from_this<State> {
     Slot& slot = slots[index];
     slot.filled = false;
     slot.operation = nullptr;
-    UcxOperation* posted = worker.Receive(TagOf(channel_id, TagKind::kPiece), shared_from_this(), slot.bytes.get(), kSlotBytes,
-                                          [this, index](ucs_status_t status, size_t size) {
-                                            Slot& filled = slots[index];
-                                            filled.operation = nullptr;
-                                            filled.filled = true;
-                                            filled.size = size;
-                                            filled.status = status;
-                                            waiter.Notify();
-                                          });
+    UcxOperation* posted =
+        worker.Receive(TagOf(channel_id, TagKind::kPiece), shared_from_this(), slot.bytes.get(), kSlotBytes,
+                       [this, index](ucs_status_t status, size_t size) {
+                         Slot& filled = slots[index];
+                         filled.operation = nullptr;
+                         filled.filled = true;
+                         filled.size = size;
+                         filled.status = status;
+                         waiter.Notify();
+                       });
     if (posted != nullptr) slot.operation = posted;
   }
   void PostHello(UcxWorker& worker) {
-    hello_operation = worker.Receive(TagOf(channel_id, TagKind::kHello), shared_from_this(), hello.data(), hello.size(),
-                                     [this, &worker](ucs_status_t status, size_t size) {
-                                       hello_operation = nullptr;
-                                       if (status != UCS_OK || latch.failed()) return;
-                                       worker.Defer([state = shared_from_this(), &worker, size] { state->OnHello(worker, size); });
-                                     });
+    hello_operation = worker.Receive(
+        TagOf(channel_id, TagKind::kHello), shared_from_this(), hello.data(), hello.size(),
+        [this, &worker](ucs_status_t status, size_t size) {
+          hello_operation = nullptr;
+          if (status != UCS_OK || latch.failed()) return;
+          worker.Defer([state = shared_from_this(), &worker, size] { state->OnHello(worker, size); });
+        });
   }
   void OnHello(UcxWorker& worker, size_t size) {
     if (latch.failed() || worker.closing()) return;
     UcxHello head{};
-    const bool whole = ReadRecord(hello.data(), size, &head) && head.magic == kHelloMagic && head.version == kUcxWireVersion &&
-                       head.nonce[0] == nonce[0] && head.nonce[1] == nonce[1] && head.address_bytes > 0 &&
-                       head.address_bytes == size - sizeof(head) && Checksum(hello.data() + sizeof(head), head.address_bytes) == head.checksum;
+    const bool whole = ReadRecord(hello.data(), size, &head) && head.magic == kHelloMagic &&
+                       head.version == kUcxWireVersion && head.nonce[0] == nonce[0] &&
+                       head.nonce[1] == nonce[1] && head.address_bytes > 0 &&
+                       head.address_bytes == size - sizeof(head) &&
+                       Checksum(hello.data() + sizeof(head), head.address_bytes) == head.checksum;
     if (!whole) {
       // Not from who holds the descriptor; the sender may still come.
       return PostHello(worker);
@@ -87,7 +92,8 @@ struct UcxReceiveChannel::State : std::enable_shared_from_this<State> {
     if (endpoint == nullptr || endpoint->failed) return;
     const auto credit = std::make_shared<UcxCredit>(UcxCredit{kCreditMagic, closes, window, consumed});
     credited = consumed;
-    worker.Send(endpoint, TagOf(channel_id, TagKind::kCredit), credit, credit.get(), sizeof(*credit), [](ucs_status_t, size_t) {});
+    worker.Send(endpoint, TagOf(channel_id, TagKind::kCredit), credit, credit.get(), sizeof(*credit),
+                [](ucs_status_t, size_t) {});
   }
 };
 
@@ -96,8 +102,8 @@ UcxReceiveChannel::UcxReceiveChannel(std::shared_ptr<UcxWorker> worker, std::str
 
 UcxReceiveChannel::~UcxReceiveChannel() { Fail("channel '" + state_->name + "' was closed"); }
 
-Status UcxReceiveChannel::Open(std::shared_ptr<UcxWorker> worker, const std::string& name, size_t capacity, std::shared_ptr<ReceiveChannel>* out,
-                               std::vector<uint8_t>* descriptor) {
+Status UcxReceiveChannel::Open(std::shared_ptr<UcxWorker> worker, const std::string& name, size_t capacity,
+                               std::shared_ptr<ReceiveChannel>* out, std::vector<uint8_t>* descriptor) {
   if (capacity == 0) return {Code::kInvalidArgument, "channel '" + name + "': capacityBytes is 0"};
   const size_t window = std::clamp<size_t>(capacity / kPieceBytes, 4, kWindowMax);
   std::shared_ptr<UcxReceiveChannel> channel(new UcxReceiveChannel(std::move(worker), name, window));
@@ -107,18 +113,22 @@ Status UcxReceiveChannel::Open(std::shared_ptr<UcxWorker> worker, const std::str
   if (ucx.closing()) return {Code::kPeerLost, "the transport was closed"};
   for (size_t i = 0; i < state.slots.size(); ++i) state.PostSlot(ucx, i);
   state.PostHello(ucx);
-  *descriptor = EncodeDescriptor({state.channel_id, {state.nonce[0], state.nonce[1]}, ucx.where(), ucx.address()});
+  *descriptor =
+      EncodeDescriptor({state.channel_id, {state.nonce[0], state.nonce[1]}, ucx.where(), ucx.address()});
   *out = std::move(channel);
   return Status::Ok();
 }
 
-Status UcxReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) {
+Status UcxReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, size_t* size,
+                                  Deadline deadline) {
   const OperationGuard guard(running_);
-  if (!guard.entered()) return {Code::kInvalidArgument, "channel '" + state_->name + "': another receive is running"};
+  if (!guard.entered())
+    return {Code::kInvalidArgument, "channel '" + state_->name + "': another receive is running"};
   bool started = false;
   const Status status = ReceivePieces(step, static_cast<uint8_t*>(data), capacity, size, deadline, &started);
   if (!status.ok()) {
-    if (started) Fail("channel '" + state_->name + "': a receive ended inside its message (" + status.message() + ")");
+    if (started)
+      Fail("channel '" + state_->name + "': a receive ended inside its message (" + status.message() + ")");
     return status;
   }
   bytes_.fetch_add(*size, std::memory_order_relaxed);
@@ -128,7 +138,9 @@ Status UcxReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, s
 
 Status UcxReceiveChannel::WaitForPiece(UcxWorker::Lock& lock, Deadline deadline) {
   State& state = *state_;
-  const auto ready = [&] { return state.latch.failed() || state.slots[state.next].filled || state.lost.failed(); };
+  const auto ready = [&] {
+    return state.latch.failed() || state.slots[state.next].filled || state.lost.failed();
+  };
   const bool in_time = worker_->Wait(lock, state.waiter, deadline, ready);
   if (state.latch.failed()) return state.latch.status();
   if (state.slots[state.next].filled) return Status::Ok();
@@ -136,7 +148,8 @@ Status UcxReceiveChannel::WaitForPiece(UcxWorker::Lock& lock, Deadline deadline)
   return {Code::kDeadline, "channel '" + state.name + "': nothing came until the deadline"};
 }
 
-Status UcxReceiveChannel::ReceivePieces(uint64_t* step, uint8_t* data, size_t capacity, size_t* size, Deadline deadline, bool* started) {
+Status UcxReceiveChannel::ReceivePieces(uint64_t* step, uint8_t* data, size_t capacity, size_t* size,
+                                        Deadline deadline, bool* started) {
   State& state = *state_;
   const auto corrupt = [&](const std::string& what) {
     *started = true;
@@ -149,7 +162,9 @@ Status UcxReceiveChannel::ReceivePieces(uint64_t* step, uint8_t* data, size_t ca
     if (Status status = WaitForPiece(lock, deadline); !status.ok()) return status;
     Slot& slot = state.slots[state.next];
     UcxPiece piece{};
-    if (slot.status != UCS_OK || !ReadRecord(slot.bytes.get(), slot.size, &piece) || piece.magic != kPieceMagic) return corrupt("a piece's header");
+    if (slot.status != UCS_OK || !ReadRecord(slot.bytes.get(), slot.size, &piece) ||
+        piece.magic != kPieceMagic)
+      return corrupt("a piece's header");
     if (piece.closes != 0) {
       *started = true;
       return {Code::kPeerLost, "channel '" + state.name + "': the sending side closed it"};
@@ -158,13 +173,15 @@ Status UcxReceiveChannel::ReceivePieces(uint64_t* step, uint8_t* data, size_t ca
     if (!*started) {
       if (piece.total > capacity) {
         *started = true;
-        return {Code::kInvalidArgument, "channel '" + state.name + "': a message of " + std::to_string(piece.total) + " bytes, room for " + std::to_string(capacity)};
+        return {Code::kInvalidArgument, "channel '" + state.name + "': a message of " +
+                                            std::to_string(piece.total) + " bytes, room for " +
+                                            std::to_string(capacity)};
       }
       total = piece.total;
       *step = piece.step;
     }
-    const bool in_order = piece.sequence == state.consumed && piece.total == total && piece.step == *step && piece.offset == offset &&
-                          count == std::min<uint64_t>(total - offset, kPieceBytes);
+    const bool in_order = piece.sequence == state.consumed && piece.total == total && piece.step == *step &&
+                          piece.offset == offset && count == std::min<uint64_t>(total - offset, kPieceBytes);
     if (!in_order) return corrupt("piece " + std::to_string(state.consumed) + " is out of order");
     *started = true;
     lock.unlock();  // the slot is ours until it is posted again

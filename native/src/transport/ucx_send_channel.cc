@@ -15,7 +15,8 @@ using Buffer = std::unique_ptr<uint8_t[]>;
 
 }  // namespace
 
-/// All but `latch` belongs to the worker's lock. Posted operations share it, so it lives until UCX has let go of its buffers.
+/// All but `latch` belongs to the worker's lock. Posted operations share it, so it lives until UCX has let go
+/// of its buffers.
 struct UcxSendChannel::State : std::enable_shared_from_this<State> {
   State(std::string name_, const UcxDescriptor& descriptor)
       : name(std::move(name_)), where(descriptor.where), channel_id(descriptor.channel_id) {}
@@ -29,7 +30,7 @@ struct UcxSendChannel::State : std::enable_shared_from_this<State> {
   std::vector<Buffer> free_buffers;
   size_t in_flight = 0;  ///< pieces UCX still reads
   bool send_failed = false;
-  uint64_t sent = 0;     ///< pieces
+  uint64_t sent = 0;  ///< pieces
   uint64_t consumed = 0;
   uint64_t window = 0;
   UcxCredit credits[kCreditBuffers] = {};
@@ -41,18 +42,22 @@ struct UcxSendChannel::State : std::enable_shared_from_this<State> {
   }
   void PostCredit(UcxWorker& worker, size_t index) {
     credit_operations[index] = nullptr;
-    UcxOperation* posted = worker.Receive(TagOf(channel_id, TagKind::kCredit), shared_from_this(), &credits[index], sizeof(UcxCredit),
-                                          [this, &worker, index](ucs_status_t status, size_t size) { OnCredit(worker, index, status, size); });
+    UcxOperation* posted = worker.Receive(
+        TagOf(channel_id, TagKind::kCredit), shared_from_this(), &credits[index], sizeof(UcxCredit),
+        [this, &worker, index](ucs_status_t status, size_t size) { OnCredit(worker, index, status, size); });
     if (posted != nullptr) credit_operations[index] = posted;
   }
   void OnCredit(UcxWorker& worker, size_t index, ucs_status_t status, size_t size) {
     credit_operations[index] = nullptr;
     if (latch.failed()) return;
     const UcxCredit credit = credits[index];
-    if (status != UCS_OK || size != sizeof(credit) || credit.magic != kCreditMagic) return Lost("a credit message is corrupt");
+    if (status != UCS_OK || size != sizeof(credit) || credit.magic != kCreditMagic)
+      return Lost("a credit message is corrupt");
     if (credit.closes != 0) return Lost("the receiving side closed it");
-    if (credit.window == 0 || credit.window > kWindowMax || credit.consumed < consumed || credit.consumed > sent)
-      return Lost("a credit message is corrupt: " + std::to_string(credit.consumed) + " of " + std::to_string(sent) + " pieces");
+    if (credit.window == 0 || credit.window > kWindowMax || credit.consumed < consumed ||
+        credit.consumed > sent)
+      return Lost("a credit message is corrupt: " + std::to_string(credit.consumed) + " of " +
+                  std::to_string(sent) + " pieces");
     window = credit.window;
     consumed = credit.consumed;
     waiter.Notify();
@@ -63,26 +68,30 @@ struct UcxSendChannel::State : std::enable_shared_from_this<State> {
     ++in_flight;
     ++sent;
     auto shared = std::make_shared<Buffer>(std::move(buffer));
-    worker.Send(endpoint, TagOf(channel_id, TagKind::kPiece), shared, bytes, size, [state = shared_from_this(), shared](ucs_status_t status, size_t) {
-      --state->in_flight;
-      state->free_buffers.push_back(std::move(*shared));
-      if (status != UCS_OK) {
-        state->send_failed = true;
-        state->Lost("a send failed");
-      }
-      state->waiter.Notify();
-    });
+    worker.Send(endpoint, TagOf(channel_id, TagKind::kPiece), shared, bytes, size,
+                [state = shared_from_this(), shared](ucs_status_t status, size_t) {
+                  --state->in_flight;
+                  state->free_buffers.push_back(std::move(*shared));
+                  if (status != UCS_OK) {
+                    state->send_failed = true;
+                    state->Lost("a send failed");
+                  }
+                  state->waiter.Notify();
+                });
   }
 };
 
-UcxSendChannel::UcxSendChannel(std::shared_ptr<UcxWorker> worker, std::string name, const UcxDescriptor& descriptor)
+UcxSendChannel::UcxSendChannel(std::shared_ptr<UcxWorker> worker, std::string name,
+                               const UcxDescriptor& descriptor)
     : worker_(std::move(worker)), state_(std::make_shared<State>(std::move(name), descriptor)) {
-  for (size_t i = 0; i < kStagingBuffers; ++i) state_->free_buffers.emplace_back(new uint8_t[sizeof(UcxPiece) + kPieceBytes]);
+  for (size_t i = 0; i < kStagingBuffers; ++i)
+    state_->free_buffers.emplace_back(new uint8_t[sizeof(UcxPiece) + kPieceBytes]);
 }
 
 UcxSendChannel::~UcxSendChannel() { Fail("channel '" + state_->name + "' was closed"); }
 
-Status UcxSendChannel::Open(std::shared_ptr<UcxWorker> worker, const std::string& name, const std::vector<uint8_t>& bytes, Deadline deadline,
+Status UcxSendChannel::Open(std::shared_ptr<UcxWorker> worker, const std::string& name,
+                            const std::vector<uint8_t>& bytes, Deadline deadline,
                             std::shared_ptr<SendChannel>* out) {
   UcxDescriptor descriptor;
   if (Status status = DecodeDescriptor(bytes, &descriptor); !status.ok())
@@ -94,9 +103,13 @@ Status UcxSendChannel::Open(std::shared_ptr<UcxWorker> worker, const std::string
 }
 
 Status UcxSendChannel::Connect(const UcxDescriptor& descriptor, Deadline deadline) {
-  const std::string what = "channel '" + state_->name + "' from " + worker_->where() + " to " + state_->where + ": ";
+  const std::string what =
+      "channel '" + state_->name + "' from " + worker_->where() + " to " + state_->where + ": ";
   const auto& address = worker_->address();
-  const UcxHello head{kHelloMagic, {descriptor.nonce[0], descriptor.nonce[1]}, kUcxWireVersion, static_cast<uint32_t>(address.size()),
+  const UcxHello head{kHelloMagic,
+                      {descriptor.nonce[0], descriptor.nonce[1]},
+                      kUcxWireVersion,
+                      static_cast<uint32_t>(address.size()),
                       Checksum(address.data(), address.size())};
   const auto hello = std::make_shared<std::vector<uint8_t>>(RecordBytes(head, address.size()));
   std::copy(address.begin(), address.end(), hello->begin() + sizeof(head));
@@ -109,8 +122,11 @@ Status UcxSendChannel::Connect(const UcxDescriptor& descriptor, Deadline deadlin
   if (Status status = worker_->Connect(descriptor.address.data(), on_lost, &state.endpoint); !status.ok())
     return {status.code(), what + status.message()};
   for (size_t i = 0; i < kCreditBuffers; ++i) state.PostCredit(*worker_, i);
-  worker_->Send(state.endpoint, TagOf(state.channel_id, TagKind::kHello), hello, hello->data(), hello->size(), [](ucs_status_t, size_t) {});
-  const bool answered = worker_->Wait(lock, state.waiter, deadline, [&] { return state.window > 0 || state.latch.failed() || worker_->closing(); });
+  worker_->Send(state.endpoint, TagOf(state.channel_id, TagKind::kHello), hello, hello->data(), hello->size(),
+                [](ucs_status_t, size_t) {});
+  const bool answered = worker_->Wait(lock, state.waiter, deadline, [&] {
+    return state.window > 0 || state.latch.failed() || worker_->closing();
+  });
   if (state.latch.failed()) return state.latch.status();
   if (worker_->closing()) return {Code::kPeerLost, what + "the transport was closed"};
   if (!answered) return {Code::kDeadline, what + "the receiver did not answer until the deadline"};
@@ -119,13 +135,15 @@ Status UcxSendChannel::Connect(const UcxDescriptor& descriptor, Deadline deadlin
 
 Status UcxSendChannel::Send(uint64_t step, const void* data, size_t size, Deadline deadline) {
   const OperationGuard guard(running_);
-  if (!guard.entered()) return {Code::kInvalidArgument, "channel '" + state_->name + "': another send is running"};
+  if (!guard.entered())
+    return {Code::kInvalidArgument, "channel '" + state_->name + "': another send is running"};
   bool started = false;
   Status status = SendPieces(step, static_cast<const uint8_t*>(data), size, deadline, &started);
   if (status.ok()) status = Flush(deadline);
   if (!status.ok()) {
     // Before the first piece nothing was sent, and a deadline leaves the channel usable.
-    if (started) Fail("channel '" + state_->name + "': a send ended inside its message (" + status.message() + ")");
+    if (started)
+      Fail("channel '" + state_->name + "': a send ended inside its message (" + status.message() + ")");
     return status;
   }
   bytes_.fetch_add(size, std::memory_order_relaxed);
@@ -133,17 +151,20 @@ Status UcxSendChannel::Send(uint64_t step, const void* data, size_t size, Deadli
   return status;
 }
 
-Status UcxSendChannel::SendPieces(uint64_t step, const uint8_t* data, size_t size, Deadline deadline, bool* started) {
+Status UcxSendChannel::SendPieces(uint64_t step, const uint8_t* data, size_t size, Deadline deadline,
+                                  bool* started) {
   State& state = *state_;
   auto lock = worker_->Acquire();
   size_t offset = 0;
   do {
     const auto ready = [&] {
-      return state.latch.failed() || (!state.free_buffers.empty() && state.sent - state.consumed < state.window);
+      return state.latch.failed() ||
+             (!state.free_buffers.empty() && state.sent - state.consumed < state.window);
     };
     const bool in_time = worker_->Wait(lock, state.waiter, deadline, ready);
     if (state.latch.failed()) return state.latch.status();
-    if (!in_time) return {Code::kDeadline, "channel '" + state.name + "': the receiver took nothing until the deadline"};
+    if (!in_time)
+      return {Code::kDeadline, "channel '" + state.name + "': the receiver took nothing until the deadline"};
     Buffer buffer = std::move(state.free_buffers.back());
     state.free_buffers.pop_back();
     const size_t count = std::min(size - offset, kPieceBytes);
@@ -192,7 +213,8 @@ void UcxSendChannel::Fail(const std::string& reason) {
   if (!worker_->closing()) {
     if (!was_lost && state.window > 0 && !endpoint->failed) {
       const auto last = std::make_shared<UcxPiece>(UcxPiece{kPieceMagic, 1, 0, 0, 0, 0, {}});
-      worker_->Send(endpoint, TagOf(state.channel_id, TagKind::kPiece), last, last.get(), sizeof(*last), [](ucs_status_t, size_t) {});
+      worker_->Send(endpoint, TagOf(state.channel_id, TagKind::kPiece), last, last.get(), sizeof(*last),
+                    [](ucs_status_t, size_t) {});
     }
     for (UcxOperation* posted : state.credit_operations)
       if (posted != nullptr) worker_->Cancel(posted);

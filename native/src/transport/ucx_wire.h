@@ -9,9 +9,10 @@
 
 namespace skein::transport {
 
-/// What two ends of a UCX channel say to each other. The receiver's descriptor reaches the sender over the bus. The sender connects
-/// and says hello with its own address; the receiver connects back and grants credit; then pieces go one way and credit the other. A
-/// message is one or more pieces. The receiver has a posted buffer for each piece it granted, so nothing piles up in UCX.
+/// What two ends of a UCX channel say to each other. The receiver's descriptor reaches the sender over the
+/// bus. The sender connects and says hello with its own address; the receiver connects back and grants
+/// credit; then pieces go one way and credit the other. A message is one or more pieces. The receiver has a
+/// posted buffer for each piece it granted, so nothing piles up in UCX.
 
 constexpr size_t kPieceBytes = 64 * 1024;  ///< payload of a piece
 constexpr size_t kHelloBytesMax = 4096;
@@ -19,7 +20,9 @@ constexpr size_t kWindowMax = 1024;  ///< pieces
 
 /// The last two bits of a tag; the others are the channel's random id.
 enum class TagKind : uint64_t { kHello = 0, kPiece = 1, kCredit = 2 };
-inline uint64_t TagOf(uint64_t channel_id, TagKind kind) { return (channel_id & ~uint64_t{3}) | static_cast<uint64_t>(kind); }
+inline uint64_t TagOf(uint64_t channel_id, TagKind kind) {
+  return (channel_id & ~uint64_t{3}) | static_cast<uint64_t>(kind);
+}
 
 struct UcxHello {
   uint64_t magic;

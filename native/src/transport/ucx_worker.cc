@@ -53,17 +53,20 @@ size_t UcxWorker::endpoint_count() {
   return endpoints_.size();
 }
 
-Status UcxWorker::Connect(const uint8_t* address, std::function<void(const std::string&)> on_lost, UcxEndpoint** out) {
+Status UcxWorker::Connect(const uint8_t* address, std::function<void(const std::string&)> on_lost,
+                          UcxEndpoint** out) {
   if (closing_) return {Code::kPeerLost, "the transport was closed"};
   auto endpoint = std::make_shared<UcxEndpoint>();
   endpoint->on_lost = std::move(on_lost);
   ucp_ep_params_t params{};
-  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
+  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                      UCP_EP_PARAM_FIELD_ERR_HANDLER;
   params.address = reinterpret_cast<const ucp_address_t*>(address);
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler = {OnError, endpoint.get()};
   const ucs_status_t status = api_.ucp_ep_create(worker_, &params, &endpoint->handle);
-  if (status != UCS_OK) return {Code::kPeerLost, std::string("UCX cannot connect: ") + api_.ucs_status_string(status)};
+  if (status != UCS_OK)
+    return {Code::kPeerLost, std::string("UCX cannot connect: ") + api_.ucs_status_string(status)};
   *out = endpoint.get();
   endpoints_.push_back(std::move(endpoint));
   return Status::Ok();
@@ -74,7 +77,8 @@ void UcxWorker::Disconnect(UcxEndpoint* endpoint) {
   if (worker_ == nullptr) return;
   endpoint->closing = true;
   endpoint->close_by = Clock::now() + kFlushTime;
-  if (!endpoint->failed) Flush(endpoint, [kept = endpoint->shared_from_this()](ucs_status_t, size_t) { kept->flushed = true; });
+  if (!endpoint->failed)
+    Flush(endpoint, [kept = endpoint->shared_from_this()](ucs_status_t, size_t) { kept->flushed = true; });
   Signal(stop_fd_);  // the worker's thread drives the rest
 }
 
@@ -84,7 +88,8 @@ void UcxWorker::DriveClosing() {
   for (auto& endpoint : endpoints_) {
     if (!endpoint->closing || endpoint->handle == nullptr) continue;
     if (!endpoint->flushed && !endpoint->failed && now < endpoint->close_by) continue;
-    UcxOperation* operation = NewOperation(nullptr, [kept = endpoint](ucs_status_t, size_t) { kept->closed = true; });
+    UcxOperation* operation =
+        NewOperation(nullptr, [kept = endpoint](ucs_status_t, size_t) { kept->closed = true; });
     ucp_request_param_t param{};
     param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
     param.flags = UCP_EP_CLOSE_FLAG_FORCE;
@@ -147,7 +152,8 @@ void UcxWorker::OnError(void* user_data, ucp_ep_h, ucs_status_t status) {
   if (endpoint->on_lost && LoadUcx(&api).ok()) endpoint->on_lost(api->ucs_status_string(status));
 }
 
-void UcxWorker::Send(UcxEndpoint* endpoint, uint64_t tag, std::shared_ptr<void> memory, const void* data, size_t size, Done done) {
+void UcxWorker::Send(UcxEndpoint* endpoint, uint64_t tag, std::shared_ptr<void> memory, const void* data,
+                     size_t size, Done done) {
   UcxOperation* operation = NewOperation(std::move(memory), std::move(done));
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
@@ -156,7 +162,8 @@ void UcxWorker::Send(UcxEndpoint* endpoint, uint64_t tag, std::shared_ptr<void> 
   Post(operation, api_.ucp_tag_send_nbx(endpoint->handle, data, size, tag, &param));
 }
 
-UcxOperation* UcxWorker::Receive(uint64_t tag, std::shared_ptr<void> memory, void* data, size_t size, Done done) {
+UcxOperation* UcxWorker::Receive(uint64_t tag, std::shared_ptr<void> memory, void* data, size_t size,
+                                 Done done) {
   UcxOperation* operation = NewOperation(std::move(memory), std::move(done));
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_RECV_INFO;
@@ -176,7 +183,8 @@ void UcxWorker::Flush(UcxEndpoint* endpoint, Done done) {
 }
 
 void UcxWorker::Cancel(UcxOperation* operation) {
-  if (worker_ != nullptr && operation->request != nullptr) api_.ucp_request_cancel(worker_, operation->request);
+  if (worker_ != nullptr && operation->request != nullptr)
+    api_.ucp_request_cancel(worker_, operation->request);
 }
 
 void UcxWorker::Progress() {
@@ -240,15 +248,16 @@ void UcxWorker::ProgressThread() {
   while (!closing_) {
     Progress();
     if (waiting_ > 0 || activity_ != seen) {
-      // An operation makes the progress. This thread looks in now and then: what comes between two operations is served, and an event
-      // that one of several sleepers consumed is not lost to the others.
+      // An operation makes the progress. This thread looks in now and then: what comes between two operations
+      // is served, and an event that one of several sleepers consumed is not lost to the others.
       tick = activity_ != seen ? milliseconds(1) : std::min(tick * 2, milliseconds(4));
       seen = activity_;
       idle_.wait_for(lock, tick);
       continue;
     }
     if (api_.ucp_worker_arm(worker_) == UCS_ERR_BUSY) continue;
-    const bool any_closing = std::any_of(endpoints_.begin(), endpoints_.end(), [](const auto& endpoint) { return endpoint->closing; });
+    const bool any_closing = std::any_of(endpoints_.begin(), endpoints_.end(),
+                                         [](const auto& endpoint) { return endpoint->closing; });
     SleepOnEvents(lock, stop_fd_, any_closing ? 10 : 1000);
   }
   TearDown(lock);
@@ -258,7 +267,8 @@ void UcxWorker::TearDown(Lock& lock) {
   const auto give_up = Clock::now() + kTearDownTime;
   for (auto& endpoint : endpoints_) {
     endpoint->on_lost = nullptr;
-    endpoint->close_by = endpoint->closing ? std::min(endpoint->close_by, Clock::now() + milliseconds(200)) : Clock::now();
+    endpoint->close_by =
+        endpoint->closing ? std::min(endpoint->close_by, Clock::now() + milliseconds(200)) : Clock::now();
     endpoint->closing = true;
   }
   const std::vector<UcxOperation*> posted(operations_.begin(), operations_.end());
@@ -290,10 +300,12 @@ UcxWorker::~UcxWorker() {
   if (stop_fd_ >= 0) close(stop_fd_);
 }
 
-Status UcxWorker::Create(const UcxApi& api, const std::optional<std::string>& interface_name, std::shared_ptr<UcxWorker>* out) {
+Status UcxWorker::Create(const UcxApi& api, const std::optional<std::string>& interface_name,
+                         std::shared_ptr<UcxWorker>* out) {
   char host[65] = {};
   gethostname(host, sizeof(host) - 1);
-  std::shared_ptr<UcxWorker> worker(new UcxWorker(api, std::string(host) + "/" + interface_name.value_or("any interface")));
+  std::shared_ptr<UcxWorker> worker(
+      new UcxWorker(api, std::string(host) + "/" + interface_name.value_or("any interface")));
   Status status = worker->Init(interface_name);
   if (!status.ok()) {
     if (worker->worker_ != nullptr) api.ucp_worker_destroy(worker->worker_);

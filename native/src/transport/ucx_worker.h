@@ -44,10 +44,11 @@ struct UcxEndpoint : std::enable_shared_from_this<UcxEndpoint> {
   Deadline close_by;
 };
 
-/// The memory and outcome of one posted operation. Owned by the UcxWorker; a pointer is valid until `done` was called.
+/// The memory and outcome of one posted operation. Owned by the UcxWorker; a pointer is valid until `done`
+/// was called.
 struct UcxOperation {
   std::function<void(ucs_status_t status, size_t size)> done;  ///< once, with the lock held
-  std::shared_ptr<void> memory;                                ///< what UCX reads or writes lives at least as long
+  std::shared_ptr<void> memory;  ///< what UCX reads or writes lives at least as long
   ucp_tag_recv_info_t info{};
   void* request = nullptr;
   bool completed = false;
@@ -55,21 +56,24 @@ struct UcxOperation {
   class UcxWorker* worker = nullptr;
 };
 
-/// One UCX context and worker, and everything posted on it. One lock guards all of it, UCX included. The thread of a waiting operation
-/// makes UCX progress itself; while none waits, a thread of our own does, asleep on UCX's event descriptor.
+/// One UCX context and worker, and everything posted on it. One lock guards all of it, UCX included. The
+/// thread of a waiting operation makes UCX progress itself; while none waits, a thread of our own does,
+/// asleep on UCX's event descriptor.
 class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
  public:
   using Lock = std::unique_lock<std::mutex>;
   using Done = std::function<void(ucs_status_t status, size_t size)>;
 
-  /// `interface_name` confines UCX to one network interface. It names the network device alone, so RDMA devices are then left out.
-  static Status Create(const UcxApi& api, const std::optional<std::string>& interface_name, std::shared_ptr<UcxWorker>* out);
+  /// `interface_name` confines UCX to one network interface. It names the network device alone, so RDMA
+  /// devices are then left out.
+  static Status Create(const UcxApi& api, const std::optional<std::string>& interface_name,
+                       std::shared_ptr<UcxWorker>* out);
   ~UcxWorker();
   UcxWorker(const UcxWorker&) = delete;
   UcxWorker& operator=(const UcxWorker&) = delete;
 
-  /// Begins the end, from any thread: endpoints close, posted operations complete, UCX is taken down by the worker's own thread within a
-  /// second or so. Channels are failed first by their owner.
+  /// Begins the end, from any thread: endpoints close, posted operations complete, UCX is taken down by the
+  /// worker's own thread within a second or so. Channels are failed first by their owner.
   void Close();
   /// True when that is done; waits for it until `deadline`.
   bool WaitClosed(Deadline deadline);
@@ -85,9 +89,11 @@ class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
   bool closing() const { return closing_; }
   /// Starts a connection; failures come later, through `on_lost`.
   Status Connect(const uint8_t* address, std::function<void(const std::string&)> on_lost, UcxEndpoint** out);
-  /// Gives sent data half a second to leave, then closes by force. Returns at once; `on_lost` is not called any more.
+  /// Gives sent data half a second to leave, then closes by force. Returns at once; `on_lost` is not called
+  /// any more.
   void Disconnect(UcxEndpoint* endpoint);
-  void Send(UcxEndpoint* endpoint, uint64_t tag, std::shared_ptr<void> memory, const void* data, size_t size, Done done);
+  void Send(UcxEndpoint* endpoint, uint64_t tag, std::shared_ptr<void> memory, const void* data, size_t size,
+            Done done);
   /// Posts a receive of at most `size` bytes with exactly this tag. Null when it completed at once.
   UcxOperation* Receive(uint64_t tag, std::shared_ptr<void> memory, void* data, size_t size, Done done);
   /// `done` gets UCS_OK when all that was sent has been handed to the network.
@@ -95,8 +101,9 @@ class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
   void Cancel(UcxOperation* operation);
   /// Runs `work` after the current progress call, outside UCX' callbacks.
   void Defer(std::function<void()> work) { deferred_.push_back(std::move(work)); }
-  /// Makes progress until `ready()`; spins briefly, then sleeps with the lock released. False at the deadline. Close wakes it, to look once
-  /// more: `ready` must then be true, through the channel's failure or `closing()`.
+  /// Makes progress until `ready()`; spins briefly, then sleeps with the lock released. False at the
+  /// deadline. Close wakes it, to look once more: `ready` must then be true, through the channel's failure or
+  /// `closing()`.
   bool Wait(Lock& lock, UcxWaiter& waiter, Deadline deadline, const std::function<bool()>& ready);
 
  private:
@@ -111,7 +118,8 @@ class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
   void ProgressThread();
   void TearDown(Lock& lock);
   static void OnSent(void* request, ucs_status_t status, void* operation);
-  static void OnReceived(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info, void* operation);
+  static void OnReceived(void* request, ucs_status_t status, const ucp_tag_recv_info_t* info,
+                         void* operation);
   static void OnError(void* endpoint, ucp_ep_h handle, ucs_status_t status);
   void OnCompleted(UcxOperation* operation, ucs_status_t status);
 
@@ -130,8 +138,8 @@ class UcxWorker : public std::enable_shared_from_this<UcxWorker> {
   bool closing_ = false;
   bool closed_ = false;
   bool in_progress_ = false;
-  int waiting_ = 0;         ///< operations inside Wait
-  uint64_t activity_ = 0;   ///< Waits begun
+  int waiting_ = 0;        ///< operations inside Wait
+  uint64_t activity_ = 0;  ///< Waits begun
   std::list<std::shared_ptr<UcxEndpoint>> endpoints_;
   std::unordered_set<UcxOperation*> operations_;
   std::unordered_set<UcxWaiter*> sleepers_;

@@ -8,8 +8,8 @@
 
 namespace skein::transport {
 
-/// How long a waiting operation spins before it sleeps: 50 us with four or more processors, 20 us with two or three, none
-/// with one (the peer could not run meanwhile).
+/// How long a waiting operation spins before it sleeps: 50 us with four or more processors, 20 us with two or
+/// three, none with one (the peer could not run meanwhile).
 std::chrono::nanoseconds SpinTime();
 
 /// A hint to the processor inside a spin.
@@ -21,7 +21,8 @@ inline void Pause() {
 #endif
 }
 
-/// Sleeps while `*word == expected`, until woken or `deadline`; may return early. The word may be shared between processes.
+/// Sleeps while `*word == expected`, until woken or `deadline`; may return early. The word may be shared
+/// between processes.
 void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, Deadline deadline);
 void FutexWakeAll(std::atomic<uint32_t>* word);
 
