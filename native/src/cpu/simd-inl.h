@@ -29,10 +29,25 @@ HWY_INLINE VF LoadF32(const BF16* p) {
 }
 
 HWY_INLINE VF LoadF32(const F16* p) {
+#if HWY_TARGET == HWY_SSE4
+  // Highway's own conversion without F16C reads infinities as 65536.
+  const DF d;
+  const hn::Rebind<uint16_t, DF> d16;
+  const hn::RebindToSigned<DF> di;
+  const auto bits = hn::PromoteTo(di, hn::LoadU(d16, reinterpret_cast<const uint16_t*>(p)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(di, 0x8000)));
+  const auto rest = hn::ShiftLeft<13>(hn::And(bits, hn::Set(di, 0x7fff)));
+  // As FloatFromF16: the product rebiases the exponent and normalises subnormals.
+  const auto finite = hn::BitCast(di, hn::Mul(hn::BitCast(d, rest), hn::Set(d, 0x1p112f)));
+  const auto special = hn::Or(rest, hn::Set(di, 0x7f800000));
+  const auto is_special = hn::Gt(rest, hn::Set(di, 0x0f7fffff));
+  return hn::BitCast(d, hn::Or(sign, hn::IfThenElse(is_special, special, finite)));
+#else
   const hn::Rebind<hwy::float16_t, DF> d16;
   const hn::Rebind<uint16_t, DF> du16;
   const auto bits = hn::LoadU(du16, reinterpret_cast<const uint16_t*>(p));
   return hn::PromoteTo(DF(), hn::BitCast(d16, bits));
+#endif
 }
 
 /// The first `count` (< kLanes) elements; zeros above. Never reads past them.

@@ -28,6 +28,9 @@ export function actorClass<const M extends Methods>(name: string, methods: M): A
   return actor;
 }
 
-export function method<Input extends z.ZodType, Output extends z.ZodType>(input: Input, output: Output): MethodDefinition<Input, Output> {
+export function method<Input extends z.ZodType, Output extends z.ZodType>(
+  input: Input,
+  output: Output,
+): MethodDefinition<Input, Output> {
   return { input, output };
 }

@@ -1,4 +1,4 @@
-import type { MessageBus } from '@skein/message-bus';
+import { type MessageBus, MessageBusError } from '@skein/message-bus';
 import { SkeinError } from '@skein/protocol';
 import type { z } from 'zod';
 import type { ActorClass, Methods } from './actor-class.ts';
@@ -29,13 +29,20 @@ export function makeHandle<M extends Methods>(actor: ActorClass<M>, bus: Message
       remote: (argument: unknown) =>
         new ObjectRef(async (signal) => {
           const parsed = input.safeParse(argument);
-          if (!parsed.success) throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}: ${parsed.error.message}`);
+          if (!parsed.success)
+            throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}: ${parsed.error.message}`);
           const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
-          const answer = await bus.request(`${subject}.${name}`, parsed.data, { deadlineMs, signal }).catch((error: unknown) => {
-            throw callError(error, `${actor.name}.${name}`);
-          });
+          const answer = await bus
+            .request(`${subject}.${name}`, parsed.data, { deadlineMs, signal })
+            .catch((error: unknown) => {
+              throw callError(error, `${actor.name}.${name}`);
+            });
           const result = output.safeParse(answer);
-          if (!result.success) throw new ActorCallError('ERR_ACTOR_RESULT', `${actor.name}.${name} answered what its class does not declare: ${result.error.message}`);
+          if (!result.success)
+            throw new ActorCallError(
+              'ERR_ACTOR_RESULT',
+              `${actor.name}.${name} answered what its class does not declare: ${result.error.message}`,
+            );
           return result.data;
         }),
     });
@@ -61,16 +68,25 @@ export function watchActor(bus: MessageBus, subject: string, onDeath: (death: Ac
   return () => watch.close();
 }
 
-/** What the bus says of a call, in an actor's terms. */
+/** What the bus says of a call, in an actor's terms. Only the bus's own errors speak of the actor: one with the same code that
+ *  the method threw is about something else. */
 function callError(error: unknown, what: string): Error {
-  if (!(error instanceof SkeinError)) return error instanceof Error ? error : new RemoteError('ERR_INTERNAL', String(error));
+  if (!(error instanceof SkeinError))
+    return error instanceof Error ? error : new RemoteError('ERR_INTERNAL', String(error));
+  const { code, message, details } = error;
+  if (!(error instanceof MessageBusError)) return new RemoteError(code, message, { cause: error, details });
   switch (error.code) {
     case 'ERR_NO_RESPONDER':
-      return new ActorDiedError('ERR_ACTOR_DIED', `${what}: no process hosts this actor`, { cause: error });
+      return new ActorDiedError('ERR_ACTOR_DIED', `${what}: no process hosts this actor`, { cause: error, details });
     case 'ERR_DEADLINE':
     case 'ERR_DISCONNECTED':
-      return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: ${error.message}`, { cause: error });
+      return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: ${message}`, { cause: error, details });
+    case 'ERR_ABORTED':
+      return new ActorCallError('ERR_ACTOR_CANCELLED', `${what} was cancelled by its caller`, {
+        cause: error,
+        details,
+      });
     default:
-      return new RemoteError(error.code, error.message, { cause: error, details: error.details });
+      return new ActorCallError(code, `${what}: ${message}`, { cause: error, details });
   }
 }

@@ -9,5 +9,6 @@ export class ActorDiedError extends SkeinError {}
 /** The actor cannot be reached now; whether it lives is not known. */
 export class ActorUnavailableError extends SkeinError {}
 
-/** Arguments or a result are not what the class declares, or a method was called directly. */
+/** The call could not be made or was given up: arguments or a result are not what the class declares, a method was called
+ *  directly, the mailbox is full, the caller cancelled, or the bus refused the message. */
 export class ActorCallError extends SkeinError {}

@@ -31,15 +31,24 @@ export function hostActor<M extends Methods>(
   const served = Object.entries(actor.methods).map(([name, { input, output }]) =>
     bus.serve(`${subject}.${name}`, async ({ data }, signal) => {
       const argument = input.safeParse(data);
-      if (!argument.success) throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}: ${argument.error.message}`);
+      if (!argument.success)
+        throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}: ${argument.error.message}`);
       const run = async (): Promise<unknown> => {
         signal.throwIfAborted();
         const result = output.safeParse(await implementation[name as keyof M](argument.data as never, signal));
-        if (!result.success) throw new ActorCallError('ERR_ACTOR_RESULT', `${actor.name}.${name} returned what its class does not declare: ${result.error.message}`);
+        if (!result.success)
+          throw new ActorCallError(
+            'ERR_ACTOR_RESULT',
+            `${actor.name}.${name} returned what its class does not declare: ${result.error.message}`,
+          );
         return result.data;
       };
       if (concurrent.includes(name)) return run();
-      if (waiting >= mailboxMax) throw new ActorCallError('ERR_ACTOR_BUSY', `${actor.name} has ${waiting} calls waiting, its mailbox holds no more`);
+      if (waiting >= mailboxMax)
+        throw new ActorCallError(
+          'ERR_ACTOR_BUSY',
+          `${actor.name} has ${waiting} calls waiting, its mailbox holds no more`,
+        );
       waiting += 1;
       const turn = tail.then(run).finally(() => (waiting -= 1));
       tail = turn.catch(() => {});

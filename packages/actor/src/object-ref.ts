@@ -16,7 +16,10 @@ export class ObjectRef<T> implements PromiseLike<T> {
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- awaiting a reference is how its value is had.
-  then<A = T, B = never>(onValue?: ((value: T) => A | PromiseLike<A>) | null, onError?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  then<A = T, B = never>(
+    onValue?: ((value: T) => A | PromiseLike<A>) | null,
+    onError?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
     return this.#result.then(onValue, onError);
   }
 }

@@ -7,6 +7,7 @@ import { networkInterfaces } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '@skein/telemetry';
 import { ConfigError } from './errors.ts';
+import { untilAborted } from './until-aborted.ts';
 import { Waiting } from './waiting.ts';
 
 /** Equal for two processes exactly when one may map the other's memory: same kernel, same process, network and IPC
@@ -17,17 +18,32 @@ export function hostId(): string {
   return hash.update(String(process.getuid?.())).digest('hex').slice(0, 16);
 }
 
+export interface ResolveOptions {
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Default: the system's. */
+  readonly resolver?: (name: string) => Promise<{ readonly address: string }>;
+}
+
 /** Resolves the leader's name, for as long as that takes. `*.localhost` is loopback (RFC 6761), whatever the resolver knows. */
-export async function resolveLeader(address: string, logger: Logger, signal: AbortSignal): Promise<string> {
+export async function resolveLeader(address: string, options: ResolveOptions): Promise<string> {
+  const { logger, signal, resolver = lookup } = options;
   if (isIP(address)) return address;
   if (/(^|\.)localhost$/.test(address)) return '127.0.0.1';
   using waiting = new Waiting(logger, `the name ${address} (LWS_LEADER_ADDRESS) to resolve`);
   for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2000)) {
     signal.throwIfAborted();
-    const found = await lookup(address).catch((error: NodeJS.ErrnoException) => error);
+    // The system's resolver may take half a minute, and cannot be cancelled.
+    const found = await untilAborted(
+      resolver(address).catch((error: NodeJS.ErrnoException) => error),
+      signal,
+    );
     if (!(found instanceof Error)) {
       if (!/^127\.|^::1$/.test(found.address)) return found.address;
-      throw new ConfigError('ERR_LWS_ENVIRONMENT', `LWS_LEADER_ADDRESS ${address} resolves to ${found.address}, which is this host itself; check the hosts file or the headless service`);
+      throw new ConfigError(
+        'ERR_LWS_ENVIRONMENT',
+        `LWS_LEADER_ADDRESS ${address} resolves to ${found.address}, which is this host itself; check the hosts file or the headless service`,
+      );
     }
     waiting.detail = found.code ?? found.message;
     await delay(pauseMs, undefined, { signal });

@@ -16,7 +16,10 @@ test('derives group, index and peers from the three variables, for both subdomai
 });
 
 test('takes a plain address, with the group index from LWS_GROUP_INDEX where given', () => {
-  expect(parseLwsEnvironment({ ...base, LWS_LEADER_ADDRESS: '10.0.0.7', LWS_GROUP_INDEX: '4' })).toMatchObject({ group: '10.0.0.7-4', groupIndex: 4 });
+  expect(parseLwsEnvironment({ ...base, LWS_LEADER_ADDRESS: '10.0.0.7', LWS_GROUP_INDEX: '4' })).toMatchObject({
+    group: '10.0.0.7-4',
+    groupIndex: 4,
+  });
   expect(parseLwsEnvironment({ ...base, LWS_LEADER_ADDRESS: 'fd00::1' }).leaderAddress).toBe('fd00::1');
 });
 

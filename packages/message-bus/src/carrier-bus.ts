@@ -91,7 +91,7 @@ export class CarrierBus implements MessageBus {
   }
 
   async request(subject: string, message: unknown, options: RequestOptions): Promise<unknown> {
-    return await this.#caller.request(checkSubject(subject), message, options);
+    return this.#caller.request(checkSubject(subject), message, options);
   }
 
   serveStream(subject: string, handler: StreamHandler): Subscription {

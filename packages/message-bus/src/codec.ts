@@ -1,12 +1,14 @@
 // The package's main entry loads a native string extractor when it finds one; this entry is JavaScript only, and bytes
 // from peers are not worth native code.
-import { Packr } from 'msgpackr/pack';
+// Its types point nowhere under this module resolution, so they are taken from the main entry.
+import type { Options, Packr } from 'msgpackr';
+import { Packr as PlainPackr } from 'msgpackr/pack';
 import { MessageBusError } from './errors.ts';
 import { whyUnsafeMsgpack } from './msgpack-scan.ts';
 import { checkPlainData } from './plain-data.ts';
 
 // `skipValues` is missing from the package's types.
-const options: ConstructorParameters<typeof Packr>[0] & { skipValues: unknown[] } = {
+const options: Options & { skipValues: unknown[] } = {
   useRecords: false,
   mapsAsObjects: true,
   moreTypes: false,
@@ -17,7 +19,7 @@ const options: ConstructorParameters<typeof Packr>[0] & { skipValues: unknown[] 
   // A binary gets memory of its own, at offset 0: callers view it as i32 words, and frames are not kept alive by parts.
   copyBuffers: true,
 };
-const packr = new Packr(options);
+const packr = new (PlainPackr as typeof Packr)(options);
 
 /** Encodes without checking `value`, which must be plain data. */
 export function encodeTrusted(value: unknown): Uint8Array {

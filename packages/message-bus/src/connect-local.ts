@@ -22,5 +22,5 @@ export async function openLocalCarrier(options: ConnectLocalOptions): Promise<Re
   const { address, groupKey } = options;
   if (groupKey === '') throw new MessageBusError('ERR_GROUP_KEY', 'the group key is empty; null means none');
   const place = 'path' in address ? address.path : `${address.host}:${address.port}`;
-  return await ReconnectingCarrier.open(`the hub at ${place}`, (events) => HubWire.dial(options, events), options);
+  return ReconnectingCarrier.open(`the hub at ${place}`, (events) => HubWire.dial(options, events), options);
 }

@@ -4,7 +4,7 @@ import { MessageBusError } from './errors.ts';
 import type { MessageBus } from './message-bus.ts';
 import { natsToken } from './nats-token.ts';
 import { NatsWire } from './nats-wire.ts';
-import { type ConnectOptions, ReconnectingCarrier } from './reconnecting-carrier.ts';
+import { type ConnectOptions, type Dial, ReconnectingCarrier } from './reconnecting-carrier.ts';
 
 export interface ConnectNatsOptions extends ConnectOptions {
   /** `nats://host:port`, with `user:password@` or `token@` before the host for a broker that has credentials of its own. */
@@ -25,9 +25,8 @@ export async function openNatsCarrier(options: ConnectNatsOptions): Promise<Reco
   const urls = options.servers.map(parseServer);
   const servers = urls.map((url) => url.host);
   const connection = { servers, name: identity.name, ...credentials(urls[0], groupKey) };
-  const dial = async (events: Parameters<typeof NatsWire.dial>[1]): Promise<NatsWire> =>
-    await NatsWire.dial({ ...connection, servers: [...servers] }, events);
-  return await ReconnectingCarrier.open(`the NATS broker at ${servers.join(', ')}`, dial, options);
+  const dial: Dial = (events) => NatsWire.dial({ ...connection, servers: [...servers] }, events);
+  return ReconnectingCarrier.open(`the NATS broker at ${servers.join(', ')}`, dial, options);
 }
 
 function parseServer(server: string): URL {

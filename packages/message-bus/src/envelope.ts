@@ -9,17 +9,35 @@ import { isPattern, isSubject } from './subject.ts';
 export type Envelope =
   | { readonly kind: 'message'; readonly seq: number; readonly data: unknown }
   | { readonly kind: 'request'; readonly call: number; readonly deadlineMs: number; readonly data: unknown }
-  | { readonly kind: 'open'; readonly call: number; readonly idleMs: number; readonly credit: number; readonly data: unknown }
+  | {
+      readonly kind: 'open';
+      readonly call: number;
+      readonly idleMs: number;
+      readonly credit: number;
+      readonly data: unknown;
+    }
   | { readonly kind: 'cancel'; readonly call: number }
   /** How many values the consumer has taken; also its keep-alive. */
   | { readonly kind: 'taken'; readonly call: number; readonly count: number }
   | { readonly kind: 'reply'; readonly call: number; readonly data: unknown }
-  | { readonly kind: 'error'; readonly call: number; readonly code: string; readonly message: string; readonly data: unknown }
+  | {
+      readonly kind: 'error';
+      readonly call: number;
+      readonly code: string;
+      readonly message: string;
+      readonly data: unknown;
+    }
   | { readonly kind: 'value'; readonly call: number; readonly index: number; readonly data: unknown }
   /** How many values the producer has sent: its keep-alive, which also shows that the last ones were lost. */
   | { readonly kind: 'sent'; readonly call: number; readonly count: number }
   | { readonly kind: 'end'; readonly call: number; readonly count: number }
-  | { readonly kind: 'lease'; readonly key: string; readonly birthMs: number; readonly ttlMs: number; readonly data: unknown }
+  | {
+      readonly kind: 'lease';
+      readonly key: string;
+      readonly birthMs: number;
+      readonly ttlMs: number;
+      readonly data: unknown;
+    }
   | { readonly kind: 'left'; readonly key: string; readonly birthMs: number }
   /** Asks the holders of all leases under `prefix` to announce them to the sender's inbox. */
   | { readonly kind: 'who'; readonly prefix: string };
@@ -43,7 +61,9 @@ export const CREDIT_MAX = 65_536;
 const isCredit: Check = (field) => isCount(field) && (field as number) >= 1 && (field as number) <= CREDIT_MAX;
 
 /** Order of the kinds is their number on the wire; order of the fields is their place in the frame, data last. */
-const FIELDS: { readonly [K in Kind]: { readonly [F in Exclude<keyof Extract<Envelope, { kind: K }>, 'kind'>]: Check } } = {
+const FIELDS: {
+  readonly [K in Kind]: { readonly [F in Exclude<keyof Extract<Envelope, { kind: K }>, 'kind'>]: Check };
+} = {
   message: { seq: isCount, data: isAnything },
   request: { call: isCount, deadlineMs: isDuration, data: isAnything },
   open: { call: isCount, idleMs: isDuration, credit: isCredit, data: isAnything },
@@ -59,8 +79,8 @@ const FIELDS: { readonly [K in Kind]: { readonly [F in Exclude<keyof Extract<Env
   who: { prefix: isPrefix },
 };
 const KINDS = Object.keys(FIELDS) as Kind[];
-const KIND_NUMBERS = new Map(KINDS.map((kind, number) => [kind, number]));
-const FIELD_LISTS = KINDS.map((kind) => Object.entries(FIELDS[kind]) as [string, Check][]);
+const KIND_NUMBERS = new Map<Kind, number>(KINDS.map((kind, number) => [kind, number]));
+const FIELD_LISTS = KINDS.map((kind) => Object.entries<Check>(FIELDS[kind]));
 
 const VERSION = 1;
 const HEAD_FIELDS = 4;

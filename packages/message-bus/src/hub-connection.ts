@@ -2,7 +2,14 @@ import type { Socket } from 'node:net';
 import type { Identity } from '@skein/protocol';
 import { CorkedSocket } from './corked-socket.ts';
 import type { MessageBusErrorCode } from './errors.ts';
-import { controlFrame, FRAME_OVERHEAD_BYTES, FrameReader, frameTypes, readSubjects, subjectFrameHead } from './hub-frame.ts';
+import {
+  controlFrame,
+  FRAME_OVERHEAD_BYTES,
+  FrameReader,
+  frameTypes,
+  readSubjects,
+  subjectFrameHead,
+} from './hub-frame.ts';
 import {
   authSchema,
   decodeHandshake,
@@ -26,7 +33,11 @@ export interface HubConnectionOptions {
   readonly frameBytesMax: number;
   readonly queuedBytesMax: number;
   /** Once, with why the client is gone; `identity` is null before it proved itself. */
-  readonly onEnd: (end: { readonly code: MessageBusErrorCode; readonly reason: string; readonly identity: Identity | null }) => void;
+  readonly onEnd: (end: {
+    readonly code: MessageBusErrorCode;
+    readonly reason: string;
+    readonly identity: Identity | null;
+  }) => void;
 }
 
 /** The hub's end of one client's connection. */
@@ -67,7 +78,10 @@ export class HubConnection implements HubPeer {
   deliver(wire: readonly Uint8Array[]): void {
     if (this.#ended || this.#output.write(wire)) return;
     const queued = this.#socket.writableLength;
-    this.end('ERR_SLOW_READER', `${queued} bytes were waiting for it to read; the limit is ${this.#options.queuedBytesMax}`);
+    this.end(
+      'ERR_SLOW_READER',
+      `${queued} bytes were waiting for it to read; the limit is ${this.#options.queuedBytesMax}`,
+    );
   }
 
   end(code: MessageBusErrorCode, reason: string): void {

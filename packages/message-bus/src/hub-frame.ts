@@ -72,7 +72,8 @@ export class FrameReader {
     this.#bytes += chunk.byteLength;
     while (this.#bytes >= LENGTH_BYTES) {
       const length = this.#peekLength();
-      if (length < 1 || length > this.frameBytesMax) return `a frame of ${length} bytes; the limit is ${this.frameBytesMax}`;
+      if (length < 1 || length > this.frameBytesMax)
+        return `a frame of ${length} bytes; the limit is ${this.frameBytesMax}`;
       if (this.#bytes < LENGTH_BYTES + length) return null;
       const frame = this.#take(LENGTH_BYTES + length);
       onFrame(frame.readUInt8(LENGTH_BYTES), frame.subarray(LENGTH_BYTES + 1));

@@ -2,7 +2,14 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import type { Identity } from '@skein/protocol';
 import { CorkedSocket } from './corked-socket.ts';
 import { MessageBusError } from './errors.ts';
-import { controlFrame, FRAME_OVERHEAD_BYTES, FrameReader, frameTypes, readSubjects, subjectFrameHead } from './hub-frame.ts';
+import {
+  controlFrame,
+  FRAME_OVERHEAD_BYTES,
+  FrameReader,
+  frameTypes,
+  readSubjects,
+  subjectFrameHead,
+} from './hub-frame.ts';
 import {
   decodeHandshake,
   encodeHandshake,
@@ -23,7 +30,7 @@ import { isSubject, SubjectTable } from './subject.ts';
 const HANDSHAKE_MS_MAX = 3000;
 const PING_MS = 1000;
 /** A hub silent for so many pings is taken for lost. */
-const SILENT_PINGS_MAX = 4;
+const SILENT_PINGS_MAX = 2;
 
 export interface HubWireOptions {
   readonly address: HubAddress;

@@ -16,6 +16,7 @@ export type { OnWarning } from './warning.ts';
 export { connectLocal, type ConnectLocalOptions } from './connect-local.ts';
 export { type HubAddress, LocalHub, type LocalHubOptions, startLocalHub } from './local-hub.ts';
 export { connectNats, type ConnectNatsOptions } from './connect-nats.ts';
+export { tiedToParent } from './child-command.ts';
 export { natsToken } from './nats-token.ts';
 export { type NatsServer, type NatsServerOptions, startNatsServer } from './nats-server.ts';
 export type { ConnectOptions } from './reconnecting-carrier.ts';

@@ -67,6 +67,8 @@ export class LeaseHolder {
 
   close(): void {
     for (const held of [...this.#held.values()]) this.#withdraw(held);
+    this.#stopListening?.();
+    this.#stopListening = null;
   }
 
   #withdraw(held: Held): void {

@@ -158,7 +158,8 @@ export class LeaseWatcher implements LeaseWatch {
       if (this.#tracked.get(tracked.member.key) !== tracked || tracked.expiresAt > now) continue;
       // A round trip that took this long, or a timer this late, means that this process or the broker stood still, and
       // heartbeats may wait elsewhere.
-      if (now - dueAt > tracked.ttlMs / 3 && now - tracked.expiresAt > tracked.ttlMs / 3) tracked.expiresAt = now + tracked.ttlMs;
+      if (now - dueAt > tracked.ttlMs / 3 && now - tracked.expiresAt > tracked.ttlMs / 3)
+        tracked.expiresAt = now + tracked.ttlMs;
       else this.#lose(tracked, 'expired');
     }
     this.#schedule();

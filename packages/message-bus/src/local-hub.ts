@@ -54,7 +54,8 @@ export class LocalHub implements AsyncDisposable {
         onEnd: ({ code, reason, identity }) => {
           this.#connections.delete(connection);
           const who = identity?.name ?? 'a client that had not proved itself';
-          if (code !== 'ERR_DISCONNECTED') this.#warnings.warn(code, `cut off ${who}: ${reason}`, { client: identity?.name });
+          if (code !== 'ERR_DISCONNECTED')
+            this.#warnings.warn(code, `cut off ${who}: ${reason}`, { client: identity?.name });
         },
       });
       this.#connections.add(connection);
@@ -102,7 +103,7 @@ export class LocalHub implements AsyncDisposable {
 
 /** Starts a hub; see LocalHubOptions. */
 export async function startLocalHub(options: LocalHubOptions): Promise<LocalHub> {
-  return await LocalHub.start(options);
+  return LocalHub.start(options);
 }
 
 function checkOptions({ groupKey, frameBytesMax }: LocalHubOptions): void {
@@ -144,7 +145,7 @@ async function someoneListens(path: string): Promise<boolean> {
   const socket = connectSocket({ path });
   socket.once('connect', () => resolve(true));
   socket.once('error', () => resolve(false));
-  return await promise.finally(() => socket.destroy());
+  return promise.finally(() => socket.destroy());
 }
 
 function cannotListen(address: HubAddress, error: unknown): MessageBusError {

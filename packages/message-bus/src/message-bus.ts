@@ -24,7 +24,10 @@ export interface MessageBus extends AsyncDisposable {
   request(subject: string, message: unknown, options: RequestOptions): Promise<unknown>;
 
   /** Answers with a stream of values; the consumer's credit bounds what is in flight; cancelling aborts `signal`. */
-  serveStream(subject: string, handler: (message: BusMessage, signal: AbortSignal) => AsyncIterable<unknown>): Subscription;
+  serveStream(
+    subject: string,
+    handler: (message: BusMessage, signal: AbortSignal) => AsyncIterable<unknown>,
+  ): Subscription;
   /** Opens a stream. Leaving the loop cancels it at the producer. ERR_GAP when a value was lost; ERR_DEADLINE when nothing,
    *  not even a keep-alive, arrives for `idleMs`. */
   openStream(subject: string, message: unknown, options: StreamOptions): AsyncIterable<unknown>;

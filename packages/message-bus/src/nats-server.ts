@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { FRAME_BYTES_MAX } from './carrier.ts';
+import { findProgram, tiedToParent } from './child-command.ts';
 import { MessageBusError } from './errors.ts';
 
 const START_MS_MAX = 10_000;
@@ -47,14 +47,12 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
       'there is no nats-server: install the Debian package nats-server, or name a running broker',
     );
   }
-  const setpriv = await findProgram('setpriv', options.path);
   // Private to this user (mkdtemp makes it 0700): the token is in a file in it, and not in argv, which all can read.
   const directory = await mkdtemp(join(tmpdir(), 'skein-nats-'));
   try {
     const config = join(directory, 'nats.conf');
     await writeFile(config, configuration(options, directory), { mode: 0o600 });
-    const command = [binary, '--config', config];
-    if (setpriv !== null) command.unshift(setpriv, '--pdeathsig', 'KILL');
+    const command = [...(await tiedToParent(options.path)), binary, '--config', config];
     return await NatsServerProcess.start(command, directory, options);
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
@@ -103,10 +101,17 @@ class NatsServerProcess implements NatsServer {
     });
   }
 
-  static async start(command: readonly string[], directory: string, options: NatsServerOptions): Promise<NatsServerProcess> {
+  static async start(
+    command: readonly string[],
+    directory: string,
+    options: NatsServerOptions,
+  ): Promise<NatsServerProcess> {
     const [program = '', ...args] = command;
-    const child = spawn(program, args, // A process group of its own: a terminal's Ctrl-C is for its parent, which stops it in turn.
-      { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    const child = spawn(
+      program,
+      args, // A process group of its own: a terminal's Ctrl-C is for its parent, which stops it in turn.
+      { stdio: ['ignore', 'ignore', 'pipe'], detached: true },
+    );
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     child.once('spawn', resolve);
     child.on('error', reject);
@@ -179,18 +184,4 @@ function parseJson(text: string): unknown {
   } catch {
     return null;
   }
-}
-
-async function findProgram(name: string, path: string | undefined): Promise<string | null> {
-  const directories = [...(path ?? '').split(delimiter), '/usr/sbin', '/usr/bin', '/usr/local/bin', '/bin'];
-  for (const directory of directories.filter((entry) => entry !== '')) {
-    const file = join(directory, name);
-    try {
-      await access(file, constants.X_OK);
-      return file;
-    } catch {
-      continue;
-    }
-  }
-  return null;
 }

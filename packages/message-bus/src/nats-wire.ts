@@ -28,7 +28,9 @@ export class NatsWire implements Wire {
     this.#events = events;
     this.frameBytesMax = frameBytesMax;
     void this.#follow();
-    void connection.closed().then((error) => events.onLost(error instanceof Error ? error.message : 'the broker closed it'));
+    void connection
+      .closed()
+      .then((error) => events.onLost(error instanceof Error ? error.message : 'the broker closed it'));
   }
 
   /** @throws ERR_GROUP_KEY when the broker refuses the credentials. */
@@ -119,7 +121,9 @@ export class NatsWire implements Wire {
 function connectError(error: unknown): MessageBusError {
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof errors.AuthorizationError) {
-    return new MessageBusError('ERR_GROUP_KEY', 'the broker refuses these credentials: the group key differs', { cause: error });
+    return new MessageBusError('ERR_GROUP_KEY', 'the broker refuses these credentials: the group key differs', {
+      cause: error,
+    });
   }
   return new MessageBusError('ERR_DISCONNECTED', reason, { cause: error });
 }

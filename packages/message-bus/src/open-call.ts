@@ -26,4 +26,3 @@ export function aborted(subject: string, signal: AbortSignal | undefined): Messa
     details: { subject },
   });
 }
-

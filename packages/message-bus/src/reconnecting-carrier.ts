@@ -64,10 +64,14 @@ export class ReconnectingCarrier implements Carrier {
         if (error instanceof MessageBusError && error.code === 'ERR_GROUP_KEY') throw error;
         const reason = reasonOf(error);
         if (performance.now() + pauseMs > deadlineAt) {
-          throw new MessageBusError('ERR_DEADLINE', `no connection to ${target} in ${options.deadlineMs} ms: ${reason}`, {
-            cause: error,
-            details: { target, deadlineMs: options.deadlineMs, reason },
-          });
+          throw new MessageBusError(
+            'ERR_DEADLINE',
+            `no connection to ${target} in ${options.deadlineMs} ms: ${reason}`,
+            {
+              cause: error,
+              details: { target, deadlineMs: options.deadlineMs, reason },
+            },
+          );
         }
         if (reason !== told) options.onWaiting?.(reason);
         told = reason;

@@ -51,7 +51,11 @@ export class RequestServer {
     const timer = setTimeout(() => controller.abort(tooLate(this.#subject, deadlineMs)), deadlineMs);
     let answer: Envelope;
     try {
-      answer = { kind: 'reply', call, data: await this.#handler({ subject: this.#subject, from, data }, controller.signal) };
+      answer = {
+        kind: 'reply',
+        call,
+        data: await this.#handler({ subject: this.#subject, from, data }, controller.signal),
+      };
     } catch (error) {
       answer = errorEnvelope(call, error);
     }

@@ -73,7 +73,7 @@ export class StreamConsumer implements OpenCall, AsyncIterator<unknown> {
     if (this.#ended) return { value: undefined, done: true };
     const reader = Promise.withResolvers<IteratorResult<unknown>>();
     this.#readers.push(reader);
-    return await reader.promise;
+    return reader.promise;
   }
 
   async return(): Promise<IteratorResult<unknown>> {
@@ -119,7 +119,9 @@ export class StreamConsumer implements OpenCall, AsyncIterator<unknown> {
     if (!reader) {
       this.#values.push(value);
       if (this.#values.length > this.#options.credit) {
-        this.#leave(new MessageBusError('ERR_MALFORMED', `${this.#options.subject}: more values than the credit allows`));
+        this.#leave(
+          new MessageBusError('ERR_MALFORMED', `${this.#options.subject}: more values than the credit allows`),
+        );
       }
       return;
     }

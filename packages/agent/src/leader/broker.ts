@@ -1,7 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type NatsServer, natsToken, startNatsServer } from '@skein/message-bus';
 import type { Logger } from '@skein/telemetry';
 
-const RESTART_MS = 200;
+const RESTART_MS_MIN = 200;
+const RESTART_MS_MAX = 2000;
+/** A broker that lived this long is started again without a growing pause. */
+const SETTLED_MS = 10_000;
 
 export interface BrokerOptions {
   readonly host: string;
@@ -17,6 +21,7 @@ export class Broker implements AsyncDisposable {
   #server: NatsServer | null = null;
   #port: number;
   #closed = false;
+  #pauseMs = RESTART_MS_MIN;
 
   static async start(options: BrokerOptions): Promise<Broker> {
     const broker = new Broker(options);
@@ -40,12 +45,14 @@ export class Broker implements AsyncDisposable {
 
   async #launch(): Promise<void> {
     const { host, groupKey, logger } = this.#options;
+    const startedMs = performance.now();
     const server = await startNatsServer({
       host,
       port: this.#port,
       token: groupKey === null ? null : natsToken(groupKey),
       onExit: (reason) => {
         logger.warn(`nats-server on port ${this.#port} ${reason}; starting it again`);
+        if (performance.now() - startedMs > SETTLED_MS) this.#pauseMs = RESTART_MS_MIN;
         void this.#relaunch();
       },
     });
@@ -57,12 +64,15 @@ export class Broker implements AsyncDisposable {
 
   async #relaunch(): Promise<void> {
     while (!this.#closed) {
-      await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
+      await delay(this.#pauseMs);
+      this.#pauseMs = Math.min(RESTART_MS_MAX, this.#pauseMs * 2);
       if (this.#closed) return;
       try {
         return await this.#launch();
       } catch (error) {
-        this.#options.logger.error(`nats-server does not start: ${error instanceof Error ? error.message : String(error)}`);
+        this.#options.logger.error(
+          `nats-server does not start: ${error instanceof Error ? error.message : String(error)}`,
+        );
       }
     }
   }

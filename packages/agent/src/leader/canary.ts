@@ -37,8 +37,23 @@ export class Canary {
 
   /** Sends one token through at once; resolves when it is back. */
   async prove(signal: AbortSignal): Promise<void> {
-    const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, choice: 0, maxTokens: 1, stopTokenIds: [], eosTokenIds: [], numLogprobs: null, numPromptLogprobs: null };
-    const events = this.#engine.generate({ requestId: `canary-${this.#count++}`, promptTokenIds: [0], sampling, client: CANARY_CLIENT }, signal);
+    const sampling = {
+      temperature: 0,
+      topK: 0,
+      topP: 1,
+      minP: 0,
+      seed: 0n,
+      choice: 0,
+      maxTokens: 1,
+      stopTokenIds: [],
+      eosTokenIds: [],
+      numLogprobs: null,
+      numPromptLogprobs: null,
+    };
+    const events = this.#engine.generate(
+      { requestId: `canary-${this.#count++}`, promptTokenIds: [0], sampling, client: CANARY_CLIENT },
+      signal,
+    );
     for await (const event of events) if (event.finishReason) return;
   }
 
@@ -46,7 +61,8 @@ export class Canary {
     const { stepsFinished, atMs } = this.#engine.lastProgress;
     const { state, numRunning, numWaiting } = this.#engine.stats();
     const isIdle = numRunning + numWaiting === 0;
-    if (this.#running || state !== 'serving' || !isIdle || (stepsFinished > 0 && performance.now() - atMs < QUIET_MS)) return;
+    if (this.#running || state !== 'serving' || !isIdle || (stepsFinished > 0 && performance.now() - atMs < QUIET_MS))
+      return;
     this.#running = true;
     // A canary that cannot finish is what `problem` reports; nothing else to do about it here.
     await this.prove(AbortSignal.timeout(60_000)).catch(() => {});

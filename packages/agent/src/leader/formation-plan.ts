@@ -1,4 +1,12 @@
-import { type DtypeOption, kvBlockBytes, kvBlocksInBudget, type LayerRange, type ModelConfig, stageLayers, stagePeer } from '@skein/models';
+import {
+  type DtypeOption,
+  kvBlockBytes,
+  kvBlocksInBudget,
+  type LayerRange,
+  type ModelConfig,
+  stageLayers,
+  stagePeer,
+} from '@skein/models';
 import type { Dtype } from '@skein/native';
 import { FormationError } from '../errors.ts';
 import type { LoadSpec } from '../rank/rank-actor.ts';
@@ -42,15 +50,24 @@ export function planFormation(members: readonly Member[], input: FormationInput)
   if (!first) throw new FormationError('ERR_FORMATION', 'a group has at least one member');
   for (const { advert } of members) {
     if (advert.revision !== first.advert.revision) {
-      throw new FormationError('ERR_REVISION', `worker ${advert.workerIndex} runs revision ${advert.revision}, worker 0 runs ${first.advert.revision}; start all from one image`);
+      throw new FormationError(
+        'ERR_REVISION',
+        `worker ${advert.workerIndex} runs revision ${advert.revision}, worker 0 runs ${first.advert.revision}; start all from one image`,
+      );
     }
   }
   const layers = stageLayers(input.config.numLayers, members.length, input.layerPartition);
   const blocksWanted = input.maxNumSeqs * Math.ceil(input.maxModelLen / input.blockSize);
   const block = { blockSize: input.blockSize, dtype: input.kvDtype };
-  const blocksThatFit = Math.min(...layers.map((range) => kvBlocksInBudget(input.kvCacheBytes, kvBlockBytes(input.config, range, block))));
+  const blocksThatFit = Math.min(
+    ...layers.map((range) => kvBlocksInBudget(input.kvCacheBytes, kvBlockBytes(input.config, range, block))),
+  );
   const numBlocks = input.numBlocks ?? Math.min(blocksWanted, blocksThatFit);
-  if (numBlocks < 1) throw new FormationError('ERR_KV_CACHE', `a KV cache of ${input.kvCacheBytes} bytes holds no block; raise --kv-cache-memory-bytes`);
+  if (numBlocks < 1)
+    throw new FormationError(
+      'ERR_KV_CACHE',
+      `a KV cache of ${input.kvCacheBytes} bytes holds no block; raise --kv-cache-memory-bytes`,
+    );
   const loads = layers.map((range, stage): LoadSpec => ({
     model: input.model,
     stages: members.length,
@@ -71,12 +88,23 @@ export function planFormation(members: readonly Member[], input: FormationInput)
   }));
   const channels = planChannels(members);
   for (const { advert } of members) {
-    if (advert.ucxUnavailable !== null && channels.some((c) => c.transport === 'tcp' && (c.from === advert.workerIndex || c.to === advert.workerIndex))) {
-      throw new FormationError('ERR_TRANSPORT', `worker ${advert.workerIndex} is on another host and cannot use UCX: ${advert.ucxUnavailable}`);
+    if (
+      advert.ucxUnavailable !== null &&
+      channels.some((c) => c.transport === 'tcp' && (c.from === advert.workerIndex || c.to === advert.workerIndex))
+    ) {
+      throw new FormationError(
+        'ERR_TRANSPORT',
+        `worker ${advert.workerIndex} is on another host and cannot use UCX: ${advert.ucxUnavailable}`,
+      );
     }
   }
   const levels = new Set(members.map((m) => m.advert.instructionLevel));
-  const warnings = levels.size > 1 ? [`ranks run at different instruction levels (${[...levels].join(', ')}); outputs may differ in the last bits from those of one level`] : [];
+  const warnings =
+    levels.size > 1
+      ? [
+          `ranks run at different instruction levels (${[...levels].join(', ')}); outputs may differ in the last bits from those of one level`,
+        ]
+      : [];
   return { layers, loads, channels, warnings };
 }
 
@@ -86,6 +114,11 @@ function planChannels(members: readonly Member[]): ChannelPlan[] {
   if (p === 1) return [];
   return members.map((from, i) => {
     const to = members[(i + 1) % p] ?? from;
-    return { name: `${stagePeer(i)}-to-${stagePeer((i + 1) % p)}`, from: i, to: (i + 1) % p, transport: from.advert.hostId === to.advert.hostId ? 'shm' : 'tcp' };
+    return {
+      name: `${stagePeer(i)}-to-${stagePeer((i + 1) % p)}`,
+      from: i,
+      to: (i + 1) % p,
+      transport: from.advert.hostId === to.advert.hostId ? 'shm' : 'tcp',
+    };
   });
 }

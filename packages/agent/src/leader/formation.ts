@@ -1,16 +1,21 @@
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import type { ObjectRef } from '@skein/actor';
 import type { Engine } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
 import { stagePeer } from '@skein/models';
-import { subjects } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
-import { RankActor, type RankStatus } from '../rank/rank-actor.ts';
+import { RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
 import { Membership, type Member } from './membership.ts';
 import { MeshExecutor } from './mesh-executor.ts';
 
 const LOAD_DEADLINE_MS = 600_000;
 const CALL_DEADLINE_MS = 15_000;
+const STATUS_DEADLINE_MS = 500;
+/** A group that stood this long is formed again at once. */
+const SETTLED_MS = 10_000;
+const PAUSE_MS_MAX = 2000;
 
 type RankHandle = ReturnType<typeof RankActor.handle>;
 
@@ -43,12 +48,20 @@ export class Formation {
   readonly #membership: Membership;
   #epoch = 0;
   #now: FormationState;
-  #lost: (reason: string) => void = () => {};
 
   constructor(options: FormationOptions) {
+    const { main, group, groupSize: size, logger } = options;
     this.#options = options;
-    this.#membership = new Membership(options.main, options.group, options.groupSize, options.logger);
-    this.#now = { state: 'waiting', sinceMs: performance.now(), detail: '', epoch: 0, members: [], plan: null, fingerprint: '' };
+    this.#membership = new Membership(main, { group, size, logger });
+    this.#now = {
+      state: 'waiting',
+      sinceMs: performance.now(),
+      detail: '',
+      epoch: 0,
+      members: [],
+      plan: null,
+      fingerprint: '',
+    };
   }
 
   get current(): FormationState {
@@ -59,82 +72,123 @@ export class Formation {
     return this.#membership;
   }
 
-  /** Runs until `signal`. */
+  /** Runs until `signal`. A group that keeps falling apart is formed at growing intervals. */
   async run(signal: AbortSignal): Promise<void> {
-    const { logger, engine } = this.#options;
     let pauseMs = 0;
-    while (!signal.aborted) {
-      const members = await this.#membership.complete(signal);
-      const attempt = new AbortController();
-      const end = AbortSignal.any([signal, attempt.signal]);
-      const memberLost = this.#membership.lost(members, end);
-      const lost = Promise.race([memberLost, new Promise<string>((resolve) => (this.#lost = resolve))]);
-      try {
+    try {
+      while (!signal.aborted) {
+        const members = await this.#membership.complete(signal);
         const startMs = performance.now();
-        const executor = await Promise.race([this.#form(members), lost.then((reason) => Promise.reject(new FormationError('ERR_MEMBER_LOST', reason)))]);
-        engine.attach(executor);
-        pauseMs = 0;
-        logger.info({ epoch: this.#epoch, stages: members.length, seconds: seconds(startMs) }, 'the group is formed');
-        const reason = await lost;
-        executor.lose(new Error(reason));
-        engine.detach(new Error(reason));
-        if (!signal.aborted) logger.warn({ epoch: this.#epoch }, `the group is lost: ${reason}`);
-        this.#enter('lost', reason);
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        if (signal.aborted) break;
-        this.#enter('lost', reason);
-        logger.error({ epoch: this.#epoch }, `the group could not be formed: ${reason}`);
-        pauseMs = Math.min(2000, pauseMs * 2 + 100);
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
-      } finally {
-        attempt.abort();
+        await this.#lead(members, signal);
+        pauseMs = performance.now() - startMs > SETTLED_MS ? 0 : Math.min(PAUSE_MS_MAX, pauseMs * 2 + 100);
+        await delay(pauseMs, undefined, { signal });
       }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      this.#membership.close();
     }
-    this.#membership.close();
-  }
-
-  rank(workerIndex: number): RankHandle {
-    return RankActor.handle(this.#options.main, subjects.rankActor(this.#options.group, workerIndex));
   }
 
   /** What a rank says of itself, or null when it does not answer soon. */
-  async status(workerIndex: number): Promise<RankStatus | null> {
-    return this.rank(workerIndex)
-      .status.options({ deadlineMs: 500 })
+  async status(member: Member): Promise<RankStatus | null> {
+    return this.#rank(member)
+      .status.options({ deadlineMs: STATUS_DEADLINE_MS })
       .remote({})
-      .then((status) => status, () => null);
+      .then(
+        (status) => status,
+        () => null,
+      );
   }
 
-  async #form(members: readonly Member[]): Promise<MeshExecutor> {
+  /** One epoch: forms the group of `members` and lets the engine use it. @returns when it is lost, or could not be formed. */
+  async #lead(members: readonly Member[], signal: AbortSignal): Promise<void> {
+    const { logger, engine } = this.#options;
+    const over = new AbortController();
+    const end = AbortSignal.any([signal, over.signal]);
+    const failed = Promise.withResolvers<string>();
+    const lost = Promise.race([this.#membership.lost(members, end), failed.promise]);
+    let executor: MeshExecutor | null = null;
+    let reason;
+    try {
+      const startMs = performance.now();
+      const forming = this.#form(members, { signal: end, onLost: failed.resolve });
+      executor = await Promise.race([
+        forming,
+        lost.then((why) => Promise.reject(new FormationError('ERR_MEMBER_LOST', why))),
+      ]);
+      engine.attach(executor);
+      this.#enter('ready', '');
+      logger.info({ epoch: this.#epoch, stages: members.length, seconds: seconds(startMs) }, 'the group is formed');
+      reason = await lost;
+      if (!signal.aborted) logger.warn({ epoch: this.#epoch }, `the group is lost: ${reason}`);
+    } catch (error) {
+      reason = error instanceof Error ? error.message : String(error);
+      if (!signal.aborted) logger.error({ epoch: this.#epoch }, `the group could not be formed: ${reason}`);
+    }
+    this.#enter('lost', reason);
+    // Ends what the attempt still waits for: calls to ranks, the watch over the members.
+    over.abort();
+    executor?.lose(new Error(reason));
+    // The engine first sees its steps fail, so that a request which fells every group in turn is found out.
+    await setImmediate();
+    await setImmediate();
+    engine.detach(new Error(reason));
+  }
+
+  /** @throws when a rank refuses or does not answer, and soon after `signal`; then nothing is left behind here. */
+  async #form(
+    members: readonly Member[],
+    until: { readonly signal: AbortSignal; readonly onLost: (reason: string) => void },
+  ): Promise<MeshExecutor> {
     const { main, direct, directAddress, group, stepDeadlineMs, input } = this.#options;
-    const epoch = ++this.#epoch;
+    const { signal, onLost } = until;
     const plan = planFormation(members, input);
+    const ranks = members.map((member) => this.#rank(member));
+    const all = <T>(call: (rank: RankHandle, stage: number) => ObjectRef<T>): Promise<T[]> =>
+      answers(ranks.map(call), signal);
+
+    // An earlier leader process may have got further than this one knows.
+    const statuses = await all((rank) => rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({}));
+    const epoch = Math.max(this.#epoch, ...statuses.map((s) => s.epoch)) + 1;
+    this.#epoch = epoch;
     this.#now = { ...this.#now, members, plan, epoch };
     this.#enter('forming', '');
-    const ranks = members.map((_, i) => this.rank(i));
-    const all = async <T>(call: (rank: RankHandle, stage: number) => PromiseLike<T>): Promise<T[]> => Promise.all(ranks.map(call));
 
-    await all((rank) => rank.abort.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, reason: `epoch ${epoch} begins` }));
-    const loaded = await all((rank, stage) => rank.load.options({ deadlineMs: LOAD_DEADLINE_MS }).remote(at(plan.loads, stage)));
+    await all((rank) =>
+      rank.abort.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, reason: `epoch ${epoch} begins` }),
+    );
+    const loaded = await all((rank, stage) =>
+      rank.load.options({ deadlineMs: LOAD_DEADLINE_MS }).remote({ epoch, spec: at(plan.loads, stage) }),
+    );
     const [first] = loaded;
     for (const [stage, { fingerprint }] of loaded.entries()) {
       if (fingerprint !== first?.fingerprint) {
-        throw new FormationError('ERR_FINGERPRINT', `stage ${stage} has model ${fingerprint}, stage 0 has ${first?.fingerprint}; give every agent the same files`);
+        throw new FormationError(
+          'ERR_FINGERPRINT',
+          `stage ${stage} has model ${fingerprint}, stage 0 has ${first?.fingerprint}; give every agent the same files`,
+        );
       }
     }
     this.#now = { ...this.#now, fingerprint: first?.fingerprint ?? '' };
 
     const descriptors = new Map<string, Uint8Array>();
     const opened = await all((rank, stage) => {
-      const channels = plan.channels.filter((c) => c.to === stage).map(({ name, from, transport }) => ({ name, peer: stagePeer(from), transport }));
+      const channels = plan.channels
+        .filter((c) => c.to === stage)
+        .map(({ name, from, transport }) => ({ name, peer: stagePeer(from), transport }));
       return rank.openReceive.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
     });
     for (const { name, descriptor } of opened.flat()) descriptors.set(name, descriptor);
     await all((rank, stage) => {
       const channels = plan.channels
         .filter((c) => c.from === stage)
-        .map(({ name, to, transport }) => ({ name, peer: stagePeer(to), transport, descriptor: descriptors.get(name) ?? new Uint8Array() }));
+        .map(({ name, to, transport }) => ({
+          name,
+          peer: stagePeer(to),
+          transport,
+          descriptor: descriptors.get(name) ?? new Uint8Array(),
+        }));
       return rank.openSend.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
     });
     const executor = new MeshExecutor({
@@ -148,15 +202,51 @@ export class Formation {
       maxModelLen: input.maxModelLen,
       maxLogprobs: input.maxLogprobs,
       stepDeadlineMs,
-      onLost: (error) => this.#lost(error.message),
+      onLost: (error) => onLost(error.message),
     });
-    await all((rank) => rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, direct: directAddress }));
-    this.#enter('ready', '');
+    try {
+      await all((rank) =>
+        rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, direct: directAddress }),
+      );
+      signal.throwIfAborted();
+    } catch (error) {
+      executor.lose(new Error('the group could not be formed'));
+      throw error;
+    }
     return executor;
+  }
+
+  #rank({ rank, advert }: Member): RankHandle {
+    return RankActor.handle(this.#options.main, rankSubject(this.#options.group, advert.workerIndex, rank));
   }
 
   #enter(state: FormationState['state'], detail: string): void {
     this.#now = { ...this.#now, state, detail, sinceMs: performance.now() };
+  }
+}
+
+/** Every rank's answer, by worker index. When one fails, or at `signal`, the calls still open are cancelled. */
+async function answers<T>(calls: readonly ObjectRef<T>[], signal: AbortSignal): Promise<T[]> {
+  const cancel = (): void => {
+    for (const call of calls) call.cancel();
+  };
+  signal.addEventListener('abort', cancel, { once: true });
+  if (signal.aborted) cancel();
+  try {
+    return await Promise.all(
+      calls.map((call, i) =>
+        call.then(null, (error: unknown) => {
+          throw new FormationError(
+            'ERR_FORMATION',
+            `worker ${i}: ${error instanceof Error ? error.message : String(error)}`,
+            { cause: error },
+          );
+        }),
+      ),
+    );
+  } finally {
+    signal.removeEventListener('abort', cancel);
+    cancel();
   }
 }
 

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { Engine, engineConfig, type EngineObserver, type RequestRef } from '@skein/engine';
 import { type MessageBus, startLocalHub } from '@skein/message-bus';
+import { stageLayers } from '@skein/models';
 import { createOpenAIServer } from '@skein/openai-server';
 import { type Identity, type LeaderAdvert, newIdentity, subjects } from '@skein/protocol';
 import { type Logger, Metrics, VllmMetrics } from '@skein/telemetry';
@@ -10,6 +11,7 @@ import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
 import { RankSupervisor } from '../rank/rank-supervisor.ts';
+import { untilAbort } from '../until-aborted.ts';
 import { Broker } from './broker.ts';
 import { Canary, CANARY_CLIENT } from './canary.ts';
 import { Formation } from './formation.ts';
@@ -22,42 +24,85 @@ const ADVERT_MS = 200;
 
 /** The leader of a group: the broker where none is given, the direct link, its own rank, the formation, the engine and the
  *  OpenAI server. Runs until `signal`, then drains. With a group of one and `brokerless` there is the local bus alone. */
-export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & { readonly brokerless: boolean }, logger: Logger, signal: AbortSignal): Promise<void> {
+export async function runLeaderAgent(
+  place: GroupPlace,
+  options: NodeOptions & { readonly brokerless: boolean },
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   const { group, groupSize } = place;
-  const address = groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, logger, signal);
+  const address =
+    groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, { logger, signal });
   const bindHost = isLoopback(address) ? address : address.includes(':') ? '::' : '0.0.0.0';
   const identity = newIdentity(group);
   await using stack = new AsyncDisposableStack();
 
-  const hub = await startLocalHub({ listen: { host: bindHost, port: 0 }, groupKey: options.groupKey, onWarning: busWarnings(logger) });
+  const hub = await startLocalHub({
+    listen: { host: bindHost, port: 0 },
+    groupKey: options.groupKey,
+    onWarning: busWarnings(logger),
+  });
   stack.defer(() => hub.close());
   const directAddress = { host: address, port: hub.address && 'port' in hub.address ? hub.address.port : 0 };
   const direct = hub.connect(identity);
   const natsUrl = options.brokerless ? null : await brokerUrl(address, bindHost, options, logger, stack);
-  const main = natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger });
+  const main =
+    natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
 
   const model = await readServedModel(options);
+  // A split that cannot be is a mistake of the configuration: say so before anyone joins.
+  stageLayers(model.config.numLayers, groupSize, options.layerPartition);
   const metrics = new Metrics();
   const vllmMetrics = new VllmMetrics(metrics, { modelName: model.name });
-  const engine = new Engine(engineConfig({ maxNumSeqs: options.maxNumSeqs, maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs) }), {
-    observer: observe(vllmMetrics, () => canary.running, logger),
-  });
+  const engine = new Engine(
+    engineConfig({
+      maxNumSeqs: options.maxNumSeqs,
+      maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
+    }),
+    {
+      observer: observe(vllmMetrics, () => canary.running, logger),
+    },
+  );
   stack.defer(() => engine.close());
   const canary = new Canary(engine);
   stack.defer(() => canary.close());
-  const formation = new Formation({ main, direct, directAddress, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input: formationInput(model, options), engine, logger });
+  const formation = new Formation({
+    main,
+    direct,
+    directAddress,
+    group,
+    groupSize,
+    stepDeadlineMs: options.stepDeadlineMs,
+    input: formationInput(model, options),
+    engine,
+    logger,
+  });
 
-  const supervisor = superviseOwnRank({ place, options, identity, main, directAddress, natsUrl, logger, interfaceName: await interfaceTowards(address) });
+  const supervisor = superviseOwnRank({
+    place,
+    options,
+    identity,
+    main,
+    directAddress,
+    natsUrl,
+    logger,
+    interfaceName: await interfaceTowards(address),
+  });
   stack.defer(() => supervisor.close());
   const stopping = new AbortController();
   const forming = formation.run(stopping.signal);
+  // Awaited below; until then a rejection is nobody's.
+  forming.catch(() => {});
   stack.defer(async () => {
     stopping.abort();
     await forming.catch(() => {});
   });
 
-  const warnings = groupSize > 1 && options.groupKey === null && !isLoopback(address) ? ['no SKEIN_GROUP_KEY: whoever reaches this network can join the group'] : [];
+  const warnings =
+    groupSize > 1 && options.groupKey === null && !isLoopback(address)
+      ? ['no SKEIN_GROUP_KEY: whoever reaches this network can join the group']
+      : [];
   for (const warning of warnings) logger.warn(warning);
   const isReady = (): { ready: boolean; reason: string } => {
     const { state, detail } = formation.current;
@@ -85,28 +130,47 @@ export async function runLeaderAgent(place: GroupPlace, options: NodeOptions & {
   url = options.advertiseUrl ?? `http://${reachableHost(options.host, address)}:${listening.port}`;
   logger.info(`the leader of ${group} listens on http://${options.host}:${listening.port}`);
 
-  const advert = (draining: boolean): LeaderAdvert => {
+  let draining = false;
+  const advert = (): LeaderAdvert => {
     const { numRunning, numWaiting, kvCacheUsage } = engine.stats();
     const load = { numRequestsRunning: numRunning, numRequestsWaiting: numWaiting, kvCacheUsage };
-    return { group, url, model: model.name, fingerprint: formation.current.fingerprint, ready: isReady().ready, draining, maxModelLen: model.maxModelLen, ...load };
+    return {
+      group,
+      url,
+      model: model.name,
+      fingerprint: formation.current.fingerprint,
+      ready: isReady().ready,
+      draining,
+      maxModelLen: model.maxModelLen,
+      ...load,
+    };
   };
-  const lease = main.announce(`${subjects.leaders()}.${group.replaceAll(/[^A-Za-z0-9_-]/g, '_')}`, advert(false), { ttlMs: LEASE_TTL_MS });
+  const lease = main.announce(`${subjects.leaders()}.${group.replaceAll(/[^A-Za-z0-9_-]/g, '_')}`, advert(), {
+    ttlMs: LEASE_TTL_MS,
+  });
   let last = '';
   const publish = setInterval(() => {
-    const value = advert(false);
+    const value = advert();
     const text = JSON.stringify(value);
     if (text !== last) lease.update(value);
     last = text;
   }, ADVERT_MS);
   stack.defer(() => clearInterval(publish));
 
-  await Promise.race([aborted(signal), forming]);
-  lease.update(advert(true));
+  await Promise.race([untilAbort(signal), forming]);
+  draining = true;
+  lease.update(advert());
   await server.drain(options.drainMs);
   lease.close();
 }
 
-async function brokerUrl(address: string, bindHost: string, options: NodeOptions, logger: Logger, stack: AsyncDisposableStack): Promise<string> {
+async function brokerUrl(
+  address: string,
+  bindHost: string,
+  options: NodeOptions,
+  logger: Logger,
+  stack: AsyncDisposableStack,
+): Promise<string> {
   if (options.natsUrl !== null) return options.natsUrl;
   const broker = await Broker.start({ host: bindHost, port: options.natsPort, groupKey: options.groupKey, logger });
   stack.use(broker);
@@ -124,7 +188,12 @@ function superviseOwnRank(of: {
   readonly logger: Logger;
 }): RankSupervisor {
   const { place, options, main } = of;
-  const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({ workerIndex: 0, host: hostname(), pid: process.pid, rank });
+  const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({
+    workerIndex: 0,
+    host: hostname(),
+    pid: process.pid,
+    rank,
+  });
   const lease = main.announce(`${subjects.agents(place.group)}.0`, advert(null), { ttlMs: LEASE_TTL_MS });
   return new RankSupervisor(
     {
@@ -145,9 +214,26 @@ function superviseOwnRank(of: {
 
 function formationInput(model: ServedModelFiles, options: NodeOptions): FormationInput {
   const { config, dir, kvDtype, maxModelLen } = model;
-  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens } = engineConfig({ maxNumSeqs: options.maxNumSeqs, maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs) });
+  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens } = engineConfig({
+    maxNumSeqs: options.maxNumSeqs,
+    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
+  });
   const { layerPartition, blockSize, kvCacheBytes, numBlocks } = options;
-  return { model: dir, config, dtypeOption: options.dtype, kvDtype, layerPartition, maxModelLen, maxNumSeqs, maxNumBatchedTokens, maxNumRows, maxLogprobs: LOGPROBS_MAX, blockSize, kvCacheBytes, numBlocks };
+  return {
+    model: dir,
+    config,
+    dtypeOption: options.dtype,
+    kvDtype,
+    layerPartition,
+    maxModelLen,
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    maxNumRows,
+    maxLogprobs: LOGPROBS_MAX,
+    blockSize,
+    kvCacheBytes,
+    numBlocks,
+  };
 }
 
 /** Clients' requests feed vLLM's metrics; the canary's stay out of them. */
@@ -171,11 +257,4 @@ function observe(metrics: VllmMetrics, canaryRunning: () => boolean, logger: Log
 function reachableHost(host: string, address: string): string {
   const shown = host === '0.0.0.0' || host === '::' ? address : host;
   return shown.includes(':') ? `[${shown}]` : shown;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -14,13 +14,17 @@ export interface Member {
 /** Who is in the group now, from the leases of agents and ranks. A member is an agent together with the rank process that
  *  the agent says it has; an agent tells at once when its rank ends. */
 export class Membership {
+  readonly #leader: Identity;
   readonly #size: number;
   readonly #logger: Logger;
   readonly #agents: LeaseWatch;
   readonly #ranks: LeaseWatch;
   readonly #listeners = new Set<() => void>();
 
-  constructor(bus: MessageBus, group: string, size: number, logger: Logger) {
+  /** `bus` is the leader's. */
+  constructor(bus: MessageBus, options: { readonly group: string; readonly size: number; readonly logger: Logger }) {
+    const { group, size, logger } = options;
+    this.#leader = bus.identity;
     this.#size = size;
     this.#logger = logger;
     const changed = (): void => {
@@ -38,10 +42,14 @@ export class Membership {
   }
 
   member(workerIndex: number): Member | null {
-    const agent = this.agents().find((a) => a.advert.workerIndex === workerIndex);
-    const lease = [...this.#ranks.members.values()].map(parseRank).find((r) => r?.advert.workerIndex === workerIndex);
-    if (!agent?.advert.rank || !lease || !sameIdentity(agent.advert.rank, lease.rank)) return null;
-    return { agent: agent.identity, agentAdvert: agent.advert, ...lease };
+    const agent = this.#agent(workerIndex);
+    // Two leaders of one group would take the ranks from each other for ever: the older one stands back.
+    if (!agent?.advert.rank || (workerIndex === 0 && !sameIdentity(agent.identity, this.#leader))) return null;
+    const { rank } = agent.advert;
+    const lease = [...this.#ranks.members.values()]
+      .map(parseRank)
+      .find((r) => r?.advert.workerIndex === workerIndex && sameIdentity(r.rank, rank));
+    return lease ? { agent: agent.identity, agentAdvert: agent.advert, ...lease } : null;
   }
 
   /** @returns all members, by worker index, as soon as none is missing. */
@@ -52,7 +60,7 @@ export class Membership {
       const members = Array.from({ length: this.#size }, (_, i) => this.member(i));
       const present = members.filter((m) => m !== null);
       if (present.length === this.#size) return present;
-      waiting.detail = `missing worker ${members.flatMap((m, i) => (m ? [] : [i])).join(', ')}`;
+      waiting.detail = `missing ${members.flatMap((m, i) => (m ? [] : [this.#missing(i)])).join(', ')}`;
       await this.#change(signal);
     }
   }
@@ -73,6 +81,18 @@ export class Membership {
   close(): void {
     this.#agents.close();
     this.#ranks.close();
+  }
+
+  #agent(workerIndex: number): { readonly identity: Identity; readonly advert: AgentAdvert } | undefined {
+    return this.agents().find((a) => a.advert.workerIndex === workerIndex);
+  }
+
+  #missing(workerIndex: number): string {
+    const agent = this.#agent(workerIndex);
+    if (!agent) return `worker ${workerIndex}`;
+    const { host, pid } = agent.advert;
+    const isRival = workerIndex === 0 && !sameIdentity(agent.identity, this.#leader);
+    return `worker ${workerIndex} (${isRival ? 'another leader leads this group' : 'its rank has not joined'}: pid ${pid} on ${host})`;
   }
 
   #change(signal: AbortSignal): Promise<void> {

@@ -5,10 +5,15 @@ import { type StepPlan, stepResultSchema, subjects } from '@skein/protocol';
 
 const RESEND_MS_MIN = 250;
 const RESEND_MS_MAX = 2000;
+/** Steps under way that stay without any answer for this many step deadlines cannot finish. */
+const SILENT_DEADLINES_MAX = 10;
+/** Room for all of a plan that is not its input. */
+const PLAN_BYTES = 256;
 
 interface StepUnderWay {
   readonly plan: StepPlan;
   readonly step: number;
+  readonly numRows: number;
   readonly resolve: (rows: readonly StepOutputRow[]) => void;
   readonly reject: (error: Error) => void;
 }
@@ -44,6 +49,7 @@ export class MeshExecutor implements Executor {
   #lastFinishedStep = -1;
   #resendMs = RESEND_MS_MIN;
   #resendTimer: NodeJS.Timeout | null = null;
+  #heardAtMs = 0;
   #lost: Error | null = null;
 
   constructor(options: MeshExecutorOptions) {
@@ -69,11 +75,20 @@ export class MeshExecutor implements Executor {
     // channel of ids from filling when no request depends on them.
     const feedbackStep = this.numStages > 1 ? Math.max(input.feedbackStep, this.#lastFinishedStep) : input.feedbackStep;
     const words = packStepInput({ ...input, feedbackStep });
+    const bytes = words.byteLength + PLAN_BYTES;
+    if (bytes > direct.maxPayloadBytes) {
+      const error = new ExecutorLostError(
+        `the plan of step ${input.step} has ${bytes} bytes, the direct link takes ${direct.maxPayloadBytes}; lower --max-num-seqs`,
+      );
+      this.lose(error);
+      return Promise.reject(error);
+    }
+    if (this.#underWay.size === 0) this.#heardAtMs = performance.now();
     const plan = { epoch, step: this.#nextSequence++, deadlineMs: stepDeadlineMs, input: new Uint8Array(words.buffer) };
     const { promise, resolve, reject } = Promise.withResolvers<readonly StepOutputRow[]>();
-    this.#underWay.set(plan.step, { plan, step: input.step, resolve, reject });
-    const fits = plan.input.byteLength + 256 < main.maxPayloadBytes;
-    (main.connected && fits ? main : direct).publish(subjects.plans(group), plan);
+    this.#underWay.set(plan.step, { plan, step: input.step, numRows: input.rows.length, resolve, reject });
+    const goesByBroker = main.connected && bytes <= main.maxPayloadBytes;
+    (goesByBroker ? main : direct).publish(subjects.plans(group), plan);
     this.#resendTimer ??= setTimeout(() => this.#resendOverdue(), this.#resendMs);
     return promise;
   }
@@ -95,12 +110,23 @@ export class MeshExecutor implements Executor {
     const { step: sequence, output, error, stage } = parsed.data;
     const step = this.#underWay.get(sequence);
     if (!step) return;
-    if (error || !output) return this.lose(new ExecutorLostError(`stage ${stage} failed step ${step.step}: ${error?.message ?? 'no output'}`));
+    if (error || !output)
+      return this.lose(
+        new ExecutorLostError(`stage ${stage} failed step ${step.step}: ${error?.message ?? 'no output'}`),
+      );
+    const bytes = new Uint8Array(output);
+    const words = new Int32Array(bytes.buffer, 0, bytes.byteLength >> 2);
+    if (!isOutputOf(words, step.numRows))
+      return this.lose(
+        new ExecutorLostError(
+          `stage ${stage} answered step ${step.step} with ${words.length} words that are no output of ${step.numRows} rows`,
+        ),
+      );
     this.#underWay.delete(sequence);
+    this.#heardAtMs = performance.now();
     this.#lastFinishedStep = Math.max(this.#lastFinishedStep, step.step);
     this.#rearm();
-    const bytes = output.slice();
-    step.resolve(unpackStepOutput(new Int32Array(bytes.buffer, 0, bytes.byteLength >> 2)));
+    step.resolve(unpackStepOutput(words));
   }
 
   #rearm(): void {
@@ -111,12 +137,23 @@ export class MeshExecutor implements Executor {
 
   /** No step has finished for a while: a long step, or a broker that takes messages and delivers none. */
   #resendOverdue(): void {
+    const silentMs = performance.now() - this.#heardAtMs;
+    if (silentMs > SILENT_DEADLINES_MAX * this.#options.stepDeadlineMs) {
+      return this.lose(new ExecutorLostError(`no stage has answered for ${Math.round(silentMs / 1000)} s`));
+    }
     this.#resend();
     this.#resendMs = Math.min(RESEND_MS_MAX, this.#resendMs * 2);
     this.#resendTimer = this.#underWay.size > 0 ? setTimeout(() => this.#resendOverdue(), this.#resendMs) : null;
   }
 
   #resend(): void {
-    for (const { plan } of this.#underWay.values()) this.#options.direct.publish(subjects.plans(this.#options.group), plan);
+    for (const { plan } of this.#underWay.values())
+      this.#options.direct.publish(subjects.plans(this.#options.group), plan);
   }
+}
+
+/** The layout's own arithmetic (native/lib/step-io.ts), so that no count from a peer sizes anything. */
+function isOutputOf(words: Int32Array, numRows: number): boolean {
+  const [rows = 0, maxLogprobs = 0] = words;
+  return rows === numRows && maxLogprobs >= 0 && (rows === 0 || words.length === 2 + rows * (3 + 2 * maxLogprobs));
 }

@@ -1,5 +1,12 @@
 import { basename, resolve } from 'node:path';
-import { type GenerationConfig, type ModelConfig, readCheckpointTensors, readGenerationConfig, readModelConfig, resolveDtype } from '@skein/models';
+import {
+  type GenerationConfig,
+  type ModelConfig,
+  readCheckpointTensors,
+  readGenerationConfig,
+  readModelConfig,
+  resolveDtype,
+} from '@skein/models';
 import type { Dtype } from '@skein/native';
 import { tokenizerCodec, type TextCodec } from '@skein/openai-server';
 import { Tokenizer } from '@skein/tokenizer';
@@ -26,8 +33,20 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const codec = tokenizerCodec(await Tokenizer.load(dir));
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
-    throw new ConfigError('ERR_MAX_MODEL_LEN', `--max-model-len ${maxModelLen} exceeds the model's max_position_embeddings ${config.maxPositionEmbeddings}`);
+    throw new ConfigError(
+      'ERR_MAX_MODEL_LEN',
+      `--max-model-len ${maxModelLen} exceeds the model's max_position_embeddings ${config.maxPositionEmbeddings}`,
+    );
   }
   const eosTokenIds = generation && generation.eosTokenIds.length > 0 ? generation.eosTokenIds : config.eosTokenIds;
-  return { dir, name: options.servedModelName || basename(dir), config, generation, kvDtype, codec, maxModelLen, eosTokenIds };
+  return {
+    dir,
+    name: options.servedModelName || basename(dir),
+    config,
+    generation,
+    kvDtype,
+    codec,
+    maxModelLen,
+    eosTokenIds,
+  };
 }

@@ -2,9 +2,12 @@ import type { GroupTopology } from '@skein/protocol';
 import type { Formation } from './formation.ts';
 
 /** The group as `GET /v1/skein/topology` shows it: what the leader decided, with what each rank says of itself now. */
-export async function groupTopology(formation: Formation, about: { readonly group: string; readonly url: string; readonly model: string; readonly warnings: readonly string[] }): Promise<GroupTopology> {
+export async function groupTopology(
+  formation: Formation,
+  about: { readonly group: string; readonly url: string; readonly model: string; readonly warnings: readonly string[] },
+): Promise<GroupTopology> {
   const { state, sinceMs, detail, epoch, members, plan, fingerprint } = formation.current;
-  const statuses = await Promise.all(members.map((m) => formation.status(m.advert.workerIndex)));
+  const statuses = await Promise.all(members.map((m) => formation.status(m)));
   const names = members.map((m) => m.rank.name);
   return {
     name: about.group,
@@ -16,7 +19,9 @@ export async function groupTopology(formation: Formation, about: { readonly grou
     model: about.model,
     fingerprint,
     warnings: [...about.warnings, ...(plan?.warnings ?? [])],
-    agents: formation.membership.agents().map(({ identity, advert: { workerIndex, host, pid } }) => ({ ...identity, workerIndex, host, pid })),
+    agents: formation.membership
+      .agents()
+      .map(({ identity, advert: { workerIndex, host, pid } }) => ({ ...identity, workerIndex, host, pid })),
     ranks: members.map(({ rank, advert }, stage) => {
       const status = statuses[stage] ?? null;
       const layers = plan?.layers[stage] ?? null;

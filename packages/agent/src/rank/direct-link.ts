@@ -1,4 +1,6 @@
 import type { MessageBus } from '@skein/message-bus';
+import { SkeinError } from '@skein/protocol';
+import { untilAborted } from '../until-aborted.ts';
 
 interface Address {
   readonly host: string;
@@ -10,16 +12,31 @@ export class DirectLink {
   readonly #connect: (address: Address) => Promise<MessageBus>;
   #current: { readonly place: string; readonly bus: MessageBus } | null = null;
 
+  /** `connect` has a deadline of its own. */
   constructor(connect: (address: Address) => Promise<MessageBus>) {
     this.#connect = connect;
   }
 
-  async to(address: Address): Promise<MessageBus> {
-    const place = JSON.stringify(address);
+  /** One call at a time. @throws ERR_DIRECT_LINK naming the address, or the signal's reason. */
+  async to(address: Address, signal: AbortSignal): Promise<MessageBus> {
+    const place = `${address.host} port ${address.port}`;
     if (this.#current?.place === place) return this.#current.bus;
-    const bus = await this.#connect(address);
-    await this.#current?.bus.close();
+    const dialing = this.#connect(address);
+    let bus;
+    try {
+      bus = await untilAborted(dialing, signal);
+    } catch (error) {
+      // A connection that comes after all belongs to nobody.
+      dialing.then((late) => late.close()).catch(() => {});
+      signal.throwIfAborted();
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new SkeinError('ERR_DIRECT_LINK', `the leader's direct link at ${place} cannot be opened: ${reason}`, {
+        cause: error,
+      });
+    }
+    const before = this.#current?.bus;
     this.#current = { place, bus };
+    await before?.close();
     return bus;
   }
 }

@@ -5,6 +5,8 @@ import { type StepPlan, stepPlanSchema, type StepResult, subjects } from '@skein
 const RESULTS_KEPT = 64;
 /** Plans that may be ahead of a missing one. */
 const PLANS_AHEAD_MAX = 64;
+/** Room for all of a result that is not its output. */
+const RESULT_BYTES = 256;
 
 export interface PlanReceiverOptions {
   readonly main: MessageBus;
@@ -28,7 +30,9 @@ export class PlanReceiver implements Disposable {
   constructor(options: PlanReceiverOptions) {
     this.#options = options;
     const { main, direct, group } = options;
-    this.#subscriptions = [...new Set([main, direct])].map((bus) => bus.subscribe(subjects.plans(group), ({ data }) => this.#take(data)));
+    this.#subscriptions = [...new Set([main, direct])].map((bus) =>
+      bus.subscribe(subjects.plans(group), ({ data }) => this.#take(data)),
+    );
   }
 
   [Symbol.dispose](): void {
@@ -42,7 +46,7 @@ export class PlanReceiver implements Disposable {
     const plan = parsed.data;
     if (plan.step < this.#nextStep) {
       const result = this.#results.get(plan.step);
-      if (result) this.#publish(this.#options.direct, result);
+      if (result) this.#options.direct.publish(subjects.results(this.#options.group), result);
       return;
     }
     if (plan.step >= this.#nextStep + PLANS_AHEAD_MAX) return;
@@ -58,12 +62,16 @@ export class PlanReceiver implements Disposable {
     const { main, direct, execute } = this.#options;
     const result = await execute(plan);
     if (!result || this.#ended) return;
-    this.#results.set(plan.step, result);
+    const bytes = (result.output?.byteLength ?? 0) + RESULT_BYTES;
+    const answer = bytes <= direct.maxPayloadBytes ? result : tooLarge(result, bytes);
+    this.#results.set(plan.step, answer);
     this.#results.delete(plan.step - RESULTS_KEPT);
-    this.#publish(main.connected ? main : direct, result);
+    const goesByBroker = main.connected && bytes <= main.maxPayloadBytes;
+    (goesByBroker ? main : direct).publish(subjects.results(this.#options.group), answer);
   }
+}
 
-  #publish(bus: MessageBus, result: StepResult): void {
-    bus.publish(subjects.results(this.#options.group), result);
-  }
+function tooLarge(result: StepResult, bytes: number): StepResult {
+  const message = `the step's output of ${bytes} bytes is larger than the direct link takes; ask for fewer logprobs at once`;
+  return { ...result, output: null, error: { code: 'ERR_MESSAGE_TOO_LARGE', message } };
 }

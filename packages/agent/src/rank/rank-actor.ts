@@ -1,5 +1,5 @@
 import { actorClass, method } from '@skein/actor';
-import { bytesSchema } from '@skein/protocol';
+import { bytesSchema, type Identity, subjects } from '@skein/protocol';
 import { z } from 'zod';
 
 const channel = z.object({ name: z.string().max(200), peer: z.string().max(100), transport: z.enum(['shm', 'tcp']) });
@@ -28,23 +28,43 @@ export const rankStatusSchema = z.object({
   state: z.enum(['join', 'load', 'connect', 'warm', 'ready', 'failed']),
   stateSeconds: z.number(),
   detail: z.string(),
-  pairs: z.array(z.object({ peer: z.string(), transport: z.enum(['shm', 'tcp']), bytes: z.number(), messages: z.number() })),
+  pairs: z.array(
+    z.object({ peer: z.string(), transport: z.enum(['shm', 'tcp']), bytes: z.number(), messages: z.number() }),
+  ),
   steps: z.number(),
   computeUs: z.number(),
   waitUs: z.number(),
+  /** The latest that a leader has begun here; 0 before any. */
+  epoch: z.int(),
 });
 export type RankStatus = z.infer<typeof rankStatusSchema>;
 
-/** What the leader calls on a rank, in this order: load, openReceive on all, openSend on all, begin; then step plans
- *  arrive by subject. `abort` ends an epoch. */
+const epoch = z.int().min(0);
+
+/** What the leader calls on a rank, in this order: abort, which ends what ran and begins a newer epoch; load, openReceive on
+ *  all, openSend on all, begin; then step plans arrive by subject. */
 export const RankActor = actorClass('Rank', {
-  load: method(loadSchema, z.object({ fingerprint: z.string(), weightBytes: z.number(), kvCacheBytes: z.number(), bufferBytes: z.number() })),
+  load: method(
+    z.object({ epoch, spec: loadSchema }),
+    z.object({ fingerprint: z.string(), weightBytes: z.number(), kvCacheBytes: z.number(), bufferBytes: z.number() }),
+  ),
   openReceive: method(
-    z.object({ epoch: z.int(), channels: z.array(channel).max(8) }),
+    z.object({ epoch, channels: z.array(channel).max(8) }),
     z.array(z.object({ name: z.string(), descriptor: bytesSchema })),
   ),
-  openSend: method(z.object({ epoch: z.int(), channels: z.array(channel.extend({ descriptor: bytesSchema })).max(8) }), z.null()),
-  begin: method(z.object({ epoch: z.int(), direct: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }) }), z.null()),
-  abort: method(z.object({ epoch: z.int(), reason: z.string().max(1000) }), z.null()),
+  openSend: method(
+    z.object({ epoch, channels: z.array(channel.extend({ descriptor: bytesSchema })).max(8) }),
+    z.null(),
+  ),
+  begin: method(
+    z.object({ epoch, direct: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }) }),
+    z.null(),
+  ),
+  abort: method(z.object({ epoch, reason: z.string().max(1000) }), z.null()),
   status: method(z.object({}), rankStatusSchema),
 });
+
+/** Where one rank process takes its calls. Another process that claims the same worker index has another address. */
+export function rankSubject(group: string, workerIndex: number, rank: Identity): string {
+  return `${subjects.rankActor(group, workerIndex)}.${rank.incarnation}`;
+}

@@ -6,7 +6,13 @@ import { z } from 'zod';
 import { endProcess, spawnBound } from '../child-process.ts';
 import type { RankProcessInit } from './rank-init.ts';
 
-const messageSchema = z.union([z.object({ started: identitySchema }), z.object({ failed: z.object({ code: z.string(), message: z.string() }) })]);
+const messageSchema = z.union([
+  z.object({ started: identitySchema }),
+  z.object({ failed: z.object({ code: z.string(), message: z.string() }) }),
+]);
+
+/** A process that lived this long is started again at once. */
+const SETTLED_MS = 10_000;
 
 /** Keeps one rank process running: starts it again when it dies, later each time it dies young. */
 export class RankSupervisor {
@@ -18,8 +24,12 @@ export class RankSupervisor {
   #pauseMs = 0;
   #closed = false;
 
-  /** `onChange` gets the rank's identity once it has joined, and null as soon as its process has ended. */
-  constructor(init: RankProcessInit, options: { readonly logger: Logger; readonly onChange: (rank: Identity | null) => void }) {
+  /** `onChange` gets the rank's identity once it has joined, and null as soon as its process has ended; nothing once
+   *  `close` was called. */
+  constructor(
+    init: RankProcessInit,
+    options: { readonly logger: Logger; readonly onChange: (rank: Identity | null) => void },
+  ) {
     this.#init = init;
     this.#logger = options.logger;
     this.#onChange = options.onChange;
@@ -38,23 +48,41 @@ export class RankSupervisor {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#child = child;
-    child.on('error', (error) => this.#logger.error({ error: error.message }, 'the rank process could not be started'));
+    child.on('error', (error) => {
+      this.#logger.error({ error: error.message }, 'the rank process could not be started');
+      // Then no exit follows.
+      if (child.pid === undefined) this.#ended(startedMs);
+    });
     child.on('message', (message) => {
       const parsed = messageSchema.safeParse(message);
       if (!parsed.success) return;
-      if ('started' in parsed.data) this.#onChange(parsed.data.started);
-      else this.#logger.error({ code: parsed.data.failed.code }, `the rank could not start: ${parsed.data.failed.message}`);
+      if ('started' in parsed.data) this.#tell(parsed.data.started);
+      else
+        this.#logger.error(
+          { code: parsed.data.failed.code },
+          `the rank could not start: ${parsed.data.failed.message}`,
+        );
     });
     child.once('exit', (exitCode, signal) => {
-      this.#child = null;
-      this.#onChange(null);
-      if (this.#closed) return;
-      this.#pauseMs = performance.now() - startedMs > 10_000 ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
-      this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, 'the rank process ended; starting another');
-      this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
+      this.#ended(startedMs);
+      if (!this.#closed)
+        this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, 'the rank process ended; starting another');
     });
     child.send(this.#init, (error) => {
       if (error) this.#logger.debug({ error: error.message }, 'the rank process ended before it was told what to be');
     });
+  }
+
+  #ended(startedMs: number): void {
+    this.#child = null;
+    this.#tell(null);
+    if (this.#closed) return;
+    this.#pauseMs = performance.now() - startedMs > SETTLED_MS ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
+    this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
+  }
+
+  /** Whoever closed the supervisor has withdrawn what it told. */
+  #tell(rank: Identity | null): void {
+    if (!this.#closed) this.#onChange(rank);
   }
 }

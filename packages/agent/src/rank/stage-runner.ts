@@ -1,5 +1,19 @@
-import type { Device, NativeAddon, Program, RawStepOutput, ReceiveChannel, SendChannel, Transport } from '@skein/native';
-import { buildStageProgram, modelFingerprint, readCheckpointTensors, readModelConfig, resolveDtype } from '@skein/models';
+import type {
+  Device,
+  NativeAddon,
+  Program,
+  RawStepOutput,
+  ReceiveChannel,
+  SendChannel,
+  Transport,
+} from '@skein/native';
+import {
+  buildStageProgram,
+  modelFingerprint,
+  readCheckpointTensors,
+  readModelConfig,
+  resolveDtype,
+} from '@skein/models';
 import { SkeinError } from '@skein/protocol';
 import type { ChannelSpec, LoadSpec, RankStatus } from './rank-actor.ts';
 
@@ -17,6 +31,7 @@ export class StageRunner implements Disposable {
   #state: RankStatus['state'] = 'join';
   #stateSinceMs = performance.now();
   #detail = '';
+  readonly #running = new Set<Promise<unknown>>();
   #totals = { steps: 0, computeUs: 0, waitUs: 0 };
 
   constructor(addon: NativeAddon, options: { readonly threads: number; readonly interfaceName: string | null }) {
@@ -34,7 +49,9 @@ export class StageRunner implements Disposable {
   }
 
   /** Loads the stage, or keeps it when it is the one already here: weights outlive a re-formed group. */
-  async load(spec: LoadSpec): Promise<{ fingerprint: string; weightBytes: number; kvCacheBytes: number; bufferBytes: number }> {
+  async load(
+    spec: LoadSpec,
+  ): Promise<{ fingerprint: string; weightBytes: number; kvCacheBytes: number; bufferBytes: number }> {
     const key = JSON.stringify(spec);
     if (this.#loaded?.key !== key) {
       this.#loaded?.program.close();
@@ -48,7 +65,12 @@ export class StageRunner implements Disposable {
         this.#device,
         buildStageProgram({ config, tensors, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
       );
-      await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
+      try {
+        await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
+      } catch (error) {
+        program.close();
+        throw error;
+      }
       this.#loaded = { key, program, fingerprint: await modelFingerprint({ config, tensors, blockSize, dtype }) };
     }
     this.#enter('connect', '');
@@ -76,13 +98,18 @@ export class StageRunner implements Disposable {
     this.#enter('warm', '');
   }
 
-  begin(): void {
-    this.#program().reset();
+  /** Starts an epoch, when the aborted steps of the one before have ended. */
+  async begin(): Promise<void> {
+    const program = this.#program();
+    await Promise.allSettled(this.#running);
+    program.reset();
     this.#enter('ready', '');
   }
 
   async run(input: Int32Array, deadlineMs: number): Promise<RawStepOutput> {
-    const output = await this.#program().run(input, deadlineMs);
+    const step = this.#program().run(input, deadlineMs);
+    this.#running.add(step);
+    const output = await step.finally(() => this.#running.delete(step));
     this.#totals.steps += 1;
     this.#totals.computeUs += output.computeUs;
     this.#totals.waitUs += output.waitUs;
@@ -100,9 +127,15 @@ export class StageRunner implements Disposable {
     this.#enter('failed', detail);
   }
 
-  status(): RankStatus {
+  status(): Omit<RankStatus, 'epoch'> {
     const pairs = this.#sends.map(({ peer, channel }) => ({ peer, ...channel.counters() }));
-    return { state: this.#state, stateSeconds: (performance.now() - this.#stateSinceMs) / 1000, detail: this.#detail, pairs, ...this.#totals };
+    return {
+      state: this.#state,
+      stateSeconds: (performance.now() - this.#stateSinceMs) / 1000,
+      detail: this.#detail,
+      pairs,
+      ...this.#totals,
+    };
   }
 
   [Symbol.dispose](): void {

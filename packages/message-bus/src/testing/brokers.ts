@@ -25,18 +25,19 @@ export interface BrokerKind {
 
 export const GROUP_KEY = 'a key for tests';
 
-export const brokerKinds: readonly BrokerKind[] = [
-  { name: 'nats', start: startNats },
-  { name: 'local, tcp', start: async () => await startHub({ host: '127.0.0.1', port: 0 }, async () => {}) },
-  { name: 'local, unix', start: startUnixHub },
-];
+export const natsKind: BrokerKind = { name: 'nats', start: startNats };
+export const tcpHubKind: BrokerKind = {
+  name: 'local, tcp',
+  start: () => startHub({ host: '127.0.0.1', port: 0 }, async () => {}),
+};
+export const unixHubKind: BrokerKind = { name: 'local, unix', start: startUnixHub };
 
 async function startNats(): Promise<Broker> {
   const token = natsToken(GROUP_KEY);
   let server = await startNatsServer({ host: '127.0.0.1', port: 0, token });
   const { port, url } = server;
   return {
-    target: { groupKey: GROUP_KEY, nats: url },
+    target: { groupKey: GROUP_KEY, nats: [url] },
     warnings: [],
     signal: (signal) => void process.kill(server.pid, signal),
     kill: async () => {
@@ -46,13 +47,13 @@ async function startNats(): Promise<Broker> {
     restart: async () => {
       server = await startNatsServer({ host: '127.0.0.1', port, token });
     },
-    [Symbol.asyncDispose]: async () => await server.stop(),
+    [Symbol.asyncDispose]: () => server.stop(),
   };
 }
 
 async function startUnixHub(): Promise<Broker> {
   const directory = await mkdtemp(join(tmpdir(), 'skein-hub-'));
-  return await startHub({ path: join(directory, 'hub.sock') }, async () => {
+  return startHub({ path: join(directory, 'hub.sock') }, async () => {
     await rm(directory, { recursive: true });
   });
 }

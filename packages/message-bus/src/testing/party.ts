@@ -21,7 +21,10 @@ export class Party implements AsyncDisposable {
     return (await this.faultyBus(who, options)).bus;
   }
 
-  async faultyBus(who: string | Identity, options: OpenOptions = {}): Promise<{ bus: MessageBus; carrier: FaultyCarrier }> {
+  async faultyBus(
+    who: string | Identity,
+    options: OpenOptions = {},
+  ): Promise<{ bus: MessageBus; carrier: FaultyCarrier }> {
     const identity = identityOf(who);
     const carrier = new FaultyCarrier(await openCarrier(this.target, identity, options));
     const bus = new CarrierBus(identity, carrier, options.onWarning);
@@ -44,6 +47,6 @@ export class Party implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const child of this.#children) child.kill('SIGKILL');
-    await Promise.all(this.#buses.map(async (bus) => await bus.close()));
+    await Promise.all(this.#buses.map((bus) => bus.close()));
   }
 }

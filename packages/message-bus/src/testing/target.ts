@@ -7,7 +7,7 @@ import type { OnWarning } from '../warning.ts';
 
 /** What a process needs to join a bus, as plain data. */
 export type Target = { readonly groupKey: string | null } & (
-  | { readonly nats: string }
+  | { readonly nats: readonly string[] }
   | { readonly hub: HubAddress }
 );
 
@@ -20,8 +20,8 @@ export interface OpenOptions {
 export async function openCarrier(target: Target, identity: Identity, options: OpenOptions = {}): Promise<Carrier> {
   const { groupKey } = target;
   const common = { deadlineMs: 10_000, ...options, identity, groupKey };
-  if ('nats' in target) return await openNatsCarrier({ ...common, servers: [target.nats] });
-  return await openLocalCarrier({ ...common, address: target.hub });
+  if ('nats' in target) return openNatsCarrier({ ...common, servers: target.nats });
+  return openLocalCarrier({ ...common, address: target.hub });
 }
 
 export function identityOf(who: string | Identity): Identity {

@@ -1,0 +1,69 @@
+import { createLogger, silentLogger } from '@skein/telemetry';
+import { afterEach, expect, test, vi } from 'vitest';
+import { hostId, interfaceTowards, isLoopback, resolveLeader } from './host.ts';
+
+const never = new AbortController().signal;
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test.each([
+  ['10.1.2.3', '10.1.2.3'],
+  ['fd00::1', 'fd00::1'],
+  ['127.0.0.1', '127.0.0.1'],
+  ['localhost', '127.0.0.1'],
+  ['skein-0.skein.localhost', '127.0.0.1'],
+])('%s is %s, without a resolver', async (address, expected) => {
+  const resolver = (): Promise<never> => Promise.reject(new Error('was asked'));
+  expect(await resolveLeader(address, { logger: silentLogger, signal: never, resolver })).toBe(expected);
+});
+
+test('a name is asked for until it resolves, and the wait says for what and why', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval'] });
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
+  let asked = 0;
+  const resolver = async (): Promise<{ address: string }> => {
+    asked += 1;
+    if (asked === 2) vi.advanceTimersByTime(5000);
+    if (asked < 3) throw Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' });
+    return { address: '10.0.0.9' };
+  };
+  expect(await resolveLeader('chat-0.chat', { logger, signal: never, resolver })).toBe('10.0.0.9');
+  expect(asked).toBe(3);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain('waiting for the name chat-0.chat (LWS_LEADER_ADDRESS) to resolve since');
+  expect(lines[0]).toContain('ENOTFOUND');
+});
+
+test.each(['127.0.1.1', '::1'])(
+  'a name that resolves to %s is refused: others would find themselves',
+  async (address) => {
+    await expect(
+      resolveLeader('chat-0', { logger: silentLogger, signal: never, resolver: async () => ({ address }) }),
+    ).rejects.toMatchObject({
+      code: 'ERR_LWS_ENVIRONMENT',
+      message: expect.stringContaining(`LWS_LEADER_ADDRESS chat-0 resolves to ${address}`),
+    });
+  },
+);
+
+test('the wait ends with its signal, also while the resolver hangs', async () => {
+  const resolver = (): Promise<never> => new Promise(() => {});
+  await expect(
+    resolveLeader('chat-0', { logger: silentLogger, signal: AbortSignal.timeout(20), resolver }),
+  ).rejects.toMatchObject({ name: 'TimeoutError' });
+});
+
+test('the host id is one for this process, and the interface towards loopback is lo', async () => {
+  expect(hostId()).toBe(hostId());
+  expect(hostId()).toMatch(/^[0-9a-f]{16}$/);
+  expect(await interfaceTowards('127.0.0.1')).toBe('lo');
+  expect(await interfaceTowards('not an address')).toBeNull();
+});
+
+test('loopback is told from other addresses', () => {
+  expect(['127.0.0.1', '::1', 'localhost'].every(isLoopback)).toBe(true);
+  expect(['10.0.0.1', '0.0.0.0', '128.0.0.1'].some(isLoopback)).toBe(false);
+});

@@ -1,0 +1,154 @@
+import { hostActor } from '@skein/actor';
+import { Engine, engineConfig } from '@skein/engine';
+import { type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
+import { type Identity, newIdentity, type RankAdvert, subjects } from '@skein/protocol';
+import { silentLogger } from '@skein/telemetry';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { DirectLink } from '../rank/direct-link.ts';
+import { RankActor, rankSubject } from '../rank/rank-actor.ts';
+import { rankService, type RankServiceOptions } from '../rank/rank-service.ts';
+import { formationInput } from '../testing/llama-config.ts';
+import { Formation } from './formation.ts';
+
+type Runner = RankServiceOptions['runner'];
+let hub: LocalHub;
+let leader: MessageBus;
+let engine: Engine;
+let stop: AbortController;
+let running: Promise<void>;
+
+beforeEach(async () => {
+  hub = await startLocalHub({ listen: null, groupKey: null });
+  leader = hub.connect(newIdentity('g'));
+  stop = new AbortController();
+  engine = new Engine(engineConfig({}));
+  running = Promise.resolve();
+});
+
+afterEach(async () => {
+  stop.abort();
+  await running;
+  engine.close();
+  await hub.close();
+});
+
+function lead(): Formation {
+  const formation = new Formation({
+    main: leader,
+    direct: leader,
+    directAddress: { host: '127.0.0.1', port: 9 },
+    group: 'g',
+    groupSize: 1,
+    stepDeadlineMs: 1000,
+    input: formationInput,
+    engine,
+    logger: silentLogger,
+  });
+  running = formation.run(stop.signal);
+  return formation;
+}
+
+/** A rank process of the leader's own, without a model. */
+function join(change: Partial<Runner> = {}): { readonly identity: Identity; leave(): void } {
+  const bus = hub.connect(newIdentity('g-0/0'));
+  const { identity } = bus;
+  const runner: Runner = {
+    load: async () => ({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0 }),
+    openReceive: () => [],
+    openSend: async () => {},
+    begin: async () => {},
+    run: () => new Promise(() => {}),
+    abort: () => {},
+    status: () => ({ state: 'join', stateSeconds: 0, detail: '', pairs: [], steps: 0, computeUs: 0, waitUs: 0 }),
+    ...change,
+  };
+  const service = rankService({ main: bus, link: new DirectLink(async () => bus), group: 'g', runner });
+  hostActor(bus, rankSubject('g', 0, identity), RankActor, service, { concurrent: ['status', 'abort'] });
+  const advert: RankAdvert = {
+    workerIndex: 0,
+    pid: 7,
+    hostId: 'h',
+    host: 'h',
+    revision: '1',
+    instructionLevel: 'AVX2',
+    device: 'cpu',
+    threads: 1,
+    ucxUnavailable: null,
+  };
+  bus.announce(`${subjects.ranks('g')}.0.${identity.incarnation}`, advert, { ttlMs: 3000 });
+  const lease = leader.announce(
+    `${subjects.agents('g')}.0`,
+    { workerIndex: 0, host: 'h', pid: 1, rank: identity },
+    { ttlMs: 3000 },
+  );
+  return {
+    identity,
+    leave: () => {
+      lease.close();
+      void bus.close();
+    },
+  };
+}
+
+test('forms the group as soon as it is complete, and again with the next rank process', async () => {
+  const formation = lead();
+  const first = join();
+  await expect.poll(() => formation.current.state).toBe('ready');
+  expect(engine.stats().state).toBe('serving');
+  first.leave();
+  await expect
+    .poll(() => formation.current)
+    .toMatchObject({ state: 'lost', detail: 'worker 0 (rank g-0/0, pid 7) is gone' });
+  await expect.poll(() => engine.stats().state).toBe('waiting-for-executor');
+  join();
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 2 });
+});
+
+test('a rank lost while it loads ends the attempt at once', async () => {
+  const formation = lead();
+  let loading = false;
+  const first = join({
+    load: () => {
+      loading = true;
+      return new Promise(() => {});
+    },
+  });
+  await expect.poll(() => loading).toBe(true);
+  first.leave();
+  await expect.poll(() => formation.current.state).toBe('lost');
+  join();
+  await expect.poll(() => formation.current.state).toBe('ready');
+});
+
+test('a rank that refuses is asked again at growing intervals, and its reason is shown', async () => {
+  const formation = lead();
+  let asked = 0;
+  join({
+    load: async () => {
+      asked += 1;
+      throw new Error('no such file');
+    },
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  // After 100, 300 and 700 ms.
+  expect(asked).toBeGreaterThanOrEqual(2);
+  expect(asked).toBeLessThanOrEqual(4);
+  expect(formation.current).toMatchObject({ state: 'lost', detail: 'worker 0: no such file' });
+});
+
+test('a new leader goes on after the epoch that the ranks know', async () => {
+  lead();
+  const aborted: string[] = [];
+  const { identity } = join({ abort: (reason) => void aborted.push(reason) });
+  await expect.poll(() => aborted).toEqual(['epoch 1 begins']);
+  const rank = RankActor.handle(leader, rankSubject('g', 0, identity));
+  await rank.abort.remote({ epoch: 41, reason: 'another leader was here' });
+  stop.abort();
+  await running;
+  expect(await rank.status.remote({})).toMatchObject({ epoch: 41 });
+  engine.close();
+  engine = new Engine(engineConfig({}));
+  stop = new AbortController();
+  const again = lead();
+  await expect.poll(() => again.current).toMatchObject({ state: 'ready', epoch: 42 });
+});

@@ -1,0 +1,130 @@
+import { type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
+import { type Identity, newIdentity, type RankAdvert, subjects } from '@skein/protocol';
+import { createLogger, silentLogger } from '@skein/telemetry';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { AgentAdvert } from '../leases.ts';
+import { Membership } from './membership.ts';
+
+const TTL = { ttlMs: 3000 };
+let hub: LocalHub;
+let leader: MessageBus;
+let membership: Membership;
+
+beforeEach(async () => {
+  hub = await startLocalHub({ listen: null, groupKey: null });
+  leader = hub.connect(newIdentity('g'));
+  membership = new Membership(leader, { group: 'g', size: 2, logger: silentLogger });
+});
+
+afterEach(async () => {
+  vi.useRealTimers();
+  membership.close();
+  await hub.close();
+});
+
+/** A rank process that announces itself for `workerIndex`. */
+function rank(workerIndex: number): { readonly identity: Identity; readonly bus: MessageBus } {
+  const bus = hub.connect(newIdentity(`g-${workerIndex}/0`));
+  const advert: RankAdvert = {
+    workerIndex,
+    pid: 100 + workerIndex,
+    hostId: 'h',
+    host: 'h',
+    revision: '1',
+    instructionLevel: 'AVX2',
+    device: 'cpu',
+    threads: 1,
+    ucxUnavailable: null,
+  };
+  bus.announce(`${subjects.ranks('g')}.${workerIndex}.${bus.identity.incarnation}`, advert, TTL);
+  return { identity: bus.identity, bus };
+}
+
+function agent(
+  workerIndex: number,
+  has: Identity | null,
+  bus = hub.connect(newIdentity(`g-${workerIndex}`)),
+): { tell(rank: Identity | null): void; close(): void } {
+  const advert = (of: Identity | null): AgentAdvert => ({ workerIndex, host: 'h', pid: 10 + workerIndex, rank: of });
+  const lease = bus.announce(`${subjects.agents('g')}.${workerIndex}`, advert(has), TTL);
+  return { tell: (of) => lease.update(advert(of)), close: () => lease.close() };
+}
+
+test('is complete when every agent and the rank it names are there', async () => {
+  const complete = membership.complete(AbortSignal.timeout(5000));
+  const ranks = [rank(0), rank(1)];
+  agent(0, ranks[0]?.identity ?? null, leader);
+  const second = agent(1, null);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  expect(membership.member(0)).not.toBeNull();
+  expect(membership.member(1)).toBeNull();
+  second.tell(ranks[1]?.identity ?? null);
+  expect((await complete).map((m) => m.advert.pid)).toEqual([100, 101]);
+});
+
+test('a rank whose agent says that it has ended is lost at once, and so is one with a successor', async () => {
+  const ranks = [rank(0), rank(1)];
+  agent(0, ranks[0]?.identity ?? null, leader);
+  const second = agent(1, ranks[1]?.identity ?? null);
+  const signal = AbortSignal.timeout(5000);
+  const lost = membership.lost(await membership.complete(signal), signal);
+  second.tell(null);
+  expect(await lost).toBe('worker 1 (rank g-1/0, pid 101) is gone');
+
+  second.tell(ranks[1]?.identity ?? null);
+  const lostAgain = membership.lost(await membership.complete(signal), signal);
+  second.tell(rank(1).identity);
+  expect(await lostAgain).toBe('worker 1 has a new rank process');
+});
+
+test('a second rank process with the same worker index changes nothing while its agent does not name it', async () => {
+  const ranks = [rank(0), rank(1)];
+  agent(0, ranks[0]?.identity ?? null, leader);
+  agent(1, ranks[1]?.identity ?? null);
+  const signal = AbortSignal.timeout(5000);
+  const members = await membership.complete(signal);
+  rank(1);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  expect(membership.member(1)?.rank).toEqual(members[1]?.rank);
+});
+
+test('of two agents with one worker index the younger is the member', async () => {
+  const ranks = [rank(1), rank(1)];
+  agent(1, ranks[0]?.identity ?? null);
+  await expect.poll(() => membership.member(1)?.rank).toEqual(ranks[0]?.identity);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  agent(1, ranks[1]?.identity ?? null);
+  await expect.poll(() => membership.member(1)?.rank).toEqual(ranks[1]?.identity);
+});
+
+test('a leader stands back for a younger one of its group, and says so', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval'] });
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
+  const own = new Membership(leader, { group: 'g', size: 1, logger });
+  const rival = rank(0);
+  agent(0, rival.identity);
+  await expect.poll(() => own.agents()).toHaveLength(1);
+  expect(own.member(0)).toBeNull();
+  const stop = new AbortController();
+  const complete = own.complete(stop.signal);
+  vi.advanceTimersByTime(5000);
+  expect(lines.join()).toContain('waiting for 1 ranks since');
+  expect(lines.join()).toContain('worker 0 (another leader leads this group: pid 10 on h)');
+  stop.abort();
+  await expect(complete).rejects.toMatchObject({ name: 'AbortError' });
+  own.close();
+});
+
+test('waits end with their signal and leave no listener on it', async () => {
+  const stop = new AbortController();
+  const add = vi.spyOn(stop.signal, 'addEventListener');
+  const remove = vi.spyOn(stop.signal, 'removeEventListener');
+  const complete = membership.complete(stop.signal);
+  agent(1, null).tell(rank(1).identity);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  stop.abort();
+  await expect(complete).rejects.toMatchObject({ name: 'AbortError' });
+  expect(add.mock.calls.length).toBeGreaterThan(1);
+  expect(remove.mock.calls.length).toBe(add.mock.calls.length);
+});

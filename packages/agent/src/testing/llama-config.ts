@@ -1,0 +1,39 @@
+import { type ModelConfig, parseModelConfig } from '@skein/models';
+import type { FormationInput } from '../leader/formation-plan.ts';
+
+/** Five layers, two KV heads 8 wide. */
+const config: ModelConfig = parseModelConfig(
+  {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    vocab_size: 64,
+    hidden_size: 32,
+    intermediate_size: 64,
+    num_hidden_layers: 5,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10_000,
+    max_position_embeddings: 256,
+    hidden_act: 'silu',
+    tie_word_embeddings: true,
+    eos_token_id: 2,
+  },
+  'config.json',
+);
+
+export const formationInput: FormationInput = {
+  model: 'm',
+  config,
+  dtypeOption: 'auto',
+  kvDtype: 'bf16',
+  layerPartition: null,
+  maxModelLen: 128,
+  maxNumSeqs: 4,
+  maxNumBatchedTokens: 64,
+  maxNumRows: 8,
+  maxLogprobs: 20,
+  blockSize: 16,
+  kvCacheBytes: 2 ** 20,
+  numBlocks: null,
+};

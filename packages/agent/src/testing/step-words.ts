@@ -1,0 +1,36 @@
+import { packStepInput, type StepInput, type StepRow } from '@skein/native';
+
+export const ROW: StepRow = {
+  token: 0,
+  target: null,
+  slot: null,
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  seed: 0n,
+  choice: 0,
+  position: 1,
+  numLogprobs: null,
+};
+
+/** A step of one sequence of one token, with `numRows` rows. */
+export function stepInput(step: number, numRows = 1): StepInput {
+  return {
+    step,
+    feedbackStep: -1,
+    sequences: [{ tokenIds: [7], numComputedTokens: 0, blockIds: [0] }],
+    rows: Array.from({ length: numRows }, () => ROW),
+    maxLogprobs: 0,
+  };
+}
+
+export function planBytes(step: number): Uint8Array {
+  return new Uint8Array(packStepInput(stepInput(step)).buffer);
+}
+
+/** What a last stage answers: these sampled ids, without logprobs. */
+export function outputBytes(tokenIds: readonly number[]): Uint8Array {
+  const words = new Int32Array([tokenIds.length, 0, ...tokenIds, ...tokenIds.map(() => 0), ...tokenIds.map(() => 0)]);
+  return new Uint8Array(words.buffer);
+}

@@ -1,0 +1,8 @@
+import { describe } from 'vitest';
+import { brokerLossCases, messageBusCases } from './message-bus.cases.ts';
+import { natsKind } from './testing/brokers.ts';
+
+describe(natsKind.name, () => {
+  messageBusCases(natsKind);
+  brokerLossCases(natsKind);
+});
