@@ -6,9 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { loadNative } from './loader.ts';
 import type { Device, NativeAddon, Op, Program, ProgramSpec, TensorSource } from './native.ts';
-import { packStepInput, unpackStepOutput } from './step-io.ts';
-import type { StepInput, StepRow, StepSequence } from './step-io.ts';
-import { feedbackToken } from './step-io.ts';
+import {
+  feedbackToken,
+  packStepInput,
+  type StepInput,
+  type StepRow,
+  type StepSequence,
+  unpackStepOutput,
+} from './step-io.ts';
 
 const VOCAB = 61;
 const WIDTH = 40;
@@ -35,9 +40,38 @@ const OPS: readonly Op[] = [
   { op: 'linear', x: 1, weight: 2, bias: null, out: 2 },
   { op: 'linear', x: 1, weight: 3, bias: 9, out: 3 },
   { op: 'linear', x: 1, weight: 4, bias: null, out: 4 },
-  { op: 'rope', x: 2, numHeads: HEADS, headDim: HEAD_DIM, rotaryDim: HEAD_DIM, inverseFrequencies: FREQUENCIES, attentionFactor: 1, out: 5 },
-  { op: 'rope', x: 3, numHeads: 1, headDim: HEAD_DIM, rotaryDim: HEAD_DIM, inverseFrequencies: FREQUENCIES, attentionFactor: 1, out: 6 },
-  { op: 'attention', q: 5, k: 6, v: 4, cacheLayer: 0, numHeads: HEADS, numKVHeads: 1, headDim: HEAD_DIM, scale: HEAD_DIM ** -0.5, out: 7 },
+  {
+    op: 'rope',
+    x: 2,
+    numHeads: HEADS,
+    headDim: HEAD_DIM,
+    rotaryDim: HEAD_DIM,
+    inverseFrequencies: FREQUENCIES,
+    attentionFactor: 1,
+    out: 5,
+  },
+  {
+    op: 'rope',
+    x: 3,
+    numHeads: 1,
+    headDim: HEAD_DIM,
+    rotaryDim: HEAD_DIM,
+    inverseFrequencies: FREQUENCIES,
+    attentionFactor: 1,
+    out: 6,
+  },
+  {
+    op: 'attention',
+    q: 5,
+    k: 6,
+    v: 4,
+    cacheLayer: 0,
+    numHeads: HEADS,
+    numKVHeads: 1,
+    headDim: HEAD_DIM,
+    scale: HEAD_DIM ** -0.5,
+    out: 7,
+  },
   { op: 'linear', x: 7, weight: 5, bias: null, out: 8 },
   { op: 'add', a: 0, b: 8, out: 9 },
   { op: 'linear', x: 9, weight: 6, bias: null, out: 10 },
@@ -64,7 +98,9 @@ beforeAll(() => {
     return state / 2 ** 32 - 0.5;
   };
   for (const [name, shape] of SHAPES) {
-    tensors[name] = new Float32Array(shape.reduce((a, b) => a * b, 1)).map(() => (name === 'norm' ? 1 + random() : random()));
+    tensors[name] = new Float32Array(shape.reduce((a, b) => a * b, 1)).map(() =>
+      name === 'norm' ? 1 + random() : random(),
+    );
   }
   writeFileSync(join(directory, 'weights'), Buffer.concat(SHAPES.map(([name]) => Buffer.from(tensors[name]!.buffer))));
 });
@@ -99,8 +135,18 @@ async function loaded(): Promise<Program> {
 
 function row(token: number, options: Partial<StepRow> = {}): StepRow {
   return {
-    token, target: null, slot: null, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 7n, choice: 0, position: token,
-    numLogprobs: null, ...options,
+    token,
+    target: null,
+    slot: null,
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    seed: 7n,
+    choice: 0,
+    position: token,
+    numLogprobs: null,
+    ...options,
   };
 }
 
@@ -146,7 +192,10 @@ function reference(tokens: readonly number[]): number[][] {
     const residual = linear(attended, 'o').map((v, i) => v + x[i]!);
     const up = linear(residual, 'up');
     const hidden = linear(residual, 'gate').map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
-    return linear(linear(hidden, 'down').map((v, i) => v + residual[i]!), 'embed');
+    return linear(
+      linear(hidden, 'down').map((v, i) => v + residual[i]!),
+      'embed',
+    );
   });
 }
 
@@ -156,19 +205,26 @@ const TOKENS = [5, 17, 3, 60, 0, 22, 41, 9, 13, 13, 30];
 describe('program', () => {
   test('computes what plain loops compute', async () => {
     const program = await loaded();
-    const input = step([{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [3, 9] }], TOKENS.map((_, i) => row(i, { numLogprobs: 2 })));
+    const input = step(
+      [{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [3, 9] }],
+      TOKENS.map((_, i) => row(i, { numLogprobs: 2 })),
+    );
     const output = unpackStepOutput((await program.run(packStepInput(input), 1000)).words);
     const expected = reference(TOKENS);
     const logits = program.lastLogits()!;
     const largest = Math.max(...expected.flat().map(Math.abs));
-    for (const [i, value] of expected.flat().entries()) expect(Math.abs(logits[i]! - value)).toBeLessThan(1e-5 * largest);
+    for (const [i, value] of expected.flat().entries())
+      expect(Math.abs(logits[i]! - value)).toBeLessThan(1e-5 * largest);
     for (const [i, r] of output.entries()) {
       expect(r.tokenId).toBe(argmax(expected[i]!));
       expect(r.rank).toBe(1);
       const logSum = Math.log(expected[i]!.reduce((sum, v) => sum + Math.exp(v), 0));
       expect(r.logprob).toBeCloseTo(Math.max(...expected[i]!) - logSum, 4);
       expect(r.top.map((t) => t.tokenId)).toEqual(
-        expected[i]!.map((v, id) => ({ v, id })).sort((a, b) => b.v - a.v).slice(0, 2).map((t) => t.id),
+        expected[i]!.map((v, id) => ({ v, id }))
+          .sort((a, b) => b.v - a.v)
+          .slice(0, 2)
+          .map((t) => t.id),
       );
     }
     program.close();
@@ -176,7 +232,10 @@ describe('program', () => {
 
   test('gives the same bits chunked, batched and decoded through feedback slots', async () => {
     const program = await loaded();
-    const whole = step([{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [0, 1] }], TOKENS.map((_, i) => row(i)));
+    const whole = step(
+      [{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [0, 1] }],
+      TOKENS.map((_, i) => row(i)),
+    );
     await program.run(packStepInput(whole), 1000);
     const expected = program.lastLogits()!;
     for (let at = 0; at < TOKENS.length; at += 3) {
@@ -187,9 +246,16 @@ describe('program', () => {
       await program.run(packStepInput(step(sequences, rows)), 1000);
       expect(program.lastLogits()).toEqual(expected.slice(at * VOCAB, (at + chunk.length) * VOCAB));
     }
-    const first = step([{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [0, 1] }], [row(TOKENS.length - 1, { slot: 2 })]);
+    const first = step(
+      [{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [0, 1] }],
+      [row(TOKENS.length - 1, { slot: 2 })],
+    );
     const sampled = program.run(packStepInput(first), 1000);
-    const next = step([{ tokenIds: [feedbackToken(2)], numComputedTokens: TOKENS.length, blockIds: [0, 1] }], [row(0)], 1);
+    const next = step(
+      [{ tokenIds: [feedbackToken(2)], numComputedTokens: TOKENS.length, blockIds: [0, 1] }],
+      [row(0)],
+      1,
+    );
     const output = unpackStepOutput((await program.run(packStepInput(next), 1000)).words);
     const id = unpackStepOutput((await sampled).words)[0]!.tokenId;
     expect(output[0]!.tokenId).toBe(argmax(reference([...TOKENS, id]).at(-1)!));
@@ -220,7 +286,8 @@ describe('failures', () => {
     const program = await loaded();
     const bad = step([{ tokenIds: [VOCAB], numComputedTokens: 0, blockIds: [0] }], []);
     await expect(program.run(packStepInput(bad), 1000)).rejects.toMatchObject({
-      code: 'ERR_STEP_INPUT', message: expect.stringContaining('tokenIds[0] is 61'),
+      code: 'ERR_STEP_INPUT',
+      message: expect.stringContaining('tokenIds[0] is 61'),
     });
     await expect(program.run(new Int32Array(3), 1000)).rejects.toMatchObject({ code: 'ERR_STEP_INPUT' });
     program.close();
@@ -230,7 +297,9 @@ describe('failures', () => {
 
   test('a wrong spec names the field or the op', () => {
     const wide: Op[] = [OPS[0]!, { op: 'linear', x: 0, weight: 8, bias: null, out: 1 }];
-    expect(() => addon.createProgram(device, spec(undefined, wide))).toThrow(/op 1 \(linear\): x is \[tokens, 40\], weight 'down' is \[40, 52\]/);
+    expect(() => addon.createProgram(device, spec(undefined, wide))).toThrow(
+      /op 1 \(linear\): x is \[tokens, 40\], weight 'down' is \[40, 52\]/,
+    );
     const typo = { ...spec(), vocabSize: 'many' } as unknown as ProgramSpec;
     expect(() => addon.createProgram(device, typo)).toThrow(/spec\.vocabSize must be a number/);
     expect(() => addon.createProgram({} as Device, spec())).toThrow(/createDevice/);

@@ -24,9 +24,21 @@ export type Op =
   /** out[t] = weight[token(t)]; weight [vocab, width]. A negative token id -1-s reads the feedback slot s. */
   | { readonly op: 'embed'; readonly weight: WeightId; readonly out: ValueId }
   /** out = x / sqrt(mean(x^2) + eps) * weight. */
-  | { readonly op: 'rmsNorm'; readonly x: ValueId; readonly weight: WeightId; readonly eps: number; readonly out: ValueId }
+  | {
+      readonly op: 'rmsNorm';
+      readonly x: ValueId;
+      readonly weight: WeightId;
+      readonly eps: number;
+      readonly out: ValueId;
+    }
   /** out = x weight^T (+ bias); weight [n, k], bias [n] or null. Neighbours with the same x may run as one. */
-  | { readonly op: 'linear'; readonly x: ValueId; readonly weight: WeightId; readonly bias: WeightId | null; readonly out: ValueId }
+  | {
+      readonly op: 'linear';
+      readonly x: ValueId;
+      readonly weight: WeightId;
+      readonly bias: WeightId | null;
+      readonly out: ValueId;
+    }
   /** Rotates the first `rotaryDim` of each head (half-split pairing, as Hugging Face), with angle position *
    *  inverseFrequencies[i] (f32 [rotaryDim / 2]) and cos and sin scaled by `attentionFactor`. */
   | {
@@ -171,8 +183,17 @@ export interface ReceiveChannel {
 export interface Transport {
   /** Null when UCX can be used; else why it cannot ('libucp.so.0 was not found …'). */
   readonly ucxUnavailable: string | null;
-  openReceive(options: { readonly name: string; readonly transport: 'shm' | 'tcp'; readonly capacityBytes: number }): ReceiveChannel;
-  openSend(options: { readonly name: string; readonly transport: 'shm' | 'tcp'; readonly descriptor: Uint8Array; readonly deadlineMs: number }): Promise<SendChannel>;
+  openReceive(options: {
+    readonly name: string;
+    readonly transport: 'shm' | 'tcp';
+    readonly capacityBytes: number;
+  }): ReceiveChannel;
+  openSend(options: {
+    readonly name: string;
+    readonly transport: 'shm' | 'tcp';
+    readonly descriptor: Uint8Array;
+    readonly deadlineMs: number;
+  }): Promise<SendChannel>;
   close(): void;
 }
 
@@ -182,5 +203,9 @@ export interface NativeAddon {
   /** `interfaceName` confines UCX to one network interface; null lets UCX choose among all that are up. */
   createTransport(options: { readonly interfaceName: string | null }): Transport;
   /** Median of repeated measurements over `seconds`: f32 FMA rate and read rate with `threads` threads. */
-  measureCeilings(options: { readonly threads: number; readonly seconds: number; readonly readBytes: number }): Promise<{ readonly fmaGflops: number; readonly readGBps: number }>;
+  measureCeilings(options: {
+    readonly threads: number;
+    readonly seconds: number;
+    readonly readBytes: number;
+  }): Promise<{ readonly fmaGflops: number; readonly readGBps: number }>;
 }

@@ -69,24 +69,39 @@ export function packStepInput(input: StepInput): Int32Array {
   const numBlockIds = input.sequences.reduce((n, s) => n + s.blockIds.length, 0);
   const numSeqs = input.sequences.length;
   const numRows = input.rows.length;
-  const words = new Int32Array(
-    STEP_INPUT_HEADER_WORDS + numTokens + 3 * numSeqs + 2 + numBlockIds + 12 * numRows,
-  );
+  const words = new Int32Array(STEP_INPUT_HEADER_WORDS + numTokens + 3 * numSeqs + 2 + numBlockIds + 12 * numRows);
   const floats = new Float32Array(words.buffer);
   const step = BigInt(input.step);
   const feedback = BigInt(input.feedbackStep);
   words.set([
-    STEP_INPUT_MAGIC, 1, low(step), high(step), numTokens, numSeqs, numBlockIds, numRows,
-    input.maxLogprobs, low(feedback), high(feedback),
+    STEP_INPUT_MAGIC,
+    1,
+    low(step),
+    high(step),
+    numTokens,
+    numSeqs,
+    numBlockIds,
+    numRows,
+    input.maxLogprobs,
+    low(feedback),
+    high(feedback),
   ]);
   let at = STEP_INPUT_HEADER_WORDS;
   for (const s of input.sequences) {
     words.set(s.tokenIds, at);
     at += s.tokenIds.length;
   }
-  at = putStarts(words, at, input.sequences.map((s) => s.tokenIds.length));
+  at = putStarts(
+    words,
+    at,
+    input.sequences.map((s) => s.tokenIds.length),
+  );
   for (const s of input.sequences) words[at++] = s.numComputedTokens;
-  at = putStarts(words, at, input.sequences.map((s) => s.blockIds.length));
+  at = putStarts(
+    words,
+    at,
+    input.sequences.map((s) => s.blockIds.length),
+  );
   for (const s of input.sequences) {
     words.set(s.blockIds, at);
     at += s.blockIds.length;
@@ -121,7 +136,12 @@ export function unpackStepOutput(words: Int32Array): StepOutputRow[] {
       const tokenId = words[topIds + j] ?? -1;
       if (tokenId >= 0) top.push({ tokenId, logprob: floats[topLogprobs + j] ?? 0 });
     }
-    return { tokenId: words[ids + i] ?? -1, logprob: rank > 0 ? (floats[logprobs + i] ?? 0) : null, rank: rank > 0 ? rank : null, top };
+    return {
+      tokenId: words[ids + i] ?? -1,
+      logprob: rank > 0 ? (floats[logprobs + i] ?? 0) : null,
+      rank: rank > 0 ? rank : null,
+      top,
+    };
   });
 }
 

@@ -9,7 +9,9 @@ interface Question {
   readonly accept: readonly string[];
 }
 
-const { questions } = JSON.parse(readFileSync(`${ROOT}examples/tiny-chat/questions.json`, 'utf8')) as { questions: Question[] };
+const { questions } = JSON.parse(readFileSync(`${ROOT}examples/tiny-chat/questions.json`, 'utf8')) as {
+  questions: Question[];
+};
 
 describe('two stages behind the router', () => {
   let cluster: Served;
@@ -21,7 +23,11 @@ describe('two stages behind the router', () => {
   test('answers the curl of the README about Paris', async () => {
     const readme = readFileSync(`${ROOT}README.md`, 'utf8');
     const body = /-d '(\{[\s\S]*?\})'/.exec(readme)?.[1] ?? '';
-    const response = await fetch(`${cluster.url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const response = await fetch(`${cluster.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body,
+    });
     expect(await response.text()).toContain('The capital of France is Paris.');
   });
 
@@ -70,7 +76,12 @@ describe('two stages behind the router', () => {
     await using single = await serve();
     const prompts = questions.slice(0, 32).map((q) => q.messages);
     const ask = async (url: string, messages: Question['messages']): Promise<string> => {
-      const stream = await client(url).chat.completions.create({ model: 'tiny-chat', messages, stream: true, max_tokens: 48 });
+      const stream = await client(url).chat.completions.create({
+        model: 'tiny-chat',
+        messages,
+        stream: true,
+        max_tokens: 48,
+      });
       let text = '';
       for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
       return text;

@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ROOT } from '../support/cluster.ts';
 
-function run(command: string, args: readonly string[]): { readonly status: number | null; readonly stdout: string; readonly output: string } {
+function run(
+  command: string,
+  args: readonly string[],
+): { readonly status: number | null; readonly stdout: string; readonly output: string } {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd: ROOT, encoding: 'utf8' });
   return { status, stdout, output: stdout + stderr };
 }
@@ -35,9 +38,17 @@ test('npm test runs the tests that a pattern picks', () => {
 test('npm run bench -- --json prints one document in the agreed shape', () => {
   const { status, stdout, output } = run('npm', ['run', '--silent', 'bench', '--', '--json', '--only', 'step-plan']);
   expect(status, output).toBe(0);
-  const document = JSON.parse(stdout.slice(stdout.indexOf('{'))) as { commit: string; hardware: string; results: { name: string; value: number }[] };
+  const document = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
+    commit: string;
+    hardware: string;
+    results: { name: string; value: number }[];
+  };
   expect(document.results.length).toBeGreaterThan(0);
-  expect(document.results[0]).toMatchObject({ name: expect.any(String), value: expect.any(Number), unit: expect.any(String) });
+  expect(document.results[0]).toMatchObject({
+    name: expect.any(String),
+    value: expect.any(Number),
+    unit: expect.any(String),
+  });
 }, 120_000);
 
 test('an option with a slip is refused with the right one', () => {

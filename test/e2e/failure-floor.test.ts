@@ -17,7 +17,13 @@ async function stream(url: string, onText: (text: string) => void = () => {}): P
   let text = '';
   let end: Outcome['end'] = 'closed';
   try {
-    const chunks = await client(url).chat.completions.create({ model: 'tiny-chat', messages: LONG, stream: true, max_tokens: 400, temperature: 0 });
+    const chunks = await client(url).chat.completions.create({
+      model: 'tiny-chat',
+      messages: LONG,
+      stream: true,
+      max_tokens: 400,
+      temperature: 0,
+    });
     for await (const chunk of chunks) {
       text += chunk.choices[0]?.delta.content ?? '';
       const reason = chunk.choices[0]?.finish_reason;
@@ -37,7 +43,10 @@ function find(cluster: Served, pattern: RegExp): number[] {
 }
 
 /** Kills in mid-stream; says when the stream ended after that. */
-async function killInStream(cluster: Served, pids: () => number[] | Promise<number[]>): Promise<Outcome & { readonly afterKillSeconds: number }> {
+async function killInStream(
+  cluster: Served,
+  pids: () => number[] | Promise<number[]>,
+): Promise<Outcome & { readonly afterKillSeconds: number }> {
   let killedMs = 0;
   const outcome = await stream(cluster.url, (text) => {
     if (killedMs > 0 || text.length < 20) return;
@@ -66,15 +75,23 @@ describe.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))('after a kill -9,
     expect(again).toMatchObject({ text: whole.text });
   }
 
-  test.each([0, 1])('of rank %i the stream goes on, byte for byte', async (stage) => {
-    const killed = await killInStream(cluster, async () => [(await topology(cluster.url)).groups[0]?.ranks[stage]?.pid ?? 0]);
-    expect(killed).toMatchObject({ end: 'stop', text: whole.text });
-    expect(killed.afterKillSeconds).toBeLessThan(5);
-    await recovers();
-  }, 60_000);
+  test.each([0, 1])(
+    'of rank %i the stream goes on, byte for byte',
+    async (stage) => {
+      const killed = await killInStream(cluster, async () => [
+        (await topology(cluster.url)).groups[0]?.ranks[stage]?.pid ?? 0,
+      ]);
+      expect(killed).toMatchObject({ end: 'stop', text: whole.text });
+      expect(killed.afterKillSeconds).toBeLessThan(5);
+      await recovers();
+    },
+    60_000,
+  );
 
   test('of the worker agent the stream ends or goes on within 5 s, and the group re-forms', async () => {
-    const killed = await killInStream(cluster, async () => [(await topology(cluster.url)).groups[0]?.agents.find((a) => a.workerIndex === 1)?.pid ?? 0]);
+    const killed = await killInStream(cluster, async () => [
+      (await topology(cluster.url)).groups[0]?.agents.find((a) => a.workerIndex === 1)?.pid ?? 0,
+    ]);
     expect(killed.afterKillSeconds).toBeLessThan(5);
     if (killed.end === 'stop') expect(killed.text).toBe(whole.text);
     else expect(killed.end).toBe('error');
@@ -82,7 +99,9 @@ describe.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))('after a kill -9,
   }, 60_000);
 
   test('of the leader agent the client gets one error within 5 s, and the group re-forms', async () => {
-    const killed = await killInStream(cluster, async () => [(await topology(cluster.url)).groups[0]?.agents.find((a) => a.workerIndex === 0)?.pid ?? 0]);
+    const killed = await killInStream(cluster, async () => [
+      (await topology(cluster.url)).groups[0]?.agents.find((a) => a.workerIndex === 0)?.pid ?? 0,
+    ]);
     expect(killed.afterKillSeconds).toBeLessThan(5);
     expect(killed.end).toBe('error');
     await recovers();
@@ -99,7 +118,9 @@ describe.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))('after a kill -9,
     const killed = await killInStream(cluster, () => find(cluster, /main\.ts router /));
     expect(killed.afterKillSeconds).toBeLessThan(5);
     expect(['closed', 'error']).toContain(killed.end);
-    await until('the orphaned request to be dropped', 1000, async () => /^vllm:num_requests_running\S* 0$/m.test(await (await fetch(`${leader}/metrics`)).text()));
+    await until('the orphaned request to be dropped', 1000, async () =>
+      /^vllm:num_requests_running\S* 0$/m.test(await (await fetch(`${leader}/metrics`)).text()),
+    );
     await recovers();
   }, 60_000);
 });

@@ -35,7 +35,10 @@ beforeEach(() => {
     ip('-n', host, 'link', 'set', 'eth0', 'up');
     ip('-n', host, 'link', 'set', 'lo', 'up');
   }
-  writeFileSync(hostsFile, ['127.0.0.1 localhost', ...NAMES.map((name, i) => `10.77.0.${i + 1} ${name}`)].join('\n') + '\n');
+  writeFileSync(
+    hostsFile,
+    ['127.0.0.1 localhost', ...NAMES.map((name, i) => `10.77.0.${i + 1} ${name}`)].join('\n') + '\n',
+  );
 });
 
 afterEach(async () => {
@@ -50,13 +53,27 @@ function cleanUp(): void {
 
 function startNode(worker: number, key: string | null): Launched {
   const script = `mount --bind ${hostsFile} /etc/hosts && mount -t tmpfs shm /dev/shm && exec "$@"`;
-  const command = [`${ROOT}packages/cli/bin/skein`, 'node', TINY_CHAT, '--host', '0.0.0.0', '--port', '8080', '--threads', '1'];
-  const node = new Launched('ip', ['netns', 'exec', HOSTS[worker] ?? '', 'unshare', '--mount', '--ipc', 'sh', '-c', script, 'sh', ...command], {
-    LWS_LEADER_ADDRESS: NAMES[0] ?? '',
-    LWS_GROUP_SIZE: '3',
-    LWS_WORKER_INDEX: String(worker),
-    ...(key === null ? {} : { SKEIN_GROUP_KEY: key }),
-  });
+  const command = [
+    `${ROOT}packages/cli/bin/skein`,
+    'node',
+    TINY_CHAT,
+    '--host',
+    '0.0.0.0',
+    '--port',
+    '8080',
+    '--threads',
+    '1',
+  ];
+  const node = new Launched(
+    'ip',
+    ['netns', 'exec', HOSTS[worker] ?? '', 'unshare', '--mount', '--ipc', 'sh', '-c', script, 'sh', ...command],
+    {
+      LWS_LEADER_ADDRESS: NAMES[0] ?? '',
+      LWS_GROUP_SIZE: '3',
+      LWS_WORKER_INDEX: String(worker),
+      ...(key === null ? {} : { SKEIN_GROUP_KEY: key }),
+    },
+  );
   running.push(node);
   return node;
 }
@@ -64,43 +81,78 @@ function startNode(worker: number, key: string | null): Launched {
 /** Asks the leader from inside its own namespace. */
 function ask(path: string, body: unknown = null): { readonly status: number; readonly text: string } {
   const data = body === null ? [] : ['-H', 'content-type: application/json', '-d', JSON.stringify(body)];
-  const result = spawnSync('ip', ['netns', 'exec', 'skt0', 'curl', '-s', '-m', '20', '-w', '\n%{http_code}', ...data, `http://10.77.0.1:8080${path}`], { encoding: 'utf8' });
+  const result = spawnSync(
+    'ip',
+    [
+      'netns',
+      'exec',
+      'skt0',
+      'curl',
+      '-s',
+      '-m',
+      '20',
+      '-w',
+      '\n%{http_code}',
+      ...data,
+      `http://10.77.0.1:8080${path}`,
+    ],
+    { encoding: 'utf8' },
+  );
   const lines = result.stdout.split('\n');
   return { status: Number(lines.pop()), text: lines.join('\n') };
 }
 
 function vethBytes(host: string): number {
-  const { stdout } = spawnSync('ip', ['netns', 'exec', host, 'cat', '/sys/class/net/eth0/statistics/tx_bytes'], { encoding: 'utf8' });
+  const { stdout } = spawnSync('ip', ['netns', 'exec', host, 'cat', '/sys/class/net/eth0/statistics/tx_bytes'], {
+    encoding: 'utf8',
+  });
   return Number(stdout);
 }
 
-const ORDERS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+const ORDERS = [
+  [0, 1, 2],
+  [0, 2, 1],
+  [1, 0, 2],
+  [1, 2, 0],
+  [2, 0, 1],
+  [2, 1, 0],
+];
 
-test.skipIf(!canNetns).each(ORDERS)('three hosts, started in the order %i %i %i, form a group over TCP and answer', async (...order) => {
-  const withKey = ORDERS.findIndex((o) => o.join() === order.join()) % 2 === 0;
-  for (const worker of order) {
-    startNode(worker, withKey ? 'correct horse' : null);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-  }
-  await until('the group to be ready', 60_000, () => ask('/readyz').status === 200).catch((error: Error) => {
-    throw new Error(`${error.message}\n${running.map((p) => p.output.slice(-1500)).join('\n---\n')}`);
-  });
-  const before = HOSTS.map(vethBytes);
-  const answer = ask('/v1/chat/completions', { messages: [{ role: 'user', content: 'What is the capital of France?' }] });
-  expect(answer.text).toContain('The capital of France is Paris.');
-  const [group] = (JSON.parse(ask('/v1/skein/topology').text) as { groups: GroupTopology[] }).groups;
-  expect(group?.ranks).toHaveLength(3);
-  expect(group?.pairs.map((p) => p.transport)).toEqual(['tcp', 'tcp', 'tcp']);
-  expect(group?.warnings.some((w) => w.includes('SKEIN_GROUP_KEY'))).toBe(!withKey);
-  for (const [i, host] of HOSTS.entries()) expect(vethBytes(host) - (before[i] ?? 0)).toBeGreaterThan(1000);
-  const sent = group?.pairs[0]?.bytes ?? 0;
-  expect(vethBytes('skt0')).toBeGreaterThan(sent);
-}, 90_000);
+test.skipIf(!canNetns).each(ORDERS)(
+  'three hosts, started in the order %i %i %i, form a group over TCP and answer',
+  async (...order) => {
+    const withKey = ORDERS.findIndex((o) => o.join() === order.join()) % 2 === 0;
+    for (const worker of order) {
+      startNode(worker, withKey ? 'correct horse' : null);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    await until('the group to be ready', 60_000, () => ask('/readyz').status === 200).catch((error: Error) => {
+      throw new Error(`${error.message}\n${running.map((p) => p.output.slice(-1500)).join('\n---\n')}`);
+    });
+    const before = HOSTS.map(vethBytes);
+    const answer = ask('/v1/chat/completions', {
+      messages: [{ role: 'user', content: 'What is the capital of France?' }],
+    });
+    expect(answer.text).toContain('The capital of France is Paris.');
+    const [group] = (JSON.parse(ask('/v1/skein/topology').text) as { groups: GroupTopology[] }).groups;
+    expect(group?.ranks).toHaveLength(3);
+    expect(group?.pairs.map((p) => p.transport)).toEqual(['tcp', 'tcp', 'tcp']);
+    expect(group?.warnings.some((w) => w.includes('SKEIN_GROUP_KEY'))).toBe(!withKey);
+    for (const [i, host] of HOSTS.entries()) expect(vethBytes(host) - (before[i] ?? 0)).toBeGreaterThan(1000);
+    const sent = group?.pairs[0]?.bytes ?? 0;
+    expect(vethBytes('skt0')).toBeGreaterThan(sent);
+  },
+  90_000,
+);
 
-test.skipIf(!canNetns)('a worker with another group key is refused by name and ends with a configuration error', async () => {
-  startNode(0, 'one key');
-  startNode(1, 'one key');
-  const stranger = startNode(2, 'another key');
-  expect(await stranger.exit()).toBe(78);
-  expect(stranger.output).toContain('SKEIN_GROUP_KEY');
-}, 60_000);
+test.skipIf(!canNetns)(
+  'a worker with another group key is refused by name and ends with a configuration error',
+  async () => {
+    startNode(0, 'one key');
+    startNode(1, 'one key');
+    const stranger = startNode(2, 'another key');
+    expect(await stranger.exit()).toBe(78);
+    expect(stranger.output).toContain('SKEIN_GROUP_KEY');
+  },
+  60_000,
+);

@@ -27,10 +27,17 @@ export function expectGreedyIds(fixture: Fixture, found: readonly Generation[]):
 /** Same ids, and the same bits in every logit of every position. */
 export function expectIdentical(found: readonly Generation[], wanted: readonly Generation[]): void {
   expect(found.map((g) => g.tokenIds)).toEqual(wanted.map((g) => g.tokenIds));
-  const different = found.flatMap((g, i) => [...g.logits].filter(([position, logits]) => !sameBits(logits, wanted[i]?.logits.get(position))).map(([position]) => `sequence ${i} position ${position}`));
+  const different = found.flatMap((g, i) =>
+    [...g.logits]
+      .filter(([position, logits]) => !sameBits(logits, wanted[i]?.logits.get(position)))
+      .map(([position]) => `sequence ${i} position ${position}`),
+  );
   expect(different).toEqual([]);
 }
 
 function sameBits(a: Float32Array, b: Float32Array | undefined): boolean {
-  return b !== undefined && Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+  return (
+    b !== undefined &&
+    Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength))
+  );
 }

@@ -47,12 +47,19 @@ export class Driver {
   }
 
   /** Prompts in chunks and then greedy tokens up to the fixture's count, all sequences of `cases` in each step. */
-  async generate(cases: readonly FixtureCase[], chunking: Chunking, options: { readonly feedback: boolean } = { feedback: false }): Promise<Generation[]> {
+  async generate(
+    cases: readonly FixtureCase[],
+    chunking: Chunking,
+    options: { readonly feedback: boolean } = { feedback: false },
+  ): Promise<Generation[]> {
     const sequences = startSequences(cases);
     for (;;) {
       const open = sequences.filter((s) => s.numComputed < lengthMax(s));
       if (open.length === 0) return sequences.map((s) => s.found);
-      await this.#computeStep(open.map((s) => ({ s, count: nextCount(s, chunking) })), options.feedback);
+      await this.#computeStep(
+        open.map((s) => ({ s, count: nextCount(s, chunking) })),
+        options.feedback,
+      );
     }
   }
 
@@ -70,17 +77,27 @@ export class Driver {
       for (const turn of turns) {
         const feedbackStep = n === 0 ? first - 1 : this.#step - groups;
         const parts = turn.map((s) => part(s, n === 0 ? s.wanted.promptTokenIds : [feedbackToken(s.slot)]));
-        const input = stepInput(this.#step++, feedbackStep, parts.map((p) => p.sequence), [...lastRows(parts)]);
+        const input = stepInput(
+          this.#step++,
+          feedbackStep,
+          parts.map((p) => p.sequence),
+          [...lastRows(parts)],
+        );
         for (const [i, s] of turn.entries()) s.numComputed += parts[i]?.sequence.tokenIds.length ?? 0;
         await running.at(-aheadMax);
-        running.push(this.#pipeline.run(input).then((ids) => turn.forEach((s, i) => s.found.tokenIds.push(ids[i] ?? -1))));
+        running.push(
+          this.#pipeline.run(input).then((ids) => turn.forEach((s, i) => s.found.tokenIds.push(ids[i] ?? -1))),
+        );
       }
     }
     await Promise.all(running);
     return sequences.map((s) => s.found.tokenIds);
   }
 
-  async #computeStep(work: readonly { readonly s: Sequence; readonly count: number }[], feedback: boolean): Promise<void> {
+  async #computeStep(
+    work: readonly { readonly s: Sequence; readonly count: number }[],
+    feedback: boolean,
+  ): Promise<void> {
     const rows: StepRow[] = [];
     const rowOwners: { s: Sequence; position: number; isLast: boolean }[] = [];
     let token = 0;
@@ -89,17 +106,23 @@ export class Driver {
       for (let position = s.numComputed; position < s.numComputed + count; position++, token++) {
         const isLast = position === known.length - 1;
         if (!isLast && !s.wanted.logits.has(position)) continue;
-        rows.push(isLast ? sampleRow(token, s.slot, position) : { ...sampleRow(token, null, position), target: known[position + 1] ?? 0 });
+        rows.push(
+          isLast
+            ? sampleRow(token, s.slot, position)
+            : { ...sampleRow(token, null, position), target: known[position + 1] ?? 0 },
+        );
         rowOwners.push({ s, position, isLast });
       }
       const isDecode = s.numComputed >= s.wanted.promptTokenIds.length;
-      return part(s, feedback && isDecode ? [feedbackToken(s.slot)] : known.slice(s.numComputed, s.numComputed + count)).sequence;
+      return part(s, feedback && isDecode ? [feedbackToken(s.slot)] : known.slice(s.numComputed, s.numComputed + count))
+        .sequence;
     });
     const step = this.#step++;
     const ids = await this.#pipeline.run(stepInput(step, step - 1, sequences, rows));
     // A step without rows leaves the logits of an earlier one.
     const logits = rows.length > 0 ? this.#pipeline.lastLogits() : new Float32Array();
-    if (logits.length !== rows.length * this.#vocabSize) throw new Error(`${logits.length} logits for ${rows.length} rows`);
+    if (logits.length !== rows.length * this.#vocabSize)
+      throw new Error(`${logits.length} logits for ${rows.length} rows`);
     for (const { s, count } of work) s.numComputed += count;
     for (const [r, { s, position, isLast }] of rowOwners.entries()) {
       s.found.logits.set(position, logits.slice(r * this.#vocabSize, (r + 1) * this.#vocabSize));
@@ -123,7 +146,13 @@ function startSequences(cases: readonly FixtureCase[]): Sequence[] {
   const pool = Array.from({ length: NUM_BLOCKS }, (_, i) => (i * 37 + 11) % NUM_BLOCKS);
   return cases.map((wanted, slot) => {
     const numBlocks = Math.ceil((wanted.promptTokenIds.length + wanted.greedyTokenIds.length) / BLOCK_SIZE);
-    return { slot, wanted, blockIds: pool.splice(0, numBlocks), found: { tokenIds: [], logits: new Map() }, numComputed: 0 };
+    return {
+      slot,
+      wanted,
+      blockIds: pool.splice(0, numBlocks),
+      found: { tokenIds: [], logits: new Map() },
+      numComputed: 0,
+    };
   });
 }
 
@@ -140,9 +169,26 @@ function* lastRows(parts: readonly { readonly s: Sequence; readonly sequence: St
 }
 
 function sampleRow(token: number, slot: number | null, position: number): StepRow {
-  return { token, target: null, slot, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, choice: 0, position, numLogprobs: null };
+  return {
+    token,
+    target: null,
+    slot,
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    seed: 0n,
+    choice: 0,
+    position,
+    numLogprobs: null,
+  };
 }
 
-function stepInput(step: number, feedbackStep: number, sequences: readonly StepSequence[], rows: readonly StepRow[]): StepInput {
+function stepInput(
+  step: number,
+  feedbackStep: number,
+  sequences: readonly StepSequence[],
+  rows: readonly StepRow[],
+): StepInput {
   return { step, feedbackStep, sequences, rows, maxLogprobs: 0 };
 }

@@ -16,7 +16,11 @@ const addon: NativeAddon | null = isBuilt ? createRequire(import.meta.url)(ADDON
 
 const chunkings: readonly Chunking[] = [chunksOf(1), chunksOf(7), chunksOf(16), randomChunks(7)];
 
-async function withDriver<T>(fixture: Fixture, options: { stages?: number; threads?: number; dtype?: Dtype }, use: (driver: Driver) => Promise<T>): Promise<T> {
+async function withDriver<T>(
+  fixture: Fixture,
+  options: { stages?: number; threads?: number; dtype?: Dtype },
+  use: (driver: Driver) => Promise<T>,
+): Promise<T> {
   if (addon === null) throw new Error('the addon is not built');
   const dtype = options.dtype ?? resolveDtype('auto', fixture.config, fixture.tensors);
   await using pipeline = await openNative(addon, stageSpecs(fixture, options.stages ?? 1, dtype), options.threads ?? 1);
@@ -33,36 +37,54 @@ async function alone(driver: Driver, fixture: Fixture, chunking: Chunking): Prom
 // The addon gives the tokens of transformers, and the same bits however the work is cut. Without a build
 // (scripts/build-native makes one) there is nothing to run.
 describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
-  test('logits and greedy ids are those of transformers in f32', async () => {
-    const fixture = await readFixture(name);
-    const found = await withDriver(fixture, { dtype: 'f32' }, (driver) => alone(driver, fixture, whole));
-    expectGreedyIds(fixture, found);
-    expect(deviation(fixture, found)).toBeLessThan(1e-4);
-  }, TIMEOUT_MS);
+  test(
+    'logits and greedy ids are those of transformers in f32',
+    async () => {
+      const fixture = await readFixture(name);
+      const found = await withDriver(fixture, { dtype: 'f32' }, (driver) => alone(driver, fixture, whole));
+      expectGreedyIds(fixture, found);
+      expect(deviation(fixture, found)).toBeLessThan(1e-4);
+    },
+    TIMEOUT_MS,
+  );
 
-  test('a cache of the storage type stays as near as transformers in that type', async () => {
-    const fixture = await readFixture(name);
-    if (fixture.storageTypeDeviation === null) return;
-    const found = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
-    expect(deviation(fixture, found)).toBeLessThan(1.5 * fixture.storageTypeDeviation);
-  }, TIMEOUT_MS);
+  test(
+    'a cache of the storage type stays as near as transformers in that type',
+    async () => {
+      const fixture = await readFixture(name);
+      if (fixture.storageTypeDeviation === null) return;
+      const found = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+      expect(deviation(fixture, found)).toBeLessThan(1.5 * fixture.storageTypeDeviation);
+    },
+    TIMEOUT_MS,
+  );
 
-  test.each([1, 2, 4])('%i stages give the same bits alone, in chunks, in a crowd and by feedback', async (stages) => {
-    const fixture = await readFixture(name);
-    const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
-    await withDriver(fixture, { stages, threads: 2 }, async (driver) => {
-      expectIdentical(await alone(driver, fixture, whole), wanted);
-      for (const chunking of chunkings) {
-        expectIdentical(await alone(driver, fixture, chunking), wanted);
-        expectIdentical(await driver.generate(fixture.cases, chunking, { feedback: true }), wanted);
-      }
-    });
-  }, TIMEOUT_MS);
+  test.each([1, 2, 4])(
+    '%i stages give the same bits alone, in chunks, in a crowd and by feedback',
+    async (stages) => {
+      const fixture = await readFixture(name);
+      const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+      await withDriver(fixture, { stages, threads: 2 }, async (driver) => {
+        expectIdentical(await alone(driver, fixture, whole), wanted);
+        for (const chunking of chunkings) {
+          expectIdentical(await alone(driver, fixture, chunking), wanted);
+          expectIdentical(await driver.generate(fixture.cases, chunking, { feedback: true }), wanted);
+        }
+      });
+    },
+    TIMEOUT_MS,
+  );
 
-  test.each([1, 2, 4])('%i stages with batches in flight give the same ids', async (stages) => {
-    const fixture = await readFixture(name);
-    const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
-    const ids = await withDriver(fixture, { stages, threads: 2 }, (driver) => driver.generateAhead(fixture.cases, Math.min(stages, 3)));
-    expect(ids).toEqual(wanted.map((g) => g.tokenIds));
-  }, TIMEOUT_MS);
+  test.each([1, 2, 4])(
+    '%i stages with batches in flight give the same ids',
+    async (stages) => {
+      const fixture = await readFixture(name);
+      const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+      const ids = await withDriver(fixture, { stages, threads: 2 }, (driver) =>
+        driver.generateAhead(fixture.cases, Math.min(stages, 3)),
+      );
+      expect(ids).toEqual(wanted.map((g) => g.tokenIds));
+    },
+    TIMEOUT_MS,
+  );
 });

@@ -1,6 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { buildStageProgram, type ModelConfig, readCheckpointTensors, readModelConfig, stageLayers } from '@skein/models';
+import {
+  buildStageProgram,
+  type ModelConfig,
+  readCheckpointTensors,
+  readModelConfig,
+  stageLayers,
+} from '@skein/models';
 import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
 
 const ROOT = fileURLToPath(new URL('../fixtures/llama/', import.meta.url));
@@ -34,11 +40,17 @@ export async function readFixture(name: string): Promise<Fixture> {
   const config = await readModelConfig(ROOT + name);
   const tensors = await readCheckpointTensors(ROOT + name);
   const expected = JSON.parse(readFileSync(`${ROOT}${name}/expected.json`, 'utf8'));
-  const cases = expected.cases.map((c: { promptTokenIds: number[]; greedyTokenIds: number[]; positions: number[]; logits: string }) => {
-    const logits = f32(c.logits);
-    const row = (i: number): Float32Array => logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
-    return { promptTokenIds: c.promptTokenIds, greedyTokenIds: c.greedyTokenIds, logits: new Map(c.positions.map((position, i) => [position, row(i)])) };
-  });
+  const cases = expected.cases.map(
+    (c: { promptTokenIds: number[]; greedyTokenIds: number[]; positions: number[]; logits: string }) => {
+      const logits = f32(c.logits);
+      const row = (i: number): Float32Array => logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
+      return {
+        promptTokenIds: c.promptTokenIds,
+        greedyTokenIds: c.greedyTokenIds,
+        logits: new Map(c.positions.map((position, i) => [position, row(i)])),
+      };
+    },
+  );
   return {
     name,
     config,
@@ -54,7 +66,9 @@ export async function readFixture(name: string): Promise<Fixture> {
 export function stageSpecs(fixture: Fixture, stages: number, dtype: Dtype): ProgramSpec[] {
   const { config, tensors } = fixture;
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
-  return stageLayers(config.numLayers, stages, null).map((layers, stage) => buildStageProgram({ config, tensors, stages, stage, layers, limits: LIMITS, kvCache }));
+  return stageLayers(config.numLayers, stages, null).map((layers, stage) =>
+    buildStageProgram({ config, tensors, stages, stage, layers, limits: LIMITS, kvCache }),
+  );
 }
 
 function f32(base64: string): Float32Array {

@@ -1,6 +1,15 @@
 import { stagePeer } from '@skein/models';
 import { Link, ProgramInterpreter } from '@skein/models/testing';
-import { type Device, type NativeAddon, packStepInput, type Program, type ProgramSpec, type StepInput, type Transport, unpackStepOutput } from '@skein/native';
+import {
+  type Device,
+  type NativeAddon,
+  packStepInput,
+  type Program,
+  type ProgramSpec,
+  type StepInput,
+  type Transport,
+  unpackStepOutput,
+} from '@skein/native';
 
 const DEADLINE_MS = 60_000;
 const CHANNEL_BYTES = 4 * 2 ** 20;
@@ -36,7 +45,11 @@ export function openInterpreted(specs: readonly ProgramSpec[]): Pipeline {
   };
 }
 
-export async function openNative(addon: NativeAddon, specs: readonly ProgramSpec[], threads: number): Promise<Pipeline> {
+export async function openNative(
+  addon: NativeAddon,
+  specs: readonly ProgramSpec[],
+  threads: number,
+): Promise<Pipeline> {
   const device: Device = addon.createDevice({ backend: 'cpu', threads });
   const transport: Transport | null = specs.length > 1 ? addon.createTransport({ interfaceName: null }) : null;
   const stages: Program[] = specs.map((spec) => addon.createProgram(device, spec));
@@ -51,7 +64,12 @@ export async function openNative(addon: NativeAddon, specs: readonly ProgramSpec
       if (transport === null) continue;
       const name = `${stagePeer(from)}-to-${stagePeer(to)}`;
       const receive = transport.openReceive({ name, transport: 'shm', capacityBytes: CHANNEL_BYTES });
-      const send = await transport.openSend({ name, transport: 'shm', descriptor: receive.descriptor(), deadlineMs: DEADLINE_MS });
+      const send = await transport.openSend({
+        name,
+        transport: 'shm',
+        descriptor: receive.descriptor(),
+        deadlineMs: DEADLINE_MS,
+      });
       stages[from]?.bindSend(stagePeer(to), send);
       stages[to]?.bindReceive(stagePeer(from), receive);
     }

@@ -18,7 +18,8 @@ describe.each(fixtureNames)('recorded %s', (name) => {
 
   test('one, two and four stages give the logits and greedy ids of transformers', async () => {
     const fixture = await readFixture(name);
-    const open = (stages: number) => new Driver(openInterpreted(stageSpecs(fixture, stages, 'f32')), fixture.config.vocabSize);
+    const open = (stages: number) =>
+      new Driver(openInterpreted(stageSpecs(fixture, stages, 'f32')), fixture.config.vocabSize);
     const found = await open(1).generate(fixture.cases, whole);
     expectGreedyIds(fixture, found);
     expect(deviation(fixture, found)).toBeLessThan(1e-4);
@@ -32,7 +33,10 @@ describe.each(fixtureNames)('recorded %s', (name) => {
     const dtype = resolveDtype('auto', fixture.config, fixture.tensors);
     expect(dtype).toBe({ float32: 'f32', float16: 'f16', bfloat16: 'bf16' }[fixture.storage]);
     if (fixture.storageTypeDeviation === null) return;
-    const found = await new Driver(openInterpreted(stageSpecs(fixture, 1, dtype)), fixture.config.vocabSize).generate(fixture.cases, whole);
+    const found = await new Driver(openInterpreted(stageSpecs(fixture, 1, dtype)), fixture.config.vocabSize).generate(
+      fixture.cases,
+      whole,
+    );
     expect(deviation(fixture, found)).toBeLessThan(1.5 * fixture.storageTypeDeviation);
   }, 60_000);
 });

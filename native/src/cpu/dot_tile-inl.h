@@ -6,8 +6,6 @@
 #define SKEIN_CPU_DOT_TILE_INL_H
 #endif
 
-#include <type_traits>
-
 #include "cpu/simd-inl.h"
 #include "hwy/cache_control.h"
 
@@ -89,55 +87,81 @@ HWY_INLINE void PackRows(const T* const rows[kTileCols], size_t k, float* HWY_RE
   for (size_t r = 0; r < kTileCols; ++r) hn::Store(LoadPartial(rows[r] + i, k - i), d, out + r * kLanes);
 }
 
-struct Sums {
-  VF c0, c1, c2, c3;
-};
-
 /// One step of up to six rows against one column.
 template <size_t kRows>
-HWY_INLINE void StepColumn(VF w, const VF (&a)[6], VF& s0, VF& s1, VF& s2, VF& s3, VF& s4, VF& s5) {
-  s0 = hn::MulAdd(a[0], w, s0);
-  if constexpr (kRows > 1) s1 = hn::MulAdd(a[1], w, s1);
-  if constexpr (kRows > 2) s2 = hn::MulAdd(a[2], w, s2);
-  if constexpr (kRows > 3) s3 = hn::MulAdd(a[3], w, s3);
-  if constexpr (kRows > 4) s4 = hn::MulAdd(a[4], w, s4);
-  if constexpr (kRows > 5) s5 = hn::MulAdd(a[5], w, s5);
+HWY_INLINE void StepColumn(VF w, VF a0, VF a1, VF a2, VF a3, VF a4, VF a5, VF& s0, VF& s1, VF& s2, VF& s3, VF& s4,
+                           VF& s5) {
+  s0 = hn::MulAdd(a0, w, s0);
+  if constexpr (kRows > 1) s1 = hn::MulAdd(a1, w, s1);
+  if constexpr (kRows > 2) s2 = hn::MulAdd(a2, w, s2);
+  if constexpr (kRows > 3) s3 = hn::MulAdd(a3, w, s3);
+  if constexpr (kRows > 4) s4 = hn::MulAdd(a4, w, s4);
+  if constexpr (kRows > 5) s5 = hn::MulAdd(a5, w, s5);
 }
 
-/// out(r, 0..3) = dot(x row r, weight row 0..3) over k elements, for kRows rows. One accumulator of kLanes partial sums
+template <bool kUsed>
+HWY_INLINE VF LoadIf(const float* p) {
+  if constexpr (kUsed) {
+    return LoadF32(p);
+  } else {
+    return hn::Zero(DF());
+  }
+}
+
+template <bool kUsed>
+HWY_INLINE VF LoadPartialIf(const float* p, size_t count) {
+  if constexpr (kUsed) {
+    return LoadPartial(p, count);
+  } else {
+    return hn::Zero(DF());
+  }
+}
+
+/// emit(r, 0..3) = dot(x row r, weight row 0..3) over k elements, for kRows rows. One accumulator of kLanes partial sums
 /// per product, elements in order, then SumsOf4: the result of a pair does not depend on the tile it is in.
+/// Accumulators are single variables and the steps always-inline functions: as arrays or in lambdas GCC keeps them in memory.
 template <size_t kRows, class Source, class Emit>
 HWY_INLINE void DotTile(const float* HWY_RESTRICT x, size_t x_stride, const Source& w, size_t k, const Emit& emit) {
   static_assert(kRows >= 1 && kRows <= 6);
   const VF zero = hn::Zero(DF());
-  Sums s0{zero, zero, zero, zero}, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0;
-  // Columns one after another, so that one register holds each weight vector in turn: 3 rows leave just that.
-  const auto step = [&](const VF(&a)[6], const auto& load) HWY_ATTR {
-    StepColumn<kRows>(load(std::integral_constant<size_t, 0>()), a, s0.c0, s1.c0, s2.c0, s3.c0, s4.c0, s5.c0);
-    StepColumn<kRows>(load(std::integral_constant<size_t, 1>()), a, s0.c1, s1.c1, s2.c1, s3.c1, s4.c1, s5.c1);
-    StepColumn<kRows>(load(std::integral_constant<size_t, 2>()), a, s0.c2, s1.c2, s2.c2, s3.c2, s4.c2, s5.c2);
-    StepColumn<kRows>(load(std::integral_constant<size_t, 3>()), a, s0.c3, s1.c3, s2.c3, s3.c3, s4.c3, s5.c3);
-  };
-  const auto row = [&](size_t r, size_t i) HWY_ATTR {
-    return r < kRows ? LoadF32(x + r * x_stride + i) : zero;
-  };
+  VF s00 = zero, s01 = zero, s02 = zero, s03 = zero;
+  VF s10 = zero, s11 = zero, s12 = zero, s13 = zero;
+  VF s20 = zero, s21 = zero, s22 = zero, s23 = zero;
+  VF s30 = zero, s31 = zero, s32 = zero, s33 = zero;
+  VF s40 = zero, s41 = zero, s42 = zero, s43 = zero;
+  VF s50 = zero, s51 = zero, s52 = zero, s53 = zero;
+  const float* x1 = x + x_stride;
+  const float* x2 = x + 2 * x_stride;
+  const float* x3 = x + 3 * x_stride;
+  const float* x4 = x + 4 * x_stride;
+  const float* x5 = x + 5 * x_stride;
   size_t i = 0;
   for (; i + kLanes <= k; i += kLanes) {
     w.Prefetch(i);
-    const VF a[6] = {row(0, i), row(1, i), row(2, i), row(3, i), row(4, i), row(5, i)};
-    step(a, [&](auto column) HWY_ATTR { return w.template Load<column>(i); });
+    const VF a0 = LoadF32(x + i), a1 = LoadIf<(kRows > 1)>(x1 + i), a2 = LoadIf<(kRows > 2)>(x2 + i),
+             a3 = LoadIf<(kRows > 3)>(x3 + i), a4 = LoadIf<(kRows > 4)>(x4 + i), a5 = LoadIf<(kRows > 5)>(x5 + i);
+    // Columns one after another, so that one register holds each weight vector in turn: 3 rows of 16 leave just that.
+    StepColumn<kRows>(w.template Load<0>(i), a0, a1, a2, a3, a4, a5, s00, s10, s20, s30, s40, s50);
+    StepColumn<kRows>(w.template Load<1>(i), a0, a1, a2, a3, a4, a5, s01, s11, s21, s31, s41, s51);
+    StepColumn<kRows>(w.template Load<2>(i), a0, a1, a2, a3, a4, a5, s02, s12, s22, s32, s42, s52);
+    StepColumn<kRows>(w.template Load<3>(i), a0, a1, a2, a3, a4, a5, s03, s13, s23, s33, s43, s53);
   }
   if (i < k) {
-    const auto part = [&](size_t r) HWY_ATTR { return r < kRows ? LoadPartial(x + r * x_stride + i, k - i) : zero; };
-    const VF a[6] = {part(0), part(1), part(2), part(3), part(4), part(5)};
-    step(a, [&](auto column) HWY_ATTR { return w.template LoadTail<column>(i, k - i); });
+    const size_t n = k - i;
+    const VF a0 = LoadPartial(x + i, n), a1 = LoadPartialIf<(kRows > 1)>(x1 + i, n),
+             a2 = LoadPartialIf<(kRows > 2)>(x2 + i, n), a3 = LoadPartialIf<(kRows > 3)>(x3 + i, n),
+             a4 = LoadPartialIf<(kRows > 4)>(x4 + i, n), a5 = LoadPartialIf<(kRows > 5)>(x5 + i, n);
+    StepColumn<kRows>(w.template LoadTail<0>(i, n), a0, a1, a2, a3, a4, a5, s00, s10, s20, s30, s40, s50);
+    StepColumn<kRows>(w.template LoadTail<1>(i, n), a0, a1, a2, a3, a4, a5, s01, s11, s21, s31, s41, s51);
+    StepColumn<kRows>(w.template LoadTail<2>(i, n), a0, a1, a2, a3, a4, a5, s02, s12, s22, s32, s42, s52);
+    StepColumn<kRows>(w.template LoadTail<3>(i, n), a0, a1, a2, a3, a4, a5, s03, s13, s23, s33, s43, s53);
   }
-  emit(0, SumsOf4(s0.c0, s0.c1, s0.c2, s0.c3));
-  if constexpr (kRows > 1) emit(1, SumsOf4(s1.c0, s1.c1, s1.c2, s1.c3));
-  if constexpr (kRows > 2) emit(2, SumsOf4(s2.c0, s2.c1, s2.c2, s2.c3));
-  if constexpr (kRows > 3) emit(3, SumsOf4(s3.c0, s3.c1, s3.c2, s3.c3));
-  if constexpr (kRows > 4) emit(4, SumsOf4(s4.c0, s4.c1, s4.c2, s4.c3));
-  if constexpr (kRows > 5) emit(5, SumsOf4(s5.c0, s5.c1, s5.c2, s5.c3));
+  emit(0, SumsOf4(s00, s01, s02, s03));
+  if constexpr (kRows > 1) emit(1, SumsOf4(s10, s11, s12, s13));
+  if constexpr (kRows > 2) emit(2, SumsOf4(s20, s21, s22, s23));
+  if constexpr (kRows > 3) emit(3, SumsOf4(s30, s31, s32, s33));
+  if constexpr (kRows > 4) emit(4, SumsOf4(s40, s41, s42, s43));
+  if constexpr (kRows > 5) emit(5, SumsOf4(s50, s51, s52, s53));
 }
 
 /// All `rows` (any number) against four weight rows; emit(row, sums).

@@ -16,8 +16,7 @@ constexpr size_t kBlockK = 1024;
 // Weight rows widened at once: 64 x 1024 floats are 256 KiB, half of a small L2.
 constexpr size_t kPanelCols = 64;
 // Up to here weights are used straight from memory; beyond, widening them once pays.
-inline size_t DirectMax() { static size_t v = getenv("DM") ? atoi(getenv("DM")) : 6; return v; }
-#define kDirectMaxRows DirectMax()
+constexpr size_t kDirectMaxRows = 16;
 }  // namespace skein::cpu
 #endif
 
@@ -57,7 +56,7 @@ void LinearRange(const Matrix& x, const LinearPart& part, size_t row_begin, size
   const size_t total_k = part.weight.cols;
   const size_t last_row = part.weight.rows - 1;
   const size_t rows = row_end - row_begin;
-  const bool direct = rows <= cpu::DirectMax();
+  const bool direct = rows <= cpu::kDirectMaxRows;
   const float* x_rows = x.data + row_begin * x.stride;
   float* out_rows = part.out.data + row_begin * part.out.stride;
   const auto row_at = [&](size_t col, size_t k) HWY_ATTR { return weight + std::min(col, last_row) * total_k + k; };
@@ -143,7 +142,7 @@ namespace cpu {
 size_t LinearScratchBytes() { return kPanelCols * kBlockK * sizeof(float); }
 
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype) {
-  if (rows > DirectMax()) return kPanelCols;
+  if (rows > kDirectMaxRows) return kPanelCols;
   // About 128 KiB of weights: some 10 us of reading, so that taking a chunk is cheap and a late core costs little.
   constexpr size_t kChunkBytes = size_t{128} << 10;
   return std::clamp<size_t>(kChunkBytes / (k * DtypeBytes(dtype)) / 4 * 4, 4, 256);

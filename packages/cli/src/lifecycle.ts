@@ -3,7 +3,16 @@ import type { Logger } from '@skein/telemetry';
 
 /** Exit codes a supervisor can act on: 78 (EX_CONFIG) is not worth a retry. */
 const EXIT_CONFIG = 78;
-const CONFIG_CODES = new Set(['ERR_LWS_ENVIRONMENT', 'ERR_GROUP_KEY', 'ERR_LISTEN', 'ERR_MODEL_CONFIG', 'ERR_CHECKPOINT', 'ERR_STAGE_SPLIT', 'ERR_MAX_MODEL_LEN', 'ERR_TOKENIZER_FILE']);
+const CONFIG_CODES = new Set([
+  'ERR_LWS_ENVIRONMENT',
+  'ERR_GROUP_KEY',
+  'ERR_LISTEN',
+  'ERR_MODEL_CONFIG',
+  'ERR_CHECKPOINT',
+  'ERR_STAGE_SPLIT',
+  'ERR_MAX_MODEL_LEN',
+  'ERR_TOKENIZER_FILE',
+]);
 
 /** Runs a long-lived command until SIGTERM or SIGINT; a second signal ends it at once. */
 export async function runUntilSignal(logger: Logger, run: (signal: AbortSignal) => Promise<void>): Promise<never> {
@@ -20,7 +29,10 @@ export async function runUntilSignal(logger: Logger, run: (signal: AbortSignal) 
   } catch (error) {
     if (stopping.signal.aborted) process.exit(0);
     const code = error instanceof SkeinError ? error.code : null;
-    logger.fatal(code === null ? { error: error instanceof Error ? error.stack : String(error) } : { code }, error instanceof Error ? error.message : String(error));
+    logger.fatal(
+      code === null ? { error: error instanceof Error ? error.stack : String(error) } : { code },
+      error instanceof Error ? error.message : String(error),
+    );
     process.exit(code !== null && CONFIG_CODES.has(code) ? EXIT_CONFIG : 1);
   }
 }

@@ -5,7 +5,15 @@ import { createLogger, type LogLevel } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
 import { runUntilSignal } from './lifecycle.ts';
 import { makeCheckpoint } from './make-checkpoint.ts';
-import { addNodeFlags, integer, type ListenFlags, logFormat, type NodeFlags, nodeOptions, VERSION } from './node-flags.ts';
+import {
+  addNodeFlags,
+  integer,
+  type ListenFlags,
+  logFormat,
+  type NodeFlags,
+  nodeOptions,
+  VERSION,
+} from './node-flags.ts';
 import { runRouter } from './router.ts';
 import { up } from './up.ts';
 
@@ -22,7 +30,11 @@ addNodeFlags(
     .command('up')
     .description('start a whole cluster on this machine: broker, router, and agents with their ranks')
     .option('--model <dir>', 'checkpoint folder', TINY_CHAT)
-    .addOption(new Option('--pp, --pipeline-parallel-size <n>', 'pipeline stages of each group').argParser(integer(1, 64)).default(2))
+    .addOption(
+      new Option('--pp, --pipeline-parallel-size <n>', 'pipeline stages of each group')
+        .argParser(integer(1, 64))
+        .default(2),
+    )
     .option('--groups <n>', 'groups, each with the whole model', integer(1, 64), 1)
     .option('--host <address>', 'where the router listens', '127.0.0.1')
     .option('--port <port>', 'port of the router', integer(1, 65535), 8000),
@@ -47,18 +59,40 @@ addNodeFlags(
   );
 });
 
-listening(addNodeFlags(program.command('serve').argument('<model>', 'checkpoint folder').description('serve a model in one group of one rank, without a broker'))).action(
-  async (model: string, flags: NodeFlags & ListenFlags) => {
-    const options = { ...nodeOptions(model, flags), brokerless: true };
-    const place = { group: 'serve-0', groupIndex: 0, groupSize: 1, workerIndex: 0, leaderAddress: '127.0.0.1', peers: ['127.0.0.1'] };
-    const logger = createLogger({ level: flags.logLevel, format: logFormat() });
-    await runUntilSignal(logger, (signal) => runLeaderAgent(place, options, logger, signal));
-  },
-);
+listening(
+  addNodeFlags(
+    program
+      .command('serve')
+      .argument('<model>', 'checkpoint folder')
+      .description('serve a model in one group of one rank, without a broker'),
+  ),
+).action(async (model: string, flags: NodeFlags & ListenFlags) => {
+  const options = { ...nodeOptions(model, flags), brokerless: true };
+  const place = {
+    group: 'serve-0',
+    groupIndex: 0,
+    groupSize: 1,
+    workerIndex: 0,
+    leaderAddress: '127.0.0.1',
+    peers: ['127.0.0.1'],
+  };
+  const logger = createLogger({ level: flags.logLevel, format: logFormat() });
+  await runUntilSignal(logger, (signal) => runLeaderAgent(place, options, logger, signal));
+});
 
 listening(
-  addNodeFlags(program.command('node').argument('<model>', 'checkpoint folder').description('be one pod of a LeaderWorkerSet group (LWS_LEADER_ADDRESS, LWS_GROUP_SIZE, LWS_WORKER_INDEX)'))
-    .option('--nats-port <port>', "port of the leader's own broker, where SKEIN_NATS_URL names none", integer(0, 65535), 4222)
+  addNodeFlags(
+    program
+      .command('node')
+      .argument('<model>', 'checkpoint folder')
+      .description('be one pod of a LeaderWorkerSet group (LWS_LEADER_ADDRESS, LWS_GROUP_SIZE, LWS_WORKER_INDEX)'),
+  )
+    .option(
+      '--nats-port <port>',
+      "port of the leader's own broker, where SKEIN_NATS_URL names none",
+      integer(0, 65535),
+      4222,
+    )
     .option('--advertise-url <url>', "how routers reach this leader (default: the leader's address and port)"),
 ).action(async (model: string, flags: NodeFlags & ListenFlags) => {
   const logger = createLogger({ level: flags.logLevel, format: logFormat() });
@@ -66,33 +100,43 @@ listening(
     const place = parseLwsEnvironment(environment);
     const log = logger.child({ agent: `${place.group}-${place.workerIndex}` });
     const options = { ...nodeOptions(model, flags), brokerless: false };
-    await (place.workerIndex === 0 ? runLeaderAgent(place, options, log, signal) : runWorkerAgent(place, options, log, signal));
+    await (place.workerIndex === 0
+      ? runLeaderAgent(place, options, log, signal)
+      : runWorkerAgent(place, options, log, signal));
   });
 });
 
-listening(program.command('router').description('the front door: finds leaders on the broker (SKEIN_NATS_URL) and relays requests'))
+listening(
+  program
+    .command('router')
+    .description('the front door: finds leaders on the broker (SKEIN_NATS_URL) and relays requests'),
+)
   .option('--api-key <key>', 'key that requests under /v1 must bring (or SKEIN_API_KEY)')
   .option('--api-key-guards-metrics', 'ask for the key at /metrics too', false)
   .option('--drain-timeout <seconds>', 'how long SIGTERM lets running streams go on', integer(0), 30)
   .option('--log-level <level>', 'how much to log', variable('logLevel') ?? 'info')
-  .action(async (flags: ListenFlags & { apiKey?: string; apiKeyGuardsMetrics: boolean; drainTimeout: number; logLevel: LogLevel }) => {
-    const logger = createLogger({ level: flags.logLevel, format: logFormat() }).child({ role: 'router' });
-    await runUntilSignal(logger, (signal) =>
-      runRouter(
-        {
-          host: flags.host,
-          port: flags.port,
-          natsUrl: variable('natsUrl') ?? 'nats://127.0.0.1:4222',
-          groupKey: variable('groupKey'),
-          apiKey: flags.apiKey ?? variable('apiKey'),
-          guardMetrics: flags.apiKeyGuardsMetrics,
-          drainMs: flags.drainTimeout * 1000,
-        },
-        logger,
-        signal,
-      ),
-    );
-  });
+  .action(
+    async (
+      flags: ListenFlags & { apiKey?: string; apiKeyGuardsMetrics: boolean; drainTimeout: number; logLevel: LogLevel },
+    ) => {
+      const logger = createLogger({ level: flags.logLevel, format: logFormat() }).child({ role: 'router' });
+      await runUntilSignal(logger, (signal) =>
+        runRouter(
+          {
+            host: flags.host,
+            port: flags.port,
+            natsUrl: variable('natsUrl') ?? 'nats://127.0.0.1:4222',
+            groupKey: variable('groupKey'),
+            apiKey: flags.apiKey ?? variable('apiKey'),
+            guardMetrics: flags.apiKeyGuardsMetrics,
+            drainMs: flags.drainTimeout * 1000,
+          },
+          logger,
+          signal,
+        ),
+      );
+    },
+  );
 
 program
   .command('make-checkpoint')
@@ -112,10 +156,13 @@ program
 
 await program.parseAsync();
 
-type UpFlags = NodeFlags & ListenFlags & { readonly model: string; readonly pipelineParallelSize: number; readonly groups: number };
+type UpFlags = NodeFlags &
+  ListenFlags & { readonly model: string; readonly pipelineParallelSize: number; readonly groups: number };
 
 function listening(command: Command): Command {
-  return command.option('--host <address>', 'where to listen', '127.0.0.1').option('--port <port>', 'port to listen on; 0 takes any', integer(0, 65535), 8000);
+  return command
+    .option('--host <address>', 'where to listen', '127.0.0.1')
+    .option('--port <port>', 'port to listen on; 0 takes any', integer(0, 65535), 8000);
 }
 
 /** The flags a user gave, as arguments for another command, less those named. */

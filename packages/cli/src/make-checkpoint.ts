@@ -19,8 +19,17 @@ export interface MakeCheckpointOptions {
 export async function makeCheckpoint(options: MakeCheckpointOptions): Promise<RandomCheckpoint> {
   const { shape, dir, seed, shardBytes } = options;
   const dtype = Object.entries(DTYPES).find(([name]) => name === options.dtype)?.[1];
-  if (dtype === undefined) throw new SkeinError('ERR_OPTION', `--dtype is ${options.dtype}; choose ${Object.keys(DTYPES).join(', ')}`);
-  if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff) throw new SkeinError('ERR_OPTION', `--seed is ${seed}; choose a whole number from 0 to 4294967295`);
+  if (dtype === undefined)
+    throw new SkeinError('ERR_OPTION', `--dtype is ${options.dtype}; choose ${Object.keys(DTYPES).join(', ')}`);
+  if (!Number.isInteger(seed) || seed < 0 || seed > 0xffffffff)
+    throw new SkeinError('ERR_OPTION', `--seed is ${seed}; choose a whole number from 0 to 4294967295`);
   if (!(shardBytes > 0)) throw new SkeinError('ERR_OPTION', `--shard-bytes is ${shardBytes}; choose a number above 0`);
-  return writeRandomCheckpoint({ shape: parseCheckpointShape(shape), dir, seed, dtype, shardBytes, signal: options.signal ?? null });
+  return writeRandomCheckpoint({
+    shape: parseCheckpointShape(shape),
+    dir,
+    seed,
+    dtype,
+    shardBytes,
+    signal: options.signal ?? null,
+  });
 }

@@ -5,7 +5,9 @@ import type { LogLevel } from '@skein/telemetry';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { variable } from './environment.ts';
 
-export const VERSION: string = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
 
 const GIB = 2 ** 30;
 
@@ -13,7 +15,11 @@ const GIB = 2 ** 30;
 export function addNodeFlags(command: Command): Command {
   return command
     .option('--served-model-name <name>', "name the API answers to (default: the model folder's)")
-    .addOption(new Option('--dtype <type>', 'type of the KV cache; weights keep theirs').choices(['auto', 'float32', 'float16', 'bfloat16']).default('auto'))
+    .addOption(
+      new Option('--dtype <type>', 'type of the KV cache; weights keep theirs')
+        .choices(['auto', 'float32', 'float16', 'bfloat16'])
+        .default('auto'),
+    )
     .option('--max-model-len <tokens>', "longest prompt plus answer (default: the model's)", integer(1))
     .option('--max-num-seqs <n>', 'most requests computed at once', integer(1), 128)
     .option('--max-num-batched-tokens <n>', 'most tokens in one step', integer(1), 2048)
@@ -26,7 +32,11 @@ export function addNodeFlags(command: Command): Command {
     .option('--api-key-guards-metrics', 'ask for the key at /metrics too', false)
     .option('--step-deadline <seconds>', 'a rank that waits longer for another gives up the step', integer(1), 30)
     .option('--drain-timeout <seconds>', 'how long SIGTERM lets running streams go on', integer(0), 30)
-    .addOption(new Option('--log-level <level>', 'how much to log').choices(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default(variable('logLevel') ?? 'info'));
+    .addOption(
+      new Option('--log-level <level>', 'how much to log')
+        .choices(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+        .default(variable('logLevel') ?? 'info'),
+    );
 }
 
 export interface NodeFlags {
@@ -92,13 +102,17 @@ export function logFormat(): 'json' | 'text' {
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || value < min || value > max) throw new InvalidArgumentError(`It must be an integer from ${min}${max < Number.MAX_SAFE_INTEGER ? ` to ${max}` : ''}.`);
+    if (!/^\d+$/.test(text) || value < min || value > max)
+      throw new InvalidArgumentError(
+        `It must be an integer from ${min}${max < Number.MAX_SAFE_INTEGER ? ` to ${max}` : ''}.`,
+      );
     return value;
   };
 }
 
 function layerCounts(text: string): number[] {
   const counts = text.split(',').map(Number);
-  if (counts.some((n) => !Number.isInteger(n) || n < 1)) throw new InvalidArgumentError('It must be layer counts like 3,5.');
+  if (counts.some((n) => !Number.isInteger(n) || n < 1))
+    throw new InvalidArgumentError('It must be layer counts like 3,5.');
   return counts;
 }

@@ -24,7 +24,15 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
     deadlineMs: Infinity,
     onWaiting: (reason) => logger.info(`waiting for the broker at ${natsUrl}: ${reason}`),
   });
-  const router = createRouter({ bus, log: logger, metrics: new Metrics(), version: VERSION, apiKeys: apiKey === null ? [] : apiKey.split(','), guardMetrics, groupKey });
+  const router = createRouter({
+    bus,
+    log: logger,
+    metrics: new Metrics(),
+    version: VERSION,
+    apiKeys: apiKey === null ? [] : apiKey.split(','),
+    guardMetrics,
+    groupKey,
+  });
   const { host, port } = await router.listen(options.host, options.port);
   logger.info(`the router listens on http://${host}:${port}`);
   await new Promise<void>((resolve) => {

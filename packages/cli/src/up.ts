@@ -44,13 +44,17 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
     ...(options.apiKey === null ? {} : { [variables.apiKey.name]: options.apiKey }),
     [variables.logFormat.name]: logFormat(),
   };
-  const supervised = parts(options).map((part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger));
+  const supervised = parts(options).map(
+    (part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger),
+  );
   try {
     const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
     await untilReady(url, options, ending);
     if (!ending.aborted) {
       const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-      logger.info(`ready in ${seconds} s: ${url}/v1 (${options.groups} group${options.groups > 1 ? 's' : ''} of ${options.stages} stage${options.stages > 1 ? 's' : ''})`);
+      logger.info(
+        `ready in ${seconds} s: ${url}/v1 (${options.groups} group${options.groups > 1 ? 's' : ''} of ${options.stages} stage${options.stages > 1 ? 's' : ''})`,
+      );
     }
     await new Promise<void>((resolve) => {
       if (ending.aborted) resolve();
@@ -65,12 +69,23 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
 }
 
 function parts(options: UpOptions): Part[] {
-  const threads = options.threads ?? Math.max(1, Math.floor(availableParallelism() / (options.stages * options.groups)));
+  const threads =
+    options.threads ?? Math.max(1, Math.floor(availableParallelism() / (options.stages * options.groups)));
   const agents = Array.from({ length: options.groups * options.stages }, (_, i): Part => {
     const [group, worker] = [Math.floor(i / options.stages), i % options.stages];
     return {
       name: `agent ${group}-${worker}`,
-      args: ['node', options.model, '--host', '127.0.0.1', '--port', '0', '--threads', String(threads), ...options.nodeArgs],
+      args: [
+        'node',
+        options.model,
+        '--host',
+        '127.0.0.1',
+        '--port',
+        '0',
+        '--threads',
+        String(threads),
+        ...options.nodeArgs,
+      ],
       env: {
         [variables.lwsLeaderAddress.name]: `skein-${group}.skein.localhost`,
         [variables.lwsGroupSize.name]: String(options.stages),
@@ -78,7 +93,14 @@ function parts(options: UpOptions): Part[] {
       },
     };
   });
-  return [{ name: 'router', args: ['router', '--host', options.host, '--port', String(options.port), ...options.routerArgs], env: {} }, ...agents];
+  return [
+    {
+      name: 'router',
+      args: ['router', '--host', options.host, '--port', String(options.port), ...options.routerArgs],
+      env: {},
+    },
+    ...agents,
+  ];
 }
 
 /** One child process, started again whenever it ends, at growing intervals while it ends young. */
@@ -105,9 +127,14 @@ class SupervisedPart {
   #start(): void {
     const startedMs = performance.now();
     const main = fileURLToPath(new URL('./main.ts', import.meta.url));
-    const child = spawnBound(process.execPath, [main, ...this.#part.args], { stdio: ['ignore', 'inherit', 'inherit'], env: { ...environment, ...this.#part.env } });
+    const child = spawnBound(process.execPath, [main, ...this.#part.args], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...environment, ...this.#part.env },
+    });
     this.#child = child;
-    child.on('error', (error) => this.#logger.error({ error: error.message }, `${this.#part.name} could not be started`));
+    child.on('error', (error) =>
+      this.#logger.error({ error: error.message }, `${this.#part.name} could not be started`),
+    );
     child.once('exit', (exitCode, signal) => {
       this.#child = null;
       if (this.#closed) return;
@@ -128,7 +155,10 @@ async function requireFree(host: string, port: number): Promise<void> {
     });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    const reason = code === 'EADDRINUSE' ? 'is taken; choose another with --port' : `cannot be listened on (${code}); choose others with --host and --port`;
+    const reason =
+      code === 'EADDRINUSE'
+        ? 'is taken; choose another with --port'
+        : `cannot be listened on (${code}); choose others with --host and --port`;
     throw new ConfigError('ERR_LISTEN', `${host}:${port} ${reason}`, { cause: error });
   } finally {
     server.close();
@@ -141,7 +171,12 @@ async function untilReady(url: string, { groups, apiKey }: UpOptions, signal: Ab
   while (!signal.aborted) {
     const response = await fetch(`${url}/v1/skein/topology`, { headers }).catch(() => null);
     const shown = topologySchema.safeParse(await response?.json().catch(() => null));
-    if (shown.success && shown.data.groups.filter((group) => group.ready).length >= groups && (await fetch(`${url}/readyz`)).ok) return;
+    if (
+      shown.success &&
+      shown.data.groups.filter((group) => group.ready).length >= groups &&
+      (await fetch(`${url}/readyz`)).ok
+    )
+      return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

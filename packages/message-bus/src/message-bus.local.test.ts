@@ -1,5 +1,6 @@
 import { describe } from 'vitest';
-import { brokerLossCases, messageBusCases } from './message-bus.cases.ts';
+import { brokerLossCases } from './broker-loss.cases.ts';
+import { messageBusCases } from './message-bus.cases.ts';
 import { tcpHubKind, unixHubKind } from './testing/brokers.ts';
 
 for (const kind of [tcpHubKind, unixHubKind]) {

@@ -8,7 +8,11 @@ export type DtypeOption = 'auto' | 'float32' | 'float' | 'float16' | 'half' | 'b
 
 /** The model's dtype, which is that of its KV cache. `auto` takes the one config.json names, else the type that holds most
  *  of the weights. Weights stay in their stored type: every one is exact in f32, which is what sums are made in. */
-export function resolveDtype(option: DtypeOption, config: ModelConfig, tensors: ReadonlyMap<string, TensorSource>): Dtype {
+export function resolveDtype(
+  option: DtypeOption,
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, TensorSource>,
+): Dtype {
   switch (option) {
     case 'float32':
     case 'float':

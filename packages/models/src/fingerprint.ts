@@ -40,7 +40,10 @@ async function sample(handle: FileHandle, t: TensorSource): Promise<Uint8Array> 
   const bytes = Buffer.alloc(head + tail);
   const first = await handle.read(bytes, 0, head, t.offsetBytes);
   const last = await handle.read(bytes, head, tail, t.offsetBytes + t.sizeBytes - tail);
-  if (first.bytesRead + last.bytesRead !== bytes.length) throw new CheckpointError(`${t.file}: ends within tensor ${t.name}; download it again`, { details: { file: t.file } });
+  if (first.bytesRead + last.bytesRead !== bytes.length)
+    throw new CheckpointError(`${t.file}: ends within tensor ${t.name}; download it again`, {
+      details: { file: t.file },
+    });
   return bytes;
 }
 

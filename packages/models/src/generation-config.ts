@@ -20,7 +20,11 @@ export interface GenerationConfig {
 const schema = z.object({
   eos_token_id: z.union([z.int().min(-1), z.array(z.int().min(0)).max(256)]).nullish(),
   temperature: z.number().min(0).max(100).nullish(),
-  top_k: z.int().min(-1).max(2 ** 22).nullish(),
+  top_k: z
+    .int()
+    .min(-1)
+    .max(2 ** 22)
+    .nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().gt(0).max(100).nullish(),
@@ -30,7 +34,10 @@ const schema = z.object({
 /** Null when the checkpoint has no generation_config.json. */
 export async function readGenerationConfig(dir: string): Promise<GenerationConfig | null> {
   const file = join(dir, 'generation_config.json');
-  const present = await access(file).then(() => true, () => false);
+  const present = await access(file).then(
+    () => true,
+    () => false,
+  );
   return present ? parseGenerationConfig(await readJsonFile(file, ModelConfigError), file) : null;
 }
 

@@ -12,5 +12,13 @@ export { tensorBytes, type TensorToWrite, writeSafetensors } from './safetensors
 export { type LayerRange, stageLayers } from './stage-layers.ts';
 export { stagePeer } from './stage-peer.ts';
 export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
-export { CHECKPOINT_SHAPES, type CheckpointShape, parseCheckpointShape } from './random-checkpoint/checkpoint-shapes.ts';
-export { type RandomCheckpoint, type RandomCheckpointOptions, writeRandomCheckpoint } from './random-checkpoint/random-checkpoint.ts';
+export {
+  CHECKPOINT_SHAPES,
+  type CheckpointShape,
+  parseCheckpointShape,
+} from './random-checkpoint/checkpoint-shapes.ts';
+export {
+  type RandomCheckpoint,
+  type RandomCheckpointOptions,
+  writeRandomCheckpoint,
+} from './random-checkpoint/random-checkpoint.ts';

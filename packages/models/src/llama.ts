@@ -11,7 +11,9 @@ const LM_HEAD = 'lm_head.weight';
 export const llama: ModelFamily = {
   record: recordLlama,
   isUnneeded: (name, config) =>
-    /^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/.test(name) || name === 'model.rotary_emb.inv_freq' || (config.tieWordEmbeddings && name === LM_HEAD),
+    /^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/.test(name) ||
+    name === 'model.rotary_emb.inv_freq' ||
+    (config.tieWordEmbeddings && name === LM_HEAD),
 };
 
 /** The residual stream enters at the first stage, passes its layers on each, and becomes logits on the last. It crosses a
@@ -22,14 +24,27 @@ export function recordLlama(r: ProgramRecorder, config: ModelConfig, stage: Stag
   const rope = ropeFrequencies(config.rope, config);
 
   if (isFirst && !isLast) r.recvTokens(stagePeer(stage.count - 1));
-  let x = isFirst ? r.embed(EMBED, config.vocabSize, config.hiddenSize) : r.recv(stagePeer(stage.index - 1), config.hiddenSize);
+  let x = isFirst
+    ? r.embed(EMBED, config.vocabSize, config.hiddenSize)
+    : r.recv(stagePeer(stage.index - 1), config.hiddenSize);
 
   const [first, end] = stage.layers;
   for (let layer = first; layer < end; layer++) {
     const name = `model.layers.${layer}`;
-    const attended = recordAttention(r, r.rmsNorm(x, `${name}.input_layernorm.weight`, config.rmsNormEps), { config, rope, name: `${name}.self_attn`, cacheLayer: layer - first });
+    const attended = recordAttention(r, r.rmsNorm(x, `${name}.input_layernorm.weight`, config.rmsNormEps), {
+      config,
+      rope,
+      name: `${name}.self_attn`,
+      cacheLayer: layer - first,
+    });
     x = r.add(x, attended);
-    x = r.add(x, recordMlp(r, r.rmsNorm(x, `${name}.post_attention_layernorm.weight`, config.rmsNormEps), { config, name: `${name}.mlp` }));
+    x = r.add(
+      x,
+      recordMlp(r, r.rmsNorm(x, `${name}.post_attention_layernorm.weight`, config.rmsNormEps), {
+        config,
+        name: `${name}.mlp`,
+      }),
+    );
   }
 
   if (!isLast) {
@@ -49,7 +64,11 @@ interface AttentionOptions {
   readonly cacheLayer: number;
 }
 
-function recordAttention(r: ProgramRecorder, x: ValueId, { config, rope, name, cacheLayer }: AttentionOptions): ValueId {
+function recordAttention(
+  r: ProgramRecorder,
+  x: ValueId,
+  { config, rope, name, cacheLayer }: AttentionOptions,
+): ValueId {
   const { numHeads, numKVHeads, headDim, attentionBias: bias } = config;
   const q = r.linear(x, `${name}.q_proj`, { width: numHeads * headDim, bias });
   const k = r.linear(x, `${name}.k_proj`, { width: numKVHeads * headDim, bias });
@@ -67,7 +86,11 @@ function recordAttention(r: ProgramRecorder, x: ValueId, { config, rope, name, c
   return r.linear(attended, `${name}.o_proj`, { width: config.hiddenSize, bias });
 }
 
-function recordMlp(r: ProgramRecorder, x: ValueId, { config, name }: { readonly config: ModelConfig; readonly name: string }): ValueId {
+function recordMlp(
+  r: ProgramRecorder,
+  x: ValueId,
+  { config, name }: { readonly config: ModelConfig; readonly name: string },
+): ValueId {
   const { intermediateSize, hiddenSize, mlpBias: bias } = config;
   const gate = r.linear(x, `${name}.gate_proj`, { width: intermediateSize, bias });
   const up = r.linear(x, `${name}.up_proj`, { width: intermediateSize, bias });

@@ -32,9 +32,18 @@ export interface ModelConfig {
 const tokenIds = z.union([z.int().min(-1), z.array(z.int().min(0)).max(256)]).nullish();
 
 const schema = z.object({
-  vocab_size: z.int().min(1).max(2 ** 22),
-  hidden_size: z.int().min(1).max(2 ** 17),
-  intermediate_size: z.int().min(1).max(2 ** 20),
+  vocab_size: z
+    .int()
+    .min(1)
+    .max(2 ** 22),
+  hidden_size: z
+    .int()
+    .min(1)
+    .max(2 ** 17),
+  intermediate_size: z
+    .int()
+    .min(1)
+    .max(2 ** 20),
   num_hidden_layers: z.int().min(1).max(4096),
   num_attention_heads: z.int().min(1).max(4096),
   num_key_value_heads: z.int().min(1).max(4096).nullish(),
@@ -43,7 +52,11 @@ const schema = z.object({
   tie_word_embeddings: z.boolean().default(false),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
-  max_position_embeddings: z.int().min(1).max(2 ** 27).default(2048),
+  max_position_embeddings: z
+    .int()
+    .min(1)
+    .max(2 ** 27)
+    .default(2048),
   hidden_act: z.literal('silu', 'only silu is served').default('silu'),
   quantization_config: z.null('quantized checkpoints are not served').optional(),
   dtype: z.string().nullish(),
@@ -52,7 +65,13 @@ const schema = z.object({
   eos_token_id: tokenIds,
 });
 
-const DTYPES: Readonly<Record<string, Dtype>> = { float32: 'f32', float: 'f32', float16: 'f16', half: 'f16', bfloat16: 'bf16' };
+const DTYPES: Readonly<Record<string, Dtype>> = {
+  float32: 'f32',
+  float: 'f32',
+  float16: 'f16',
+  half: 'f16',
+  bfloat16: 'bf16',
+};
 
 export async function readModelConfig(dir: string): Promise<ModelConfig> {
   const file = join(dir, 'config.json');
@@ -67,12 +86,15 @@ export function parseModelConfig(document: unknown, file: string): ModelConfig {
     new ModelConfigError(`${file}: ${field} is ${JSON.stringify(value)}: ${why}`, { details: { file, field, value } });
   const { hidden_size: hiddenSize, num_attention_heads: numHeads } = fields;
   const numKVHeads = fields.num_key_value_heads ?? numHeads;
-  if (numHeads % numKVHeads !== 0) throw refuse('num_key_value_heads', numKVHeads, `must divide num_attention_heads, which is ${numHeads}`);
+  if (numHeads % numKVHeads !== 0)
+    throw refuse('num_key_value_heads', numKVHeads, `must divide num_attention_heads, which is ${numHeads}`);
   const headDim = fields.head_dim ?? hiddenSize / numHeads;
-  if (!Number.isInteger(headDim)) throw refuse('hidden_size', hiddenSize, `not a multiple of num_attention_heads ${numHeads}; give head_dim`);
+  if (!Number.isInteger(headDim))
+    throw refuse('hidden_size', hiddenSize, `not a multiple of num_attention_heads ${numHeads}; give head_dim`);
   if (headDim % 2 !== 0) throw refuse('head_dim', headDim, 'rotary embeddings need an even size');
   const rope = parseRopeConfig(document, file);
-  if (rope.scaling.type === 'dynamic' && headDim === 2) throw refuse('head_dim', headDim, 'dynamic rope scaling needs at least 4');
+  if (rope.scaling.type === 'dynamic' && headDim === 2)
+    throw refuse('head_dim', headDim, 'dynamic rope scaling needs at least 4');
   const dtypeName = fields.dtype ?? fields.torch_dtype ?? null;
   const dtype = dtypeName === null ? null : (DTYPES[dtypeName.replace(/^torch\./, '')] ?? undefined);
   if (dtype === undefined) throw refuse('dtype', dtypeName, `served are ${Object.keys(DTYPES).join(', ')}`);
@@ -103,10 +125,16 @@ export function idList(ids: number | readonly number[] | null | undefined): read
 }
 
 function parseArchitecture(document: unknown, file: string): Architecture {
-  const { architectures } = parseFields(z.object({ architectures: z.array(z.string()).min(1) }), document, { file, ErrorClass: ModelConfigError });
+  const { architectures } = parseFields(z.object({ architectures: z.array(z.string()).min(1) }), document, {
+    file,
+    ErrorClass: ModelConfigError,
+  });
   const found = KNOWN_ARCHITECTURES.find((known) => known === architectures[0]);
   if (found !== undefined) return found;
-  throw new ModelConfigError(`${file}: architectures is ${JSON.stringify(architectures)}; served are ${KNOWN_ARCHITECTURES.join(', ')}`, {
-    details: { file, field: 'architectures', value: architectures },
-  });
+  throw new ModelConfigError(
+    `${file}: architectures is ${JSON.stringify(architectures)}; served are ${KNOWN_ARCHITECTURES.join(', ')}`,
+    {
+      details: { file, field: 'architectures', value: architectures },
+    },
+  );
 }

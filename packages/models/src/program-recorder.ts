@@ -95,12 +95,18 @@ export class ProgramRecorder {
   #parameter(name: string, shape: readonly number[]): WeightId {
     const tensor = this.#tensors.get(name);
     if (tensor === undefined) {
-      throw new CheckpointError(`the checkpoint lacks tensor ${name} [${shape.join(', ')}]; config.json and weights do not belong together`, { details: { name, shape } });
+      throw new CheckpointError(
+        `the checkpoint lacks tensor ${name} [${shape.join(', ')}]; config.json and weights do not belong together`,
+        { details: { name, shape } },
+      );
     }
     if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
-      throw new CheckpointError(`${tensor.file}: tensor ${name} has shape [${tensor.shape.join(', ')}]; config.json calls for [${shape.join(', ')}]`, {
-        details: { name, shape: tensor.shape, wanted: shape },
-      });
+      throw new CheckpointError(
+        `${tensor.file}: tensor ${name} has shape [${tensor.shape.join(', ')}]; config.json calls for [${shape.join(', ')}]`,
+        {
+          details: { name, shape: tensor.shape, wanted: shape },
+        },
+      );
     }
     const known = this.#weightIds.get(name);
     if (known !== undefined) return known;

@@ -32,7 +32,10 @@ export interface RopeConfig {
 
 const ROPE_TYPES = ['default', 'linear', 'dynamic', 'yarn', 'llama3'];
 
-const positions = z.int().min(1).max(2 ** 27);
+const positions = z
+  .int()
+  .min(1)
+  .max(2 ** 27);
 const factor = z.number().min(1).max(1e6);
 const positive = z.number().gt(0).max(1e6);
 const theta = z.number().gt(1).max(1e15);
@@ -76,18 +79,30 @@ export function parseRopeConfig(config: unknown, file: string): RopeConfig {
   const fieldName = fields.rope_parameters ? 'rope_parameters' : 'rope_scaling';
   const type = source['rope_type'] ?? source['type'] ?? 'default';
   if (typeof type !== 'string' || !ROPE_TYPES.includes(type)) {
-    throw new ModelConfigError(`${file}: ${fieldName}.rope_type is ${JSON.stringify(type)}; served are ${ROPE_TYPES.join(', ')}`, {
-      details: { file, field: `${fieldName}.rope_type`, value: type },
-    });
+    throw new ModelConfigError(
+      `${file}: ${fieldName}.rope_type is ${JSON.stringify(type)}; served are ${ROPE_TYPES.join(', ')}`,
+      {
+        details: { file, field: `${fieldName}.rope_type`, value: type },
+      },
+    );
   }
   const partial = source['partial_rotary_factor'] ?? fields.partial_rotary_factor ?? 1;
   if (partial !== 1) {
-    throw new ModelConfigError(`${file}: partial_rotary_factor is ${JSON.stringify(partial)}; only 1 (the whole head) is served`, {
-      details: { file, field: 'partial_rotary_factor', value: partial },
-    });
+    throw new ModelConfigError(
+      `${file}: partial_rotary_factor is ${JSON.stringify(partial)}; only 1 (the whole head) is served`,
+      {
+        details: { file, field: 'partial_rotary_factor', value: partial },
+      },
+    );
   }
-  const own = parseFields(z.object({ [fieldName]: scalingSchema }), { [fieldName]: { ...source, type } }, where)[fieldName];
-  const inner = parseFields(z.object({ [fieldName]: z.object({ rope_theta: theta.nullish() }) }), { [fieldName]: source }, where)[fieldName];
+  const own = parseFields(z.object({ [fieldName]: scalingSchema }), { [fieldName]: { ...source, type } }, where)[
+    fieldName
+  ];
+  const inner = parseFields(
+    z.object({ [fieldName]: z.object({ rope_theta: theta.nullish() }) }),
+    { [fieldName]: source },
+    where,
+  )[fieldName];
   return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, scaling: scalingOf(own, file) };
 }
 
@@ -96,9 +111,12 @@ function scalingOf(fields: z.infer<typeof scalingSchema> | undefined, file: stri
   if (fields.type === 'linear' || fields.type === 'dynamic') return { type: fields.type, factor: fields.factor };
   if (fields.type === 'llama3') {
     if (fields.low_freq_factor >= fields.high_freq_factor) {
-      throw new ModelConfigError(`${file}: rope low_freq_factor ${fields.low_freq_factor} must be below high_freq_factor ${fields.high_freq_factor}`, {
-        details: { file, field: 'low_freq_factor', value: fields.low_freq_factor },
-      });
+      throw new ModelConfigError(
+        `${file}: rope low_freq_factor ${fields.low_freq_factor} must be below high_freq_factor ${fields.high_freq_factor}`,
+        {
+          details: { file, field: 'low_freq_factor', value: fields.low_freq_factor },
+        },
+      );
     }
     return {
       type: 'llama3',

@@ -9,14 +9,20 @@ const tables = [
     config: { rope_theta: 500000 },
     shape: { headDim: 24, maxPositionEmbeddings: 2048 },
     attentionFactor: 1,
-    table: [1, 0.335031629, 0.112246193, 0.0376060307, 0.0125992084, 0.00422113482, 0.00141421345, 0.000473806402, 0.000158740062, 5.31829573e-5, 1.78179798e-5, 5.96958353e-6],
+    table: [
+      1, 0.335031629, 0.112246193, 0.0376060307, 0.0125992084, 0.00422113482, 0.00141421345, 0.000473806402,
+      0.000158740062, 5.31829573e-5, 1.78179798e-5, 5.96958353e-6,
+    ],
   },
   {
     name: 'linear, older spelling',
     config: { rope_theta: 10000, rope_scaling: { type: 'linear', factor: 3 } },
     shape: { headDim: 16, maxPositionEmbeddings: 2048 },
     attentionFactor: 1,
-    table: [0.333333343, 0.105409257, 0.0333333351, 0.0105409259, 0.00333333318, 0.00105409266, 0.000333333359, 0.000105409265],
+    table: [
+      0.333333343, 0.105409257, 0.0333333351, 0.0105409259, 0.00333333318, 0.00105409266, 0.000333333359,
+      0.000105409265,
+    ],
   },
   {
     name: 'dynamic within max_position_embeddings',
@@ -27,44 +33,75 @@ const tables = [
   },
   {
     name: 'llama3',
-    config: { rope_theta: 500000, rope_scaling: { rope_type: 'llama3', factor: 32, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 } },
+    config: {
+      rope_theta: 500000,
+      rope_scaling: {
+        rope_type: 'llama3',
+        factor: 32,
+        low_freq_factor: 1,
+        high_freq_factor: 4,
+        original_max_position_embeddings: 8192,
+      },
+    },
     shape: { headDim: 64, maxPositionEmbeddings: 131072 },
     attentionFactor: 1,
     table: [
-      1, 0.663601279, 0.440366626, 0.292227834, 0.193922758, 0.128687382, 0.0853971019, 0.0566696189, 0.0376060307, 0.0249554086, 0.0165604409, 0.0109895291, 0.00729266508,
-      0.00483942125, 0.00321144611, 0.00129054801, 0.000429556705, 9.70828623e-5, 1.94616387e-5, 1.29147675e-5, 8.57025589e-6, 5.68723226e-6, 3.77405445e-6, 2.50446715e-6,
-      1.66196742e-6, 1.10288363e-6, 7.31874934e-7, 4.85673127e-7, 3.22293289e-7, 2.1387423e-7, 1.41927202e-7, 9.41830649e-8,
+      1, 0.663601279, 0.440366626, 0.292227834, 0.193922758, 0.128687382, 0.0853971019, 0.0566696189, 0.0376060307,
+      0.0249554086, 0.0165604409, 0.0109895291, 0.00729266508, 0.00483942125, 0.00321144611, 0.00129054801,
+      0.000429556705, 9.70828623e-5, 1.94616387e-5, 1.29147675e-5, 8.57025589e-6, 5.68723226e-6, 3.77405445e-6,
+      2.50446715e-6, 1.66196742e-6, 1.10288363e-6, 7.31874934e-7, 4.85673127e-7, 3.22293289e-7, 2.1387423e-7,
+      1.41927202e-7, 9.41830649e-8,
     ],
   },
   {
     name: 'yarn, spelling of transformers 5',
-    config: { rope_parameters: { rope_type: 'yarn', rope_theta: 1e6, factor: 4, original_max_position_embeddings: 32768 } },
+    config: {
+      rope_parameters: { rope_type: 'yarn', rope_theta: 1e6, factor: 4, original_max_position_embeddings: 32768 },
+    },
     shape: { headDim: 32, maxPositionEmbeddings: 131072 },
     attentionFactor: 1.138629436111989,
     table: [
-      1, 0.421696514, 0.177827939, 0.0749894157, 0.0316227786, 0.0133352149, 0.00477990136, 0.00165996165, 0.000549999997, 0.000168678584, 4.44569851e-5, 1.87473561e-5,
-      7.90569356e-6, 3.33380353e-6, 1.40585337e-6, 5.92843435e-7,
+      1, 0.421696514, 0.177827939, 0.0749894157, 0.0316227786, 0.0133352149, 0.00477990136, 0.00165996165,
+      0.000549999997, 0.000168678584, 4.44569851e-5, 1.87473561e-5, 7.90569356e-6, 3.33380353e-6, 1.40585337e-6,
+      5.92843435e-7,
     ],
   },
   {
     name: 'yarn with every option',
     config: {
       rope_theta: 10000,
-      rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 16, beta_slow: 2, mscale: 0.7, mscale_all_dim: 1, truncate: false },
+      rope_scaling: {
+        rope_type: 'yarn',
+        factor: 4,
+        original_max_position_embeddings: 64,
+        beta_fast: 16,
+        beta_slow: 2,
+        mscale: 0.7,
+        mscale_all_dim: 1,
+        truncate: false,
+      },
     },
     shape: { headDim: 20, maxPositionEmbeddings: 131072 },
     attentionFactor: 0.9634746568860826,
-    table: [1, 0.229171962, 0.0396223292, 0.0157739315, 0.0062797158, 0.00249999994, 0.000995267648, 0.000396223331, 0.000157739327, 6.27971749e-5],
+    table: [
+      1, 0.229171962, 0.0396223292, 0.0157739315, 0.0062797158, 0.00249999994, 0.000995267648, 0.000396223331,
+      0.000157739327, 6.27971749e-5,
+    ],
   },
 ];
 
-test.each(tables)('$name equals transformers to two units in the last place', ({ config, shape, table, attentionFactor }) => {
-  const found = ropeFrequencies(parseRopeConfig(config, 'config.json'), shape);
-  expect(found.attentionFactor).toBe(attentionFactor);
-  const places = [...bits(found.inverseFrequencies)].map((b, i) => Math.abs(b - (bits(new Float32Array(table))[i] ?? 0)));
-  expect(places).toHaveLength(table.length);
-  expect(Math.max(...places)).toBeLessThanOrEqual(2);
-});
+test.each(tables)(
+  '$name equals transformers to two units in the last place',
+  ({ config, shape, table, attentionFactor }) => {
+    const found = ropeFrequencies(parseRopeConfig(config, 'config.json'), shape);
+    expect(found.attentionFactor).toBe(attentionFactor);
+    const places = [...bits(found.inverseFrequencies)].map((b, i) =>
+      Math.abs(b - (bits(new Float32Array(table))[i] ?? 0)),
+    );
+    expect(places).toHaveLength(table.length);
+    expect(Math.max(...places)).toBeLessThanOrEqual(2);
+  },
+);
 
 function bits(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer);

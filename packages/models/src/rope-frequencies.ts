@@ -24,15 +24,22 @@ export function ropeFrequencies(rope: RopeConfig, shape: RopeShape): RopeFrequen
     case 'default':
       return { inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim), attentionFactor: 1 };
     case 'linear':
-      return { inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim).map((x) => f(x / f(scaling.factor))), attentionFactor: 1 };
+      return {
+        inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim).map((x) => f(x / f(scaling.factor))),
+        attentionFactor: 1,
+      };
     case 'dynamic': {
       // At max_position_embeddings the stretch of the base is 1 up to rounding, which transformers keeps.
-      const stretch = (scaling.factor * shape.maxPositionEmbeddings) / shape.maxPositionEmbeddings - (scaling.factor - 1);
+      const stretch =
+        (scaling.factor * shape.maxPositionEmbeddings) / shape.maxPositionEmbeddings - (scaling.factor - 1);
       const theta = rope.theta * stretch ** (shape.headDim / (shape.headDim - 2));
       return { inverseFrequencies: defaultFrequencies(theta, shape.headDim), attentionFactor: 1 };
     }
     case 'llama3':
-      return { inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim).map((x) => llama3Frequency(x, scaling)), attentionFactor: 1 };
+      return {
+        inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim).map((x) => llama3Frequency(x, scaling)),
+        attentionFactor: 1,
+      };
     case 'yarn':
       return yarnFrequencies(rope.theta, scaling, shape);
   }
@@ -62,7 +69,8 @@ function yarnFrequencies(theta: number, s: Extract<RopeScaling, { type: 'yarn' }
   const dim = shape.headDim;
   const original = s.originalMaxPositionEmbeddings ?? shape.maxPositionEmbeddings;
   // Component whose wave makes `turns` turns within the original context.
-  const component = (turns: number): number => (dim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const component = (turns: number): number =>
+    (dim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   const round = s.truncate ? { low: Math.floor, high: Math.ceil } : { low: (x: number) => x, high: (x: number) => x };
   const low = Math.max(round.low(component(s.betaFast)), 0);
   const high = Math.min(round.high(component(s.betaSlow)), dim - 1);

@@ -19,12 +19,16 @@ export function tensorBytes(tensor: Pick<TensorToWrite, 'dtype' | 'shape'>): num
 
 /** Writes one safetensors file, chunk by chunk, under a temporary name that becomes `file` when all of it is on disk.
  *  Throws CheckpointWriteError, leaving no file, when the disk is full or a tensor's chunks have another length. */
-export async function writeSafetensors(file: string, tensors: readonly TensorToWrite[], options: { readonly signal: AbortSignal | null }): Promise<void> {
+export async function writeSafetensors(
+  file: string,
+  tensors: readonly TensorToWrite[],
+  options: { readonly signal: AbortSignal | null },
+): Promise<void> {
   const partial = `${file}.partial`;
   try {
     await using handle = await open(partial, 'w');
     const write = async (data: Uint8Array): Promise<void> => {
-      for (let at = 0; at < data.length; ) at += (await handle.write(data, at, data.length - at)).bytesWritten;
+      for (let at = 0; at < data.length;) at += (await handle.write(data, at, data.length - at)).bytesWritten;
     };
     await write(encodeHeader(tensors));
     for (const tensor of tensors) {
@@ -34,7 +38,10 @@ export async function writeSafetensors(file: string, tensors: readonly TensorToW
         left -= chunk.length;
         await write(chunk);
       }
-      if (left !== 0) throw new CheckpointWriteError(`${file}: tensor ${tensor.name} came ${left} bytes short of its shape [${tensor.shape.join(', ')}]`);
+      if (left !== 0)
+        throw new CheckpointWriteError(
+          `${file}: tensor ${tensor.name} came ${left} bytes short of its shape [${tensor.shape.join(', ')}]`,
+        );
     }
     await handle.sync();
     await rename(partial, file);
@@ -42,7 +49,10 @@ export async function writeSafetensors(file: string, tensors: readonly TensorToW
     await rm(partial, { force: true });
     if (error instanceof CheckpointWriteError) throw error;
     const why = error instanceof Error ? error.message : String(error);
-    throw new CheckpointWriteError(`${file}: cannot be written (${why}); free space or choose another directory`, { cause: error, details: { file } });
+    throw new CheckpointWriteError(`${file}: cannot be written (${why}); free space or choose another directory`, {
+      cause: error,
+      details: { file },
+    });
   }
 }
 

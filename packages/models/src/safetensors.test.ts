@@ -27,7 +27,11 @@ function raw(header: unknown, dataBytes: number, headerBytes: bigint | null = nu
   return file;
 }
 
-const tensor = (dtype: string, shape: number[], begin: number, end: number) => ({ dtype, shape, data_offsets: [begin, end] });
+const tensor = (dtype: string, shape: number[], begin: number, end: number) => ({
+  dtype,
+  shape,
+  data_offsets: [begin, end],
+});
 
 test('what the writer writes, the reader finds', async () => {
   const file = join(newDir(), 'model.safetensors');
@@ -54,7 +58,9 @@ test('what the writer writes, the reader finds', async () => {
 test('a failed write leaves no file', async () => {
   const dir = newDir();
   const short = { name: 'a', dtype: 'f32', shape: [2], chunks: () => [new Uint8Array(4)] } as const;
-  await expect(writeSafetensors(join(dir, 'x.safetensors'), [short], { signal: null })).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_WRITE' });
+  await expect(writeSafetensors(join(dir, 'x.safetensors'), [short], { signal: null })).rejects.toMatchObject({
+    code: 'ERR_CHECKPOINT_WRITE',
+  });
   expect(await readdir(dir)).toEqual([]);
 });
 
@@ -75,13 +81,20 @@ const refused: [name: string, header: unknown, dataBytes: number, headerBytes: b
 ];
 
 test.each(refused)('%s is refused', async (_, header, dataBytes, headerBytes, message) => {
-  await expect(readSafetensors(raw(header, dataBytes, headerBytes))).rejects.toMatchObject({ code: 'ERR_CHECKPOINT', message: expect.stringMatching(message) });
+  await expect(readSafetensors(raw(header, dataBytes, headerBytes))).rejects.toMatchObject({
+    code: 'ERR_CHECKPOINT',
+    message: expect.stringMatching(message),
+  });
 });
 
 async function sharded(weightMap: Record<string, string>): Promise<string> {
   const dir = newDir();
   for (const name of ['a', 'b']) {
-    await writeSafetensors(join(dir, `${name}.safetensors`), [{ name, dtype: 'f32', shape: [1], chunks: () => [new Uint8Array(4)] }], { signal: null });
+    await writeSafetensors(
+      join(dir, `${name}.safetensors`),
+      [{ name, dtype: 'f32', shape: [1], chunks: () => [new Uint8Array(4)] }],
+      { signal: null },
+    );
   }
   writeFileSync(join(dir, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }));
   return dir;
@@ -99,7 +112,10 @@ test.each([
   [{ a: 'a.safetensors', c: 'a.safetensors' }, /lacks tensor c/],
   [{ a: 'gone.safetensors' }, /gone\.safetensors: cannot be read/],
 ])('the index %j is refused', async (weightMap, message) => {
-  await expect(readCheckpointTensors(await sharded(weightMap as Record<string, string>))).rejects.toMatchObject({ code: 'ERR_CHECKPOINT', message: expect.stringMatching(message) });
+  await expect(readCheckpointTensors(await sharded(weightMap as Record<string, string>))).rejects.toMatchObject({
+    code: 'ERR_CHECKPOINT',
+    message: expect.stringMatching(message),
+  });
 });
 
 test('a directory without a checkpoint is refused', async () => {
@@ -108,20 +124,34 @@ test('a directory without a checkpoint is refused', async () => {
 
 test('the fingerprint follows weights, config, block size and dtype, and no path', async () => {
   const config = parseModelConfig(
-    { architectures: ['LlamaForCausalLM'], vocab_size: 8, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2, eos_token_id: 1 },
+    {
+      architectures: ['LlamaForCausalLM'],
+      vocab_size: 8,
+      hidden_size: 8,
+      intermediate_size: 8,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      eos_token_id: 1,
+    },
     'config.json',
   );
   const write = async (value: number) => {
     const dir = newDir();
     const data = new Uint8Array(40_000);
     data[39_999] = value;
-    await writeSafetensors(join(dir, 'model.safetensors'), [{ name: 'a', dtype: 'f32', shape: [10_000], chunks: () => [data] }], { signal: null });
+    await writeSafetensors(
+      join(dir, 'model.safetensors'),
+      [{ name: 'a', dtype: 'f32', shape: [10_000], chunks: () => [data] }],
+      { signal: null },
+    );
     return readCheckpointTensors(dir);
   };
   const base = { config, tensors: await write(1), blockSize: 16, dtype: 'bf16' } as const;
   const fingerprint = await modelFingerprint(base);
   expect(fingerprint).toMatch(/^sha256:[0-9a-f]{32}$/);
-  expect(await modelFingerprint({ ...base, tensors: await write(1), config: { ...config, eosTokenIds: [] } })).toBe(fingerprint);
+  expect(await modelFingerprint({ ...base, tensors: await write(1), config: { ...config, eosTokenIds: [] } })).toBe(
+    fingerprint,
+  );
   const others = await Promise.all([
     modelFingerprint({ ...base, tensors: await write(2) }),
     modelFingerprint({ ...base, blockSize: 32 }),

@@ -24,7 +24,10 @@ const entrySchema = z.object({
 
 // A shard is a plain name in the checkpoint's own directory.
 const indexSchema = z.object({
-  weight_map: z.record(z.string().max(1000), z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,250}\.safetensors$/, 'a shard must be a plain file name')),
+  weight_map: z.record(
+    z.string().max(1000),
+    z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,250}\.safetensors$/, 'a shard must be a plain file name'),
+  ),
 });
 
 /** All tensors of a checkpoint directory, by name: those of model.safetensors, else those that
@@ -34,21 +37,33 @@ export async function readCheckpointTensors(dir: string): Promise<Map<string, Te
   if (await exists(single)) return readSafetensors(single);
   const indexFile = join(dir, INDEX_FILE);
   if (!(await exists(indexFile))) {
-    throw new CheckpointError(`${dir}: holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give a directory with a safetensors checkpoint`, { details: { dir } });
+    throw new CheckpointError(
+      `${dir}: holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give a directory with a safetensors checkpoint`,
+      { details: { dir } },
+    );
   }
-  const { weight_map: weightMap } = parseFields(indexSchema, await readJsonFile(indexFile, CheckpointError), { file: indexFile, ErrorClass: CheckpointError });
+  const { weight_map: weightMap } = parseFields(indexSchema, await readJsonFile(indexFile, CheckpointError), {
+    file: indexFile,
+    ErrorClass: CheckpointError,
+  });
   const tensors = new Map<string, TensorSource>();
   for (const shard of new Set(Object.values(weightMap))) {
     for (const [name, tensor] of await readSafetensors(join(dir, shard))) {
       if (weightMap[name] !== shard) {
-        throw new CheckpointError(`${tensor.file}: holds tensor ${name}, which ${INDEX_FILE} places in ${weightMap[name] ?? 'no file'}; download the checkpoint again`, { details: { name, shard } });
+        throw new CheckpointError(
+          `${tensor.file}: holds tensor ${name}, which ${INDEX_FILE} places in ${weightMap[name] ?? 'no file'}; download the checkpoint again`,
+          { details: { name, shard } },
+        );
       }
       tensors.set(name, tensor);
     }
   }
   const lost = Object.keys(weightMap).find((name) => !tensors.has(name));
   if (lost !== undefined) {
-    throw new CheckpointError(`${join(dir, weightMap[lost] ?? '')}: lacks tensor ${lost}, which ${INDEX_FILE} places there; download the checkpoint again`, { details: { name: lost } });
+    throw new CheckpointError(
+      `${join(dir, weightMap[lost] ?? '')}: lacks tensor ${lost}, which ${INDEX_FILE} places there; download the checkpoint again`,
+      { details: { name: lost } },
+    );
   }
   return tensors;
 }
@@ -64,7 +79,10 @@ export async function readSafetensors(file: string): Promise<Map<string, TensorS
   for (const [i, tensor] of byOffset.entries()) {
     const before = byOffset[i - 1];
     if (before !== undefined && before.offsetBytes + before.sizeBytes > tensor.offsetBytes) {
-      throw new CheckpointError(`${file}: tensors ${before.name} and ${tensor.name} overlap at byte ${tensor.offsetBytes}; download the file again`, { details: { file } });
+      throw new CheckpointError(
+        `${file}: tensors ${before.name} and ${tensor.name} overlap at byte ${tensor.offsetBytes}; download the file again`,
+        { details: { file } },
+      );
     }
   }
   return tensors;
@@ -78,20 +96,30 @@ interface Bounds {
 
 function tensorSource(name: string, entry: unknown, bounds: Bounds): TensorSource {
   const { file, dataStart, fileBytes } = bounds;
-  const fail = (why: string): CheckpointError => new CheckpointError(`${file}: tensor ${name} ${why}; download the file again`, { details: { file, name } });
-  const { dtype: dtypeName, shape, data_offsets } = parseFields(entrySchema, entry, { file: `${file}: tensor ${name}`, ErrorClass: CheckpointError });
+  const fail = (why: string): CheckpointError =>
+    new CheckpointError(`${file}: tensor ${name} ${why}; download the file again`, { details: { file, name } });
+  const {
+    dtype: dtypeName,
+    shape,
+    data_offsets,
+  } = parseFields(entrySchema, entry, { file: `${file}: tensor ${name}`, ErrorClass: CheckpointError });
   const [begin, end] = data_offsets;
   const dtype = DTYPES[dtypeName];
   if (dtype === undefined) {
-    throw new CheckpointError(`${file}: tensor ${name} has dtype ${dtypeName}; served are ${Object.keys(DTYPES).join(', ')}`, { details: { file, name, dtype: dtypeName } });
+    throw new CheckpointError(
+      `${file}: tensor ${name} has dtype ${dtypeName}; served are ${Object.keys(DTYPES).join(', ')}`,
+      { details: { file, name, dtype: dtypeName } },
+    );
   }
-  if (begin > end || end > fileBytes - dataStart) throw fail(`lies at ${begin} to ${end} of ${fileBytes - dataStart} data bytes`);
+  if (begin > end || end > fileBytes - dataStart)
+    throw fail(`lies at ${begin} to ${end} of ${fileBytes - dataStart} data bytes`);
   let sizeBytes: number = DTYPE_BYTES[dtype];
   for (const n of shape) {
     sizeBytes *= n;
     if (!Number.isSafeInteger(sizeBytes)) throw fail(`has shape [${shape.join(', ')}], which is beyond any file`);
   }
-  if (sizeBytes !== end - begin) throw fail(`of shape [${shape.join(', ')}] and dtype ${dtypeName} needs ${sizeBytes} bytes and has ${end - begin}`);
+  if (sizeBytes !== end - begin)
+    throw fail(`of shape [${shape.join(', ')}] and dtype ${dtypeName} needs ${sizeBytes} bytes and has ${end - begin}`);
   return { name, file, offsetBytes: dataStart + begin, sizeBytes, dtype, shape };
 }
 
@@ -103,7 +131,10 @@ async function readHeader(file: string): Promise<{ header: object; dataStart: nu
     const { bytesRead } = await handle.read(length, 0, LENGTH_BYTES, 0);
     const headerBytes = bytesRead === LENGTH_BYTES ? length.readBigUInt64LE() : 0n;
     if (headerBytes < 2n || headerBytes > BigInt(HEADER_BYTES_MAX) || headerBytes > BigInt(fileBytes - LENGTH_BYTES)) {
-      throw new CheckpointError(`${file}: header length ${headerBytes} does not fit a file of ${fileBytes} bytes (at most ${HEADER_BYTES_MAX}); it is cut short or no safetensors file`, { details: { file } });
+      throw new CheckpointError(
+        `${file}: header length ${headerBytes} does not fit a file of ${fileBytes} bytes (at most ${HEADER_BYTES_MAX}); it is cut short or no safetensors file`,
+        { details: { file } },
+      );
     }
     const text = Buffer.alloc(Number(headerBytes));
     let at = 0;
@@ -113,12 +144,16 @@ async function readHeader(file: string): Promise<{ header: object; dataStart: nu
       at += n;
     }
     const header: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(text));
-    if (typeof header !== 'object' || header === null || Array.isArray(header)) throw new CheckpointError(`${file}: header is no JSON object`, { details: { file } });
+    if (typeof header !== 'object' || header === null || Array.isArray(header))
+      throw new CheckpointError(`${file}: header is no JSON object`, { details: { file } });
     return { header, dataStart: LENGTH_BYTES + text.length, fileBytes };
   } catch (error) {
     if (error instanceof CheckpointError) throw error;
     const why = error instanceof Error ? error.message : String(error);
-    throw new CheckpointError(`${file}: cannot be read as safetensors (${why}); download it again`, { cause: error, details: { file } });
+    throw new CheckpointError(`${file}: cannot be read as safetensors (${why}); download it again`, {
+      cause: error,
+      details: { file },
+    });
   }
 }
 

@@ -17,7 +17,9 @@ test('every split covers all layers in order', () => {
   for (let layers = 1; layers <= 40; layers++) {
     for (let stages = 1; stages <= layers; stages++) {
       const split = stageLayers(layers, stages, null);
-      expect(split.flatMap(([first, end]) => Array.from({ length: end - first }, (_, i) => first + i))).toEqual(Array.from({ length: layers }, (_, i) => i));
+      expect(split.flatMap(([first, end]) => Array.from({ length: end - first }, (_, i) => first + i))).toEqual(
+        Array.from({ length: layers }, (_, i) => i),
+      );
       expect(split.every(([first, end]) => end > first)).toBe(true);
     }
   }
@@ -37,7 +39,9 @@ test.each([
   [4, 2, [2, 3], /adds up to 5 layers; the model has 4/],
   [4, 2, [4, 0], /holds 0/],
 ])('%i layers over %i stages as %j are refused', (layers, stages, partition, message) => {
-  expect(() => stageLayers(layers, stages, partition)).toThrow(expect.objectContaining({ code: 'ERR_STAGE_SPLIT', message: expect.stringMatching(message) }));
+  expect(() => stageLayers(layers, stages, partition)).toThrow(
+    expect.objectContaining({ code: 'ERR_STAGE_SPLIT', message: expect.stringMatching(message) }),
+  );
 });
 
 test('a block counts K and V of every layer of the stage', () => {

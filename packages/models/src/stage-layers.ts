@@ -7,9 +7,12 @@ export type LayerRange = readonly [first: number, end: number];
  *  from the second-to-last, since the last also has the logits to compute. `partition` (layers per stage) overrides it. */
 export function stageLayers(numLayers: number, numStages: number, partition: readonly number[] | null): LayerRange[] {
   if (!Number.isInteger(numStages) || numStages < 1 || numStages > numLayers) {
-    throw new StageSplitError(`${numLayers} layers cannot be split over ${numStages} pipeline stages; choose between 1 and ${numLayers} stages`, {
-      details: { numLayers, numStages },
-    });
+    throw new StageSplitError(
+      `${numLayers} layers cannot be split over ${numStages} pipeline stages; choose between 1 and ${numLayers} stages`,
+      {
+        details: { numLayers, numStages },
+      },
+    );
   }
   const counts = partition ?? evenCounts(numLayers, numStages);
   if (partition !== null) checkPartition(partition, numLayers, numStages);
@@ -20,16 +23,30 @@ export function stageLayers(numLayers: number, numStages: number, partition: rea
 function evenCounts(numLayers: number, numStages: number): number[] {
   const each = Math.floor(numLayers / numStages);
   const leftover = numLayers % numStages;
-  return Array.from({ length: numStages }, (_, i) => each + (i >= numStages - 1 - leftover && i < numStages - 1 ? 1 : 0));
+  return Array.from(
+    { length: numStages },
+    (_, i) => each + (i >= numStages - 1 - leftover && i < numStages - 1 ? 1 : 0),
+  );
 }
 
 function checkPartition(partition: readonly number[], numLayers: number, numStages: number): void {
   const details = { partition, numLayers, numStages };
   if (partition.length !== numStages) {
-    throw new StageSplitError(`the layer partition ${partition.join(',')} has ${partition.length} entries for ${numStages} pipeline stages; give one for each`, { details });
+    throw new StageSplitError(
+      `the layer partition ${partition.join(',')} has ${partition.length} entries for ${numStages} pipeline stages; give one for each`,
+      { details },
+    );
   }
   const bad = partition.find((n) => !Number.isInteger(n) || n < 1);
-  if (bad !== undefined) throw new StageSplitError(`the layer partition ${partition.join(',')} holds ${bad}; every stage needs at least one layer`, { details });
+  if (bad !== undefined)
+    throw new StageSplitError(
+      `the layer partition ${partition.join(',')} holds ${bad}; every stage needs at least one layer`,
+      { details },
+    );
   const sum = partition.reduce((a, b) => a + b, 0);
-  if (sum !== numLayers) throw new StageSplitError(`the layer partition ${partition.join(',')} adds up to ${sum} layers; the model has ${numLayers}`, { details });
+  if (sum !== numLayers)
+    throw new StageSplitError(
+      `the layer partition ${partition.join(',')} adds up to ${sum} layers; the model has ${numLayers}`,
+      { details },
+    );
 }

@@ -19,7 +19,11 @@ const limits = { maxTokens: 32, maxSeqs: 4, maxRows: 4, maxModelLen: 64, maxLogp
 const kvCache = { numBlocks: 8, blockSize: 16, dtype: 'f32' } as const;
 
 function tensors(change: Record<string, number[] | null> = {}): Map<string, TensorSource> {
-  const shapes: Record<string, number[] | null> = { 'model.embed_tokens.weight': [32, 16], 'model.norm.weight': [16], 'lm_head.weight': [32, 16] };
+  const shapes: Record<string, number[] | null> = {
+    'model.embed_tokens.weight': [32, 16],
+    'model.norm.weight': [16],
+    'lm_head.weight': [32, 16],
+  };
   for (let i = 0; i < 4; i++) {
     Object.assign(shapes, {
       [`model.layers.${i}.input_layernorm.weight`]: [16],
@@ -36,12 +40,21 @@ function tensors(change: Record<string, number[] | null> = {}): Map<string, Tens
   const found = new Map<string, TensorSource>();
   for (const [name, shape] of Object.entries({ ...shapes, ...change })) {
     if (shape === null) continue;
-    found.set(name, { name, file: 'model.safetensors', offsetBytes: 0, sizeBytes: 2 * shape.reduce((a, b) => a * b, 1), dtype: 'bf16', shape });
+    found.set(name, {
+      name,
+      file: 'model.safetensors',
+      offsetBytes: 0,
+      sizeBytes: 2 * shape.reduce((a, b) => a * b, 1),
+      dtype: 'bf16',
+      shape,
+    });
   }
   return found;
 }
 
-function build(options: { stages?: number; stage?: number; config?: object; tensors?: Map<string, TensorSource> } = {}): ProgramSpec {
+function build(
+  options: { stages?: number; stage?: number; config?: object; tensors?: Map<string, TensorSource> } = {},
+): ProgramSpec {
   const { stages = 1, stage = 0 } = options;
   const layers = stageLayers(4, stages, null)[stage] ?? [0, 0];
   const config = parseModelConfig({ ...document, ...options.config }, 'config.json');
@@ -76,11 +89,21 @@ test('four stages pass the residual on and the sampled tokens back', () => {
   const loaded = stages.flatMap((s) => s.weights.map((w) => w.name));
   expect(loaded).toHaveLength(tensors().size);
   expect(new Set(loaded)).toEqual(new Set(tensors().keys()));
-  expect(stages.map((s) => s.ops.flatMap((op) => (op.op === 'attention' ? [op.cacheLayer] : [])))).toEqual([[0], [0], [0], [0]]);
+  expect(stages.map((s) => s.ops.flatMap((op) => (op.op === 'attention' ? [op.cacheLayer] : [])))).toEqual([
+    [0],
+    [0],
+    [0],
+    [0],
+  ]);
 });
 
 test('a model length beyond the position limit is refused', () => {
-  expect(() => build({ config: { max_position_embeddings: 63 } })).toThrow(expect.objectContaining({ code: 'ERR_MODEL_CONFIG', message: expect.stringMatching(/64 exceeds max_position_embeddings 63/) }));
+  expect(() => build({ config: { max_position_embeddings: 63 } })).toThrow(
+    expect.objectContaining({
+      code: 'ERR_MODEL_CONFIG',
+      message: expect.stringMatching(/64 exceeds max_position_embeddings 63/),
+    }),
+  );
 });
 
 test('values are written once, before they are read', () => {
@@ -99,7 +122,9 @@ test('values are written once, before they are read', () => {
 test('tied embeddings are loaded by the first and the last stage, and a stored head is left alone', () => {
   const config = { tie_word_embeddings: true };
   for (const own of [tensors(), tensors({ 'lm_head.weight': null })]) {
-    const [first, last] = [0, 1].map((stage) => build({ stages: 2, stage, config, tensors: own }).weights.map((w) => w.name));
+    const [first, last] = [0, 1].map((stage) =>
+      build({ stages: 2, stage, config, tensors: own }).weights.map((w) => w.name),
+    );
     expect(first).toContain('model.embed_tokens.weight');
     expect(last).toContain('model.embed_tokens.weight');
     expect(last).not.toContain('lm_head.weight');
@@ -109,11 +134,19 @@ test('tied embeddings are loaded by the first and the last stage, and a stored h
 test('biases are recorded where the config has them', () => {
   const bias: Record<string, number[]> = {};
   for (let i = 0; i < 4; i++) {
-    for (const [part, width] of [['q', 16], ['k', 8], ['v', 8], ['o', 16]] as const) bias[`model.layers.${i}.self_attn.${part}_proj.bias`] = [width];
+    for (const [part, width] of [
+      ['q', 16],
+      ['k', 8],
+      ['v', 8],
+      ['o', 16],
+    ] as const)
+      bias[`model.layers.${i}.self_attn.${part}_proj.bias`] = [width];
   }
   const spec = build({ config: { attention_bias: true }, tensors: tensors(bias) });
   expect(spec.ops.filter((op) => op.op === 'linear' && op.bias !== null)).toHaveLength(16);
-  expect(() => build({ tensors: tensors(bias) })).toThrow(/16 tensors that LlamaForCausalLM does not use, first model\.layers\.0\.self_attn\.q_proj\.bias/);
+  expect(() => build({ tensors: tensors(bias) })).toThrow(
+    /16 tensors that LlamaForCausalLM does not use, first model\.layers\.0\.self_attn\.q_proj\.bias/,
+  );
 });
 
 test('rotary buffers of older checkpoints are not needed', () => {
@@ -121,9 +154,17 @@ test('rotary buffers of older checkpoints are not needed', () => {
 });
 
 test.each([
-  ['missing', { 'model.layers.3.mlp.up_proj.weight': null }, /lacks tensor model\.layers\.3\.mlp\.up_proj\.weight \[24, 16\]/],
+  [
+    'missing',
+    { 'model.layers.3.mlp.up_proj.weight': null },
+    /lacks tensor model\.layers\.3\.mlp\.up_proj\.weight \[24, 16\]/,
+  ],
   ['ill-shaped', { 'model.norm.weight': [17] }, /model\.norm\.weight has shape \[17\]; config\.json calls for \[16\]/],
-  ['superfluous', { 'model.layers.4.mlp.up_proj.weight': [24, 16] }, /1 tensors that LlamaForCausalLM does not use, first model\.layers\.4/],
+  [
+    'superfluous',
+    { 'model.layers.4.mlp.up_proj.weight': [24, 16] },
+    /1 tensors that LlamaForCausalLM does not use, first model\.layers\.4/,
+  ],
 ])('a %s tensor fails by name, on any stage', (_, change, message) => {
   expect(() => build({ stages: 4, stage: 1, tensors: tensors(change as Record<string, number[] | null>) })).toThrow(
     expect.objectContaining({ code: 'ERR_CHECKPOINT', message: expect.stringMatching(message) }),

@@ -22,12 +22,18 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
   const { config, tensors, stages, stage, layers, limits, kvCache } = options;
   const [first, end] = layers;
   if (!(stage >= 0 && stage < stages && first >= 0 && first < end && end <= config.numLayers)) {
-    throw new StageSplitError(`stage ${stage} of ${stages} cannot have layers ${first} to ${end} of ${config.numLayers}`, { details: { stage, stages, layers } });
+    throw new StageSplitError(
+      `stage ${stage} of ${stages} cannot have layers ${first} to ${end} of ${config.numLayers}`,
+      { details: { stage, stages, layers } },
+    );
   }
   if (limits.maxModelLen > config.maxPositionEmbeddings) {
-    throw new ModelConfigError(`a model length of ${limits.maxModelLen} exceeds max_position_embeddings ${config.maxPositionEmbeddings}; lower --max-model-len`, {
-      details: { maxModelLen: limits.maxModelLen, maxPositionEmbeddings: config.maxPositionEmbeddings },
-    });
+    throw new ModelConfigError(
+      `a model length of ${limits.maxModelLen} exceeds max_position_embeddings ${config.maxPositionEmbeddings}; lower --max-model-len`,
+      {
+        details: { maxModelLen: limits.maxModelLen, maxPositionEmbeddings: config.maxPositionEmbeddings },
+      },
+    );
   }
   checkAllUsed(config, tensors);
   const recorder = new ProgramRecorder(tensors);

@@ -1,7 +1,14 @@
 export { bytesSchema } from './bytes.ts';
 export { SkeinError, type SkeinErrorOptions } from './errors.ts';
 export { type Identity, identitySchema, newIdentity, sameIdentity } from './identity.ts';
-export { type LeaderAdvert, leaderAdvertSchema, type RankAdvert, rankAdvertSchema, type RankState, rankStateSchema } from './group.ts';
+export {
+  type LeaderAdvert,
+  leaderAdvertSchema,
+  type RankAdvert,
+  rankAdvertSchema,
+  type RankState,
+  rankStateSchema,
+} from './group.ts';
 export { type GroupTopology, type Topology, topologySchema } from './topology.ts';
 export { type StepPlan, stepPlanSchema, type StepResult, stepResultSchema } from './step-plan.ts';
 export { subjects, token } from './subjects.ts';

@@ -1,6 +1,12 @@
 import { ModelConfigError } from '../errors.ts';
 
-const SPECIAL_TOKENS = ['<|begin_of_text|>', '<|end_of_text|>', '<|start_header|>', '<|end_header|>', '<|end_of_turn|>'] as const;
+const SPECIAL_TOKENS = [
+  '<|begin_of_text|>',
+  '<|end_of_text|>',
+  '<|start_header|>',
+  '<|end_header|>',
+  '<|end_of_turn|>',
+] as const;
 const NUM_BYTES = 256;
 const LETTERS: readonly string[] = Array.from('abcdefghijklmnopqrstuvwxyz');
 /** How byte-level BPE writes a space. */
@@ -23,14 +29,20 @@ export interface ByteTokenizer {
 export function makeByteTokenizer(vocabSize: number): ByteTokenizer {
   const numMergedMax = vocabSize - NUM_BYTES - SPECIAL_TOKENS.length;
   if (numMergedMax < 0) {
-    throw new ModelConfigError(`a vocabulary of ${vocabSize} is too small for a byte-level tokenizer; give at least ${NUM_BYTES + SPECIAL_TOKENS.length}`, { details: { vocabSize } });
+    throw new ModelConfigError(
+      `a vocabulary of ${vocabSize} is too small for a byte-level tokenizer; give at least ${NUM_BYTES + SPECIAL_TOKENS.length}`,
+      { details: { vocabSize } },
+    );
   }
   const merges = letterMerges(numMergedMax);
-  const vocab = Object.fromEntries([...byteSymbols(), ...merges.map(([a, b]) => a + b)].map((token, id) => [token, id]));
+  const vocab = Object.fromEntries(
+    [...byteSymbols(), ...merges.map(([a, b]) => a + b)].map((token, id) => [token, id]),
+  );
   const numReserved = numMergedMax - merges.length;
   const added = [...Array.from({ length: numReserved }, (_, i) => `<|reserved_${i}|>`), ...SPECIAL_TOKENS];
   const firstAdded = NUM_BYTES + merges.length;
-  const id = (token: (typeof SPECIAL_TOKENS)[number]): number => firstAdded + numReserved + SPECIAL_TOKENS.indexOf(token);
+  const id = (token: (typeof SPECIAL_TOKENS)[number]): number =>
+    firstAdded + numReserved + SPECIAL_TOKENS.indexOf(token);
   const [bos, eos] = SPECIAL_TOKENS;
   const bosItem = { SpecialToken: { id: bos, type_id: 0 } };
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
@@ -41,7 +53,15 @@ export function makeByteTokenizer(vocabSize: number): ByteTokenizer {
       version: '1.0',
       truncation: null,
       padding: null,
-      added_tokens: added.map((content, i) => ({ id: firstAdded + i, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+      added_tokens: added.map((content, i) => ({
+        id: firstAdded + i,
+        content,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
+      })),
       normalizer: null,
       pre_tokenizer: byteLevel,
       post_processor: {

@@ -15,20 +15,43 @@ export interface CheckpointShape {
   readonly rope_scaling: Readonly<Record<string, string | number>> | null;
 }
 
-const llama3Rope = (factor: number): Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'> => ({
+const llama3Rope = (
+  factor: number,
+): Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'> => ({
   rope_theta: 500000,
-  rope_scaling: { rope_type: 'llama3', factor, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 },
+  rope_scaling: {
+    rope_type: 'llama3',
+    factor,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 8192,
+  },
   max_position_embeddings: 131072,
 });
 const plainRope = { rope_theta: 10000, rope_scaling: null, max_position_embeddings: 2048 } as const;
 
 /** Dimensions of published models. */
 export const CHECKPOINT_SHAPES: Readonly<Record<string, CheckpointShape>> = {
-  'llama-3.2-1b': sizes({ vocab: 128256, hidden: 2048, intermediate: 8192, layers: 16, heads: 32, kvHeads: 8, headDim: 64, tied: true }, llama3Rope(32)),
-  'llama-3.2-3b': sizes({ vocab: 128256, hidden: 3072, intermediate: 8192, layers: 28, heads: 24, kvHeads: 8, headDim: 128, tied: true }, llama3Rope(32)),
-  'llama-3.1-8b': sizes({ vocab: 128256, hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, headDim: 128, tied: false }, llama3Rope(8)),
-  'tinyllama-1.1b': sizes({ vocab: 32000, hidden: 2048, intermediate: 5632, layers: 22, heads: 32, kvHeads: 4, headDim: 64, tied: false }, plainRope),
-  'smollm-135m': sizes({ vocab: 49152, hidden: 576, intermediate: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64, tied: true }, plainRope),
+  'llama-3.2-1b': sizes(
+    { vocab: 128256, hidden: 2048, intermediate: 8192, layers: 16, heads: 32, kvHeads: 8, headDim: 64, tied: true },
+    llama3Rope(32),
+  ),
+  'llama-3.2-3b': sizes(
+    { vocab: 128256, hidden: 3072, intermediate: 8192, layers: 28, heads: 24, kvHeads: 8, headDim: 128, tied: true },
+    llama3Rope(32),
+  ),
+  'llama-3.1-8b': sizes(
+    { vocab: 128256, hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, headDim: 128, tied: false },
+    llama3Rope(8),
+  ),
+  'tinyllama-1.1b': sizes(
+    { vocab: 32000, hidden: 2048, intermediate: 5632, layers: 22, heads: 32, kvHeads: 4, headDim: 64, tied: false },
+    plainRope,
+  ),
+  'smollm-135m': sizes(
+    { vocab: 49152, hidden: 576, intermediate: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64, tied: true },
+    plainRope,
+  ),
 };
 
 interface Sizes {
@@ -42,7 +65,10 @@ interface Sizes {
   readonly tied: boolean;
 }
 
-function sizes(s: Sizes, rope: Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'>): CheckpointShape {
+function sizes(
+  s: Sizes,
+  rope: Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'>,
+): CheckpointShape {
   return {
     vocab_size: s.vocab,
     hidden_size: s.hidden,
@@ -56,7 +82,17 @@ function sizes(s: Sizes, rope: Pick<CheckpointShape, 'rope_theta' | 'rope_scalin
   };
 }
 
-const CUSTOM_DEFAULTS = { layers: 4, hidden: 256, intermediate: 0, heads: 4, kvHeads: 0, headDim: 0, vocab: 1024, maxLen: 2048, tied: 0 };
+const CUSTOM_DEFAULTS = {
+  layers: 4,
+  hidden: 256,
+  intermediate: 0,
+  heads: 4,
+  kvHeads: 0,
+  headDim: 0,
+  vocab: 1024,
+  maxLen: 2048,
+  tied: 0,
+};
 
 /** A name of the table, or `layers=4,hidden=256,…` with any of layers, hidden, intermediate (3 x hidden), heads, kvHeads (as
  *  heads), headDim (hidden / heads), vocab, maxLen, tied (0 or 1). */

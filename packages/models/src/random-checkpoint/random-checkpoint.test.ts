@@ -48,16 +48,29 @@ test('a sharded checkpoint is whole, loadable and the same each time', async () 
 
 test('a directory in use is refused, and a cancelled write leaves nothing', async () => {
   await write('used', 1e9);
-  await expect(write('used', 1e9)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_WRITE', message: expect.stringMatching(/not empty/) });
+  await expect(write('used', 1e9)).rejects.toMatchObject({
+    code: 'ERR_CHECKPOINT_WRITE',
+    message: expect.stringMatching(/not empty/),
+  });
   const before = await readdir(root);
-  const cancelled = writeRandomCheckpoint({ shape, dir: join(root, 'cancelled'), seed: 1, dtype: 'bf16', shardBytes: 1e9, signal: AbortSignal.abort() });
+  const cancelled = writeRandomCheckpoint({
+    shape,
+    dir: join(root, 'cancelled'),
+    seed: 1,
+    dtype: 'bf16',
+    shardBytes: 1e9,
+    signal: AbortSignal.abort(),
+  });
   await expect(cancelled).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_WRITE' });
   expect(await readdir(root)).toEqual(before);
 });
 
 test.each([261, 300, 32_000, 128_256])('a tokenizer of %i ids names each id once', (size) => {
   const { tokenizer, bosTokenId, eosTokenIds } = makeByteTokenizer(size);
-  const { model, added_tokens } = tokenizer as { model: { vocab: Record<string, number>; merges: [string, string][] }; added_tokens: { id: number; content: string }[] };
+  const { model, added_tokens } = tokenizer as {
+    model: { vocab: Record<string, number>; merges: [string, string][] };
+    added_tokens: { id: number; content: string }[];
+  };
   const ids = [...Object.values(model.vocab), ...added_tokens.map((t) => t.id)].sort((a, b) => a - b);
   expect(ids).toHaveLength(size);
   expect(ids.every((id, i) => id === i)).toBe(true);
@@ -68,7 +81,8 @@ test.each([261, 300, 32_000, 128_256])('a tokenizer of %i ids names each id once
 
 test('published shapes are valid configs', async () => {
   const { architectures } = JSON.parse(await readFile(join(root, 'used', 'config.json'), 'utf8'));
-  for (const [name, fields] of Object.entries(CHECKPOINT_SHAPES)) expect(parseModelConfig({ architectures, ...fields }, name).vocabSize).toBe(fields.vocab_size);
+  for (const [name, fields] of Object.entries(CHECKPOINT_SHAPES))
+    expect(parseModelConfig({ architectures, ...fields }, name).vocabSize).toBe(fields.vocab_size);
   expect(() => parseCheckpointShape('llama-9')).toThrow(/"llama-9" is neither a known shape/);
   expect(() => parseCheckpointShape('layers=x')).toThrow(/"layers=x"/);
 });

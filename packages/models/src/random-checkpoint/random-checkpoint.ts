@@ -41,12 +41,17 @@ export async function writeRandomCheckpoint(options: RandomCheckpointOptions): P
   try {
     const weightMap: Record<string, string> = {};
     for (const [i, shard] of shards.entries()) {
-      const file = shards.length === 1 ? SINGLE_FILE : `model-${number5(i + 1)}-of-${number5(shards.length)}.safetensors`;
+      const file =
+        shards.length === 1 ? SINGLE_FILE : `model-${number5(i + 1)}-of-${number5(shards.length)}.safetensors`;
       for (const t of shard) weightMap[t.name] = file;
       await writeSafetensors(join(work, file), shard, { signal: options.signal });
     }
     if (shards.length > 1) configs.set(INDEX_FILE, { metadata: { total_size: totalBytes }, weight_map: weightMap });
-    for (const [file, content] of configs) await writeFile(join(work, file), `${JSON.stringify(content, null, file === 'tokenizer.json' ? undefined : 2)}\n`);
+    for (const [file, content] of configs)
+      await writeFile(
+        join(work, file),
+        `${JSON.stringify(content, null, file === 'tokenizer.json' ? undefined : 2)}\n`,
+      );
     await rmdir(dir).catch(ignoreAbsent);
     await rename(work, dir);
   } catch (error) {
@@ -56,7 +61,10 @@ export async function writeRandomCheckpoint(options: RandomCheckpointOptions): P
   return { totalBytes, numFiles: shards.length };
 }
 
-function plan({ shape, seed, dtype }: RandomCheckpointOptions): { configs: Map<string, object>; tensors: TensorToWrite[] } {
+function plan({ shape, seed, dtype }: RandomCheckpointOptions): {
+  configs: Map<string, object>;
+  tensors: TensorToWrite[];
+} {
   const { tokenizer, tokenizerConfig, bosTokenId, eosTokenIds } = makeByteTokenizer(shape.vocab_size);
   const config = {
     architectures: ['LlamaForCausalLM'],
@@ -75,11 +83,20 @@ function plan({ shape, seed, dtype }: RandomCheckpointOptions): { configs: Map<s
   parseModelConfig(config, 'shape');
   const configs = new Map<string, object>([
     ['config.json', config],
-    ['generation_config.json', { bos_token_id: bosTokenId, eos_token_id: eosTokenIds, do_sample: true, temperature: 0.6, top_p: 0.9 }],
+    [
+      'generation_config.json',
+      { bos_token_id: bosTokenId, eos_token_id: eosTokenIds, do_sample: true, temperature: 0.6, top_p: 0.9 },
+    ],
     ['tokenizer.json', tokenizer],
     ['tokenizer_config.json', { ...tokenizerConfig, model_max_length: shape.max_position_embeddings }],
   ]);
-  return { configs, tensors: llamaTensors(shape, new RandomWeights(dtype, seed, shape.hidden_size * Math.max(shape.vocab_size, shape.intermediate_size))) };
+  return {
+    configs,
+    tensors: llamaTensors(
+      shape,
+      new RandomWeights(dtype, seed, shape.hidden_size * Math.max(shape.vocab_size, shape.intermediate_size)),
+    ),
+  };
 }
 
 function llamaTensors(s: CheckpointShape, random: RandomWeights): TensorToWrite[] {
@@ -129,11 +146,17 @@ function splitShards(tensors: readonly TensorToWrite[], shardBytes: number): Ten
 async function openWorkDir(dir: string, totalBytes: number): Promise<string> {
   try {
     const entries = await readdir(dir).catch(ignoreAbsent);
-    if (entries !== undefined && entries.length > 0) throw new CheckpointWriteError(`${dir}: is not empty; choose another directory or remove it`, { details: { dir } });
+    if (entries !== undefined && entries.length > 0)
+      throw new CheckpointWriteError(`${dir}: is not empty; choose another directory or remove it`, {
+        details: { dir },
+      });
     await mkdir(dirname(dir), { recursive: true });
     const { bavail, bsize } = await statfs(dirname(dir));
     if (bavail * bsize < totalBytes + OTHER_BYTES) {
-      throw new CheckpointWriteError(`${dir}: the checkpoint needs ${totalBytes + OTHER_BYTES} bytes, ${bavail * bsize} are free; free space or choose another directory`, { details: { dir, totalBytes } });
+      throw new CheckpointWriteError(
+        `${dir}: the checkpoint needs ${totalBytes + OTHER_BYTES} bytes, ${bavail * bsize} are free; free space or choose another directory`,
+        { details: { dir, totalBytes } },
+      );
     }
     const work = `${dir}.partial-${randomUUID().slice(0, 8)}`;
     await mkdir(work);
@@ -151,7 +174,10 @@ function ignoreAbsent(error: unknown): undefined {
 function writeError(dir: string, error: unknown): CheckpointWriteError {
   if (error instanceof CheckpointWriteError) return error;
   const why = error instanceof Error ? error.message : String(error);
-  return new CheckpointWriteError(`${dir}: cannot be written (${why}); free space or choose another directory`, { cause: error, details: { dir } });
+  return new CheckpointWriteError(`${dir}: cannot be written (${why}); free space or choose another directory`, {
+    cause: error,
+    details: { dir },
+  });
 }
 
 function number5(n: number): string {

@@ -34,7 +34,7 @@ export class RandomWeights {
       dtype: this.#dtype,
       shape,
       *chunks() {
-        for (let left = total; left > 0; ) {
+        for (let left = total; left > 0;) {
           const offset = (random() % numOffsets) * bytesPerValue;
           const chunk = block.subarray(offset, Math.min(block.length, offset + left));
           left -= chunk.length;

@@ -18,7 +18,9 @@ export class ProgramInterpreter {
   constructor(spec: ProgramSpec) {
     this.#spec = spec;
     this.#weights = spec.weights.map(readWeight);
-    this.#cache = spec.kvCache.layers.map((l) => new Float32Array(spec.kvCache.numBlocks * 2 * l.numKVHeads * spec.kvCache.blockSize * l.headDim));
+    this.#cache = spec.kvCache.layers.map(
+      (l) => new Float32Array(spec.kvCache.numBlocks * 2 * l.numKVHeads * spec.kvCache.blockSize * l.headDim),
+    );
     this.#slots = new Int32Array(spec.limits.numSlots);
   }
 
@@ -44,7 +46,11 @@ export class ProgramInterpreter {
     let sampled: number[] = [];
     for (const op of this.#spec.ops) {
       if (op.op === 'recvTokens') await this.#recvTokens(op.peer, step.feedbackStep);
-      else if (op.op === 'sendTokens') this.#link('send', op.peer).push({ step: step.step, data: Float32Array.from(step.rowSlot.flatMap((slot, r) => (slot < 0 ? [] : [slot, sampled[r] ?? 0]))) });
+      else if (op.op === 'sendTokens')
+        this.#link('send', op.peer).push({
+          step: step.step,
+          data: Float32Array.from(step.rowSlot.flatMap((slot, r) => (slot < 0 ? [] : [slot, sampled[r] ?? 0]))),
+        });
       else if (op.op === 'send') this.#link('send', op.peer).push({ step: step.step, data: value(op.x).data });
       else if (op.op === 'recv') {
         const { step: sent, data } = await this.#link('recv', op.peer).shift();
@@ -72,7 +78,11 @@ export class ProgramInterpreter {
       case 'rope':
         return rope(value(op.x), op, step.position);
       case 'attention':
-        return attention(op, { q: value(op.q), k: value(op.k), v: value(op.v) }, { step, cache: this.#cache[op.cacheLayer] ?? fail('no such cache layer'), spec: this.#spec.kvCache });
+        return attention(
+          op,
+          { q: value(op.q), k: value(op.k), v: value(op.v) },
+          { step, cache: this.#cache[op.cacheLayer] ?? fail('no such cache layer'), spec: this.#spec.kvCache },
+        );
       case 'siluMul':
         return zip(value(op.gate), value(op.up), (g, u) => (g / (1 + Math.exp(-g))) * u);
       case 'add':
@@ -157,7 +167,11 @@ function row(x: Value, r: number): Float32Array {
 }
 
 /** One row for each of `of`, filled by `fill`. */
-function rows(width: number, of: readonly number[], fill: (item: number, out: Float32Array, index: number) => void): Value {
+function rows(
+  width: number,
+  of: readonly number[],
+  fill: (item: number, out: Float32Array, index: number) => void,
+): Value {
   const out = { width, data: new Float32Array(of.length * width) };
   for (const [i, item] of of.entries()) fill(item, row(out, i), i);
   return out;
@@ -187,7 +201,8 @@ function linear(x: Value, weight: Float32Array, bias: Float32Array | null): Valu
   const numRows = x.data.length / x.width;
   return rows(width, [...Array(numRows).keys()], (r, out) => {
     const from = row(x, r);
-    for (let n = 0; n < width; n++) out[n] = dot(from, weight.subarray(n * x.width, (n + 1) * x.width)) + (bias?.[n] ?? 0);
+    for (let n = 0; n < width; n++)
+      out[n] = dot(from, weight.subarray(n * x.width, (n + 1) * x.width)) + (bias?.[n] ?? 0);
   });
 }
 
@@ -220,7 +235,11 @@ interface CacheLayer {
   readonly spec: KVCacheSpec;
 }
 
-function attention(op: Extract<Op, { op: 'attention' }>, { q, k, v }: Inputs, { step, cache, spec }: CacheLayer): Value {
+function attention(
+  op: Extract<Op, { op: 'attention' }>,
+  { q, k, v }: Inputs,
+  { step, cache, spec }: CacheLayer,
+): Value {
   const { headDim, numKVHeads } = op;
   const cell = (blocks: readonly number[], position: number, part: 0 | 1, head: number): Float32Array => {
     const block = blocks[Math.floor(position / spec.blockSize)] ?? fail(`no block for position ${position}`);
@@ -231,7 +250,11 @@ function attention(op: Extract<Op, { op: 'attention' }>, { q, k, v }: Inputs, { 
     const blocks = step.blocks[t] ?? [];
     for (let head = 0; head < numKVHeads; head++) {
       for (const [part, x] of [k, v].entries()) {
-        cell(blocks, position, part === 0 ? 0 : 1, head).set(row(x, t).subarray(head * headDim, (head + 1) * headDim).map((a) => roundTo(spec.dtype, a)));
+        cell(blocks, position, part === 0 ? 0 : 1, head).set(
+          row(x, t)
+            .subarray(head * headDim, (head + 1) * headDim)
+            .map((a) => roundTo(spec.dtype, a)),
+        );
       }
     }
   }

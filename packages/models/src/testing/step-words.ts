@@ -13,7 +13,8 @@ export interface StepWords {
 }
 
 export function readStepInput(words: Int32Array): StepWords {
-  const [magic, version, step = 0, , numTokens = 0, numSeqs = 0, numBlockIds = 0, numRows = 0, , feedbackStep = -1] = words;
+  const [magic, version, step = 0, , numTokens = 0, numSeqs = 0, numBlockIds = 0, numRows = 0, , feedbackStep = -1] =
+    words;
   if (magic !== STEP_INPUT_MAGIC || version !== 1) throw new Error('no packed step input');
   let at = STEP_INPUT_HEADER_WORDS;
   const take = (n: number): number[] => [...words.subarray(at, (at += n))];
@@ -31,5 +32,14 @@ export function readStepInput(words: Int32Array): StepWords {
       blocks.push(table);
     }
   }
-  return { step, feedbackStep, tokenIds, position, blocks, rowToken: take(numRows), rowTarget: take(numRows), rowSlot: take(numRows) };
+  return {
+    step,
+    feedbackStep,
+    tokenIds,
+    position,
+    blocks,
+    rowToken: take(numRows),
+    rowTarget: take(numRows),
+    rowSlot: take(numRows),
+  };
 }
