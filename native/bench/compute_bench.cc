@@ -172,6 +172,7 @@ int Main(int argc, char** argv) {
     const char* name;
     int32_t seqs, computed, tokens;
     std::vector<double> read_share, fma_share, rate;
+    double flops = 0;
   };
   Case cases[] = {{"decode 1", 1, 64, 1, {}, {}, {}},  {"decode 4", 4, 64, 1, {}, {}, {}},
                   {"decode 16", 16, 64, 1, {}, {}, {}}, {"decode 32", 32, 64, 1, {}, {}, {}},
@@ -187,6 +188,7 @@ int Main(int argc, char** argv) {
       const double layer_flops = 2.0 * layers * (2.0 * kHidden * kHidden + 2.0 * kHidden * kKVHeads * kHeadDim + 3.0 * kHidden * kInter);
       const double attention = 4.0 * layers * kHeads * kHeadDim * (c.computed + (c.tokens + 1) / 2.0);
       const double flops = n * (layer_flops + attention) + 2.0 * c.seqs * kHidden * kVocab;
+      c.flops = flops;
       c.read_share.push_back(weight_gb / seconds / ceilings.read_gbps);
       c.fma_share.push_back(flops * 1e-9 / seconds / ceilings.fma_gflops);
       c.rate.push_back(n / seconds);
@@ -194,6 +196,12 @@ int Main(int argc, char** argv) {
       fmas.push_back(ceilings.fma_gflops);
     }
   }
+  // The case's fastest turn over the highest ceiling of the run: what is left when others use the machine too.
+  const double top_read = *std::max_element(reads.begin(), reads.end()), top_fma = *std::max_element(fmas.begin(), fmas.end());
+  const auto best = [&](const Case& c) {
+    const double seconds = c.seqs * c.tokens / *std::max_element(c.rate.begin(), c.rate.end());
+    return std::max(weight_gb / seconds / top_read, c.flops * 1e-9 / seconds / top_fma);
+  };
   std::printf("{\"commit\": null, \"hardware\": \"%s, %zu threads, read %.1f GB/s, f32 FMA %.1f GFLOP/s\", \"results\": [\n",
               device->instruction_level(), threads, Median(reads), Median(fmas));
   for (size_t i = 0; i < std::size(cases); ++i) {
@@ -202,8 +210,7 @@ int Main(int argc, char** argv) {
     std::printf("  {\"name\": \"compute/%s\", \"value\": %.2f, \"unit\": \"tok/s\", \"limit\": \"%s\", \"limitShare\": %.3f, "
                 "\"best\": %.3f, \"readShare\": %.3f, \"fmaShare\": %.3f}%s\n",
                 c.name, Median(c.rate), read > fma ? "memory read" : "f32 FMA", std::max(read, fma),
-                read > fma ? *std::max_element(c.read_share.begin(), c.read_share.end())
-                           : *std::max_element(c.fma_share.begin(), c.fma_share.end()),
+                best(c),
                 read, fma, i + 1 < std::size(cases) ? "," : "");
   }
   std::printf("]}\n");

@@ -104,9 +104,15 @@ struct Pipe : SendChannel, ReceiveChannel {
     wake.notify_all();
     return Status::Ok();
   }
-  Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override {
+  Status WaitMessage(Deadline deadline) override {
     std::unique_lock lock(mutex);
-    if (!wake.wait_until(lock, deadline, [&] { return !messages.empty(); })) return {Code::kDeadline, "nothing came"};
+    if (wake.wait_until(lock, deadline, [&] { return !messages.empty(); })) return Status::Ok();
+    return {Code::kDeadline, "nothing came"};
+  }
+  Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override {
+    std::lock_guard lock(mutex);
+    // A receive that ran out of time inside a message would fail a real channel: it is given the step's whole deadline.
+    CHECK(!messages.empty() && deadline > Clock::now() + std::chrono::seconds(1));
     const Message message = std::move(messages.front());
     messages.pop_front();
     if (message.data.size() > capacity) return {Code::kInvalidArgument, "too large"};
@@ -116,6 +122,26 @@ struct Pipe : SendChannel, ReceiveChannel {
     return Status::Ok();
   }
   void Fail(const std::string&) override {}
+  ChannelCounters counters() const override { return {}; }
+};
+
+/// Takes nothing until it is failed.
+struct FullPipe : SendChannel {
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool blocked = false, failed = false;
+  Status Send(uint64_t, const void*, size_t, Deadline deadline) override {
+    std::unique_lock lock(mutex);
+    blocked = true;
+    wake.notify_all();
+    if (wake.wait_until(lock, deadline, [&] { return failed; })) return {Code::kPeerLost, "failed"};
+    return {Code::kDeadline, "full"};
+  }
+  void Fail(const std::string&) override {
+    std::lock_guard lock(mutex);
+    failed = true;
+    wake.notify_all();
+  }
   ChannelCounters counters() const override { return {}; }
 };
 
@@ -188,6 +214,24 @@ TEST(TwoStagesComputeWhatOneDoes) {
   second->Abort();
   CHECK_EQ(static_cast<int>(aborted.get_future().get().code()), static_cast<int>(Code::kAborted));
   model.spec = saved;
+}
+
+TEST(CloseEndsABlockedSend) {
+  TinyModel model({});
+  model.spec.ops.resize(1);
+  model.spec.ops.push_back({.kind = OpKind::kSend, .inputs = {0, -1, -1}});
+  model.spec.ops.back().peer = "next";
+  const auto runner = model.Start(1);
+  const auto full = std::make_shared<FullPipe>();
+  runner->BindSend("next", full);
+  std::promise<Status> done;
+  runner->Run(Pack({{{1}, 0, {0}}}, {}), std::chrono::hours(1), [&](Status s, StepResult) { done.set_value(std::move(s)); });
+  {
+    std::unique_lock lock(full->mutex);
+    full->wake.wait(lock, [&] { return full->blocked; });
+  }
+  runner->Close();
+  CHECK(!done.get_future().get().ok());
 }
 
 TEST(AnUnwrittenFeedbackSlotIsRefused) {

@@ -35,6 +35,9 @@ class SendChannel {
 class ReceiveChannel {
  public:
   virtual ~ReceiveChannel() = default;
+  /// Waits until a message has begun to arrive, or the channel failed, and takes nothing: kDeadline leaves the channel as it
+  /// was. Whoever must look up while waiting calls this in turns; a Receive that ends inside a message fails the channel.
+  virtual Status WaitMessage(Deadline deadline) = 0;
   /// Takes the next message into `data`. kInvalidArgument when it is larger than `capacity` (the channel is then failed).
   virtual Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) = 0;
   virtual void Fail(const std::string& reason) = 0;

@@ -118,6 +118,8 @@ void Runner::Close() {
     closed_ = true;
   }
   Abort();
+  // A blocked send would hold the join until its deadline.
+  executor_->InterruptSend("the program was closed");
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
   executor_.reset();

@@ -33,7 +33,8 @@ class Runner {
   void Load(WeightStore::Progress progress, LoadDone done);
   /// Fails with kInvalidArgument when the queue is full or the runner closed. The deadline starts when the step does.
   void Run(std::vector<int32_t> words, std::chrono::milliseconds deadline, StepDone done);
-  /// Fails the running and all queued calls with kAborted; calls made after this returns are not affected.
+  /// Fails the running and all queued calls with kAborted; calls made after this returns are not affected. Noticed between
+  /// and inside operations and while receiving; a blocked send ends by its deadline or by failing its channel.
   void Abort();
   /// kInvalidArgument while anything runs or is queued.
   Status Reset();

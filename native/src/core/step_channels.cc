@@ -21,30 +21,39 @@ Status Mismatch(const Op& op, const char* what, int64_t got, int64_t want) {
 }  // namespace
 
 Status StepExecutor::Send(const Op& op) {
-  std::shared_ptr<SendChannel> channel;
-  {
-    std::lock_guard lock(channels_mutex_);
-    if (const auto it = sends_.find(op.peer); it != sends_.end()) channel = it->second;
-  }
-  if (channel == nullptr) return NotBound(op);
   const Matrix x = At(op.inputs[0]);
-  return channel->Send(static_cast<uint64_t>(input_.step), x.data, x.rows * x.width * sizeof(float), deadline_);
+  return SendMessage(op, x.data, x.rows * x.width * sizeof(float));
 }
 
 Status StepExecutor::SendTokens(const Op& op) {
-  std::shared_ptr<SendChannel> channel;
-  {
-    std::lock_guard lock(channels_mutex_);
-    if (const auto it = sends_.find(op.peer); it != sends_.end()) channel = it->second;
-  }
-  if (channel == nullptr) return NotBound(op);
   size_t words = 0;
   for (uint32_t r = 0; r < input_.num_rows; ++r) {
     if (input_.row_target[r] >= 0 || input_.row_slot[r] < 0) continue;
     message_[words++] = input_.row_slot[r];
     message_[words++] = output_.token(r);
   }
-  return channel->Send(static_cast<uint64_t>(input_.step), message_.data(), words * sizeof(int32_t), deadline_);
+  return SendMessage(op, message_.data(), words * sizeof(int32_t));
+}
+
+Status StepExecutor::SendMessage(const Op& op, const void* data, size_t size) {
+  std::shared_ptr<SendChannel> channel;
+  {
+    std::lock_guard lock(channels_mutex_);
+    // Under the lock: either InterruptSend sees the channel, or this sees the flag set before it.
+    if (cancelled_.load()) return {Code::kAborted, "the step was aborted"};
+    if (const auto it = sends_.find(op.peer); it != sends_.end()) channel = it->second;
+    sending_ = channel;
+  }
+  if (channel == nullptr) return NotBound(op);
+  const Status status = channel->Send(static_cast<uint64_t>(input_.step), data, size, deadline_);
+  std::lock_guard lock(channels_mutex_);
+  sending_ = nullptr;
+  return status;
+}
+
+void StepExecutor::InterruptSend(const std::string& reason) {
+  std::lock_guard lock(channels_mutex_);
+  if (sending_ != nullptr) sending_->Fail(reason);
 }
 
 Status StepExecutor::ReceiveMessage(const Op& op, void* data, size_t capacity, uint64_t* step, size_t* size) {
@@ -61,8 +70,9 @@ Status StepExecutor::ReceiveMessage(const Op& op, void* data, size_t capacity, u
       status = {Code::kAborted, "the step was aborted"};
       break;
     }
-    status = channel->Receive(step, data, capacity, size, std::min(deadline_, Clock::now() + kAbortPoll));
+    status = channel->WaitMessage(std::min(deadline_, Clock::now() + kAbortPoll));
   } while (status.code() == Code::kDeadline && Clock::now() < deadline_);
+  if (status.ok()) status = channel->Receive(step, data, capacity, size, deadline_);
   wait_us_ += static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
   return status;

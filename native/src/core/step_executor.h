@@ -38,6 +38,8 @@ class StepExecutor {
   /// Thread-safe; a step that runs keeps the channel it started with.
   void BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel);
   void BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel);
+  /// Thread-safe. Fails the channel of a Send that is under way; set `cancelled` before, so that none follows.
+  void InterruptSend(const std::string& reason);
 
  private:
   Status RunOp(size_t* index);
@@ -48,6 +50,7 @@ class StepExecutor {
   Status SendTokens(const Op& op);
   Status ReceiveTokens(const Op& op);
   Status StoreTokens(std::span<const int32_t> pairs);
+  Status SendMessage(const Op& op, const void* data, size_t size);
   Status ReceiveMessage(const Op& op, void* data, size_t capacity, uint64_t* step, size_t* size);
   Matrix At(int64_t id) const;
 
@@ -74,6 +77,7 @@ class StepExecutor {
   std::mutex channels_mutex_;
   std::map<std::string, std::shared_ptr<SendChannel>> sends_;
   std::map<std::string, std::shared_ptr<ReceiveChannel>> receives_;
+  std::shared_ptr<SendChannel> sending_;
 };
 
 }  // namespace skein

@@ -46,6 +46,7 @@ class ShmReceiveChannel final : public ReceiveChannel {
   ShmReceiveChannel(std::string name, std::unique_ptr<ShmRing> ring)
       : name_(std::move(name)), ring_(std::move(ring)) {}
   ~ShmReceiveChannel() override;
+  Status WaitMessage(Deadline deadline) override;
   Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override;
   void Fail(const std::string& reason) override;
   ChannelCounters counters() const override;

@@ -16,6 +16,14 @@ size_t RoundUp(size_t size) { return (size + kShmBlock - 1) / kShmBlock * kShmBl
 
 ShmReceiveChannel::~ShmReceiveChannel() { Fail("channel '" + name_ + "' was closed"); }
 
+Status ShmReceiveChannel::WaitMessage(Deadline deadline) {
+  const OperationGuard guard(running_);
+  if (!guard.entered())
+    return {Code::kInvalidArgument, "channel '" + name_ + "': another receive is running"};
+  size_t available = 0;
+  return WaitForBytes(kShmBlock, deadline, &available);
+}
+
 Status ShmReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, size_t* size,
                                   Deadline deadline) {
   const OperationGuard guard(running_);

@@ -49,6 +49,7 @@ class UcxReceiveChannel final : public ReceiveChannel {
   static Status Open(std::shared_ptr<UcxWorker> worker, const std::string& name, size_t capacity,
                      std::shared_ptr<ReceiveChannel>* out, std::vector<uint8_t>* descriptor);
   ~UcxReceiveChannel() override;
+  Status WaitMessage(Deadline deadline) override;
   Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override;
   void Fail(const std::string& reason) override;
   ChannelCounters counters() const override;

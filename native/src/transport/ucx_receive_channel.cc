@@ -119,6 +119,14 @@ Status UcxReceiveChannel::Open(std::shared_ptr<UcxWorker> worker, const std::str
   return Status::Ok();
 }
 
+Status UcxReceiveChannel::WaitMessage(Deadline deadline) {
+  const OperationGuard guard(running_);
+  if (!guard.entered())
+    return {Code::kInvalidArgument, "channel '" + state_->name + "': another receive is running"};
+  auto lock = worker_->Acquire();
+  return WaitForPiece(lock, deadline);
+}
+
 Status UcxReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, size_t* size,
                                   Deadline deadline) {
   const OperationGuard guard(running_);

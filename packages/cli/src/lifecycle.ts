@@ -2,11 +2,12 @@ import { SkeinError } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 
 /** Exit codes a supervisor can act on: 78 (EX_CONFIG) is not worth a retry. */
-const EXIT_CONFIG = 78;
+export const EXIT_CONFIG = 78;
 const CONFIG_CODES = new Set([
   'ERR_LWS_ENVIRONMENT',
   'ERR_GROUP_KEY',
   'ERR_LISTEN',
+  'ERR_CHILD_CONFIG',
   'ERR_MODEL_CONFIG',
   'ERR_CHECKPOINT',
   'ERR_STAGE_SPLIT',

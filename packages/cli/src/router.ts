@@ -22,6 +22,7 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
     groupKey,
     logger,
     deadlineMs: Infinity,
+    signal,
     onWaiting: (reason) => logger.info(`waiting for the broker at ${natsUrl}: ${reason}`),
   });
   const router = createRouter({

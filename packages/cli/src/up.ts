@@ -7,6 +7,7 @@ import { Broker, ConfigError, endProcess, spawnBound, watchParent } from '@skein
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
+import { EXIT_CONFIG } from './lifecycle.ts';
 import { logFormat } from './node-flags.ts';
 
 export interface UpOptions {
@@ -44,8 +45,13 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
     ...(options.apiKey === null ? {} : { [variables.apiKey.name]: options.apiKey }),
     [variables.logFormat.name]: logFormat(),
   };
+  const refused: ConfigError[] = [];
+  const onRefused = (name: string): void => {
+    refused.push(new ConfigError('ERR_CHILD_CONFIG', `${name} cannot run like this; its last line says why`));
+    orphaned.abort();
+  };
   const supervised = parts(options).map(
-    (part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger),
+    (part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger, onRefused),
   );
   try {
     const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
@@ -66,6 +72,8 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
     await router?.close();
     await Promise.all(agents.map((part) => part.close()));
   }
+  const [refusal] = refused;
+  if (refusal) throw refusal;
 }
 
 function parts(options: UpOptions): Part[] {
@@ -107,14 +115,17 @@ function parts(options: UpOptions): Part[] {
 class SupervisedPart {
   readonly #part: Part;
   readonly #logger: Logger;
+  readonly #onRefused: (name: string) => void;
   #child: ChildProcess | null = null;
   #timer: NodeJS.Timeout | null = null;
   #pauseMs = 0;
   #closed = false;
 
-  constructor(part: Part, logger: Logger) {
+  /** `onRefused` hears of an end that another start cannot mend. */
+  constructor(part: Part, logger: Logger, onRefused: (name: string) => void) {
     this.#part = part;
     this.#logger = logger;
+    this.#onRefused = onRefused;
     this.#start();
   }
 
@@ -138,6 +149,7 @@ class SupervisedPart {
     child.once('exit', (exitCode, signal) => {
       this.#child = null;
       if (this.#closed) return;
+      if (exitCode === EXIT_CONFIG) return this.#onRefused(this.#part.name);
       this.#pauseMs = performance.now() - startedMs > 10_000 ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
       this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, `${this.#part.name} ended; starting it again`);
       this.#timer = setTimeout(() => this.#start(), this.#pauseMs);

@@ -95,7 +95,7 @@ describe('Engine', () => {
     executor.settle();
     await left;
     controller.abort(new Error('client gone'));
-    expect(engine.stats()).toMatchObject({ numRunning: 0, numUsedBlocks: 0, numFinished: { abort: 2 } });
+    expect(engine.stats()).toMatchObject({ numRunning: 0, numUsedBlocks: 0, numFinished: { abort: 1, stop: 1 } });
     await turn();
     expect(aborted.error).toMatchObject({ code: 'ERR_ABORTED', cause: { message: 'client gone' } });
     engine.checkIntegrity();

@@ -45,7 +45,8 @@ export class Engine {
     this.#cancelLostTimer = this.#startLostTimer();
   }
 
-  /** Runs one request. Leaving the loop or aborting `signal` ends it; its blocks are free before the next step is planned.
+  /** Runs one request. Leaving the loop ends it as stopped (its reader has what it wanted: a stop string, say), aborting
+   *  `signal` as aborted; its blocks are free before the next step is planned.
    *  @throws EngineError, on the first or any later turn. */
   async *generate(input: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
     if (signal.aborted) throw aborted(input.requestId, signal.reason);
@@ -60,7 +61,7 @@ export class Engine {
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
-      this.#end(generation, 'abort', null);
+      this.#end(generation, signal.aborted ? 'abort' : 'stop', null);
     }
   }
 

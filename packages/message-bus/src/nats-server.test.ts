@@ -9,14 +9,13 @@ import { until } from './testing/until.ts';
 
 const options = { host: '127.0.0.1', port: 0, token: natsToken('a key') };
 
-test('the token is in a private file, not in argv, and the file goes with the broker', async () => {
+test('the token is not in argv, and its file is gone once the broker has read it', async () => {
   const server = await startNatsServer(options);
   const argv = await readFile(`/proc/${server.pid}/cmdline`, 'utf8');
   expect(argv).not.toContain(options.token);
   const config = argv.split('\0').find((argument) => argument.endsWith('nats.conf')) ?? '';
-  expect(await readFile(config, 'utf8')).toContain(options.token);
-  await server.stop();
   expect(existsSync(dirname(config))).toBe(false);
+  await server.stop();
   expect(existsSync(`/proc/${server.pid}`)).toBe(false);
 });
 

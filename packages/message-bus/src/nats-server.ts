@@ -120,6 +120,8 @@ class NatsServerProcess implements NatsServer {
     });
     const server = new NatsServerProcess(child, child.pid ?? 0, directory, options.host);
     await server.#untilListening();
+    // The broker has read its configuration. What is gone cannot be left behind, token and all, by a killed parent.
+    await rm(directory, { recursive: true, force: true });
     void server.#exited.then(async (reason) => {
       await rm(directory, { recursive: true, force: true });
       if (!server.#stopping) options.onExit?.(reason);

@@ -118,7 +118,12 @@ export async function runLeaderAgent(
     log: logger,
     metrics,
     vllmMetrics,
-    onScrape: () => vllmMetrics.setLoad(engine.stats()),
+    onScrape: () => {
+      const stats = engine.stats();
+      vllmMetrics.setLoad(stats);
+      const { blockSize } = options;
+      vllmMetrics.setCacheConfig({ blockSize, numBlocks: stats.numBlocks, cacheDtype: model.kvDtype });
+    },
     version: options.revision,
     isReady,
     topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: model.name, warnings })] }),
