@@ -70,6 +70,8 @@ export function leaseCases(broker: () => Broker): void {
       const watch = b.watch('skein.churn', (event) => {
         counts[event.type] += 1;
       });
+      // Before this the first member could join with its update already made.
+      await b.flush();
       for (let cycle = 0; cycle < 200; cycle++) {
         const lease = a.announce(`skein.churn.${cycle}`, { cycle }, { ttlMs: 1000 });
         await a.flush();
