@@ -1,6 +1,7 @@
-// Decode and prefill of the Llama-3.2-1B shape (random bf16 weights) beside this machine's read and multiply-add rates,
-// measured in turns in one run. Prints one JSON document; `limitShare` is the share of the ceiling.
-// Usage: compute_bench [threads] [rounds] [layers]   (2 5 16; writes up to 2.5 GB under TMPDIR or /tmp while it runs)
+// Decode and prefill of the Llama-3.2-1B shape (random bf16 weights) beside this machine's read and
+// multiply-add rates, measured in turns in one run. Prints one JSON document; `limitShare` is the share of
+// the ceiling. Usage: compute_bench [threads] [rounds] [layers]   (2 5 16; writes up to 2.5 GB under TMPDIR
+// or /tmp while it runs)
 #include <unistd.h>
 
 #include <algorithm>
@@ -41,7 +42,8 @@ class ModelFile {
   int64_t Add(std::vector<uint64_t> shape) {
     uint64_t count = 1;
     for (const uint64_t n : shape) count *= n;
-    spec.weights.push_back({"w" + std::to_string(spec.weights.size()), path_, size_, 2 * count, dtype_, shape});
+    spec.weights.push_back(
+        {"w" + std::to_string(spec.weights.size()), path_, size_, 2 * count, dtype_, shape});
     std::vector<uint16_t> chunk(size_t{1} << 20);
     for (uint64_t at = 0; at < count; at += chunk.size()) {
       // Signs and mantissas at random, magnitudes near 0.02 (bf16) or 0.5 (norms do not matter here).
@@ -81,7 +83,8 @@ void BuildModel(ModelFile& model, uint32_t layers) {
     return add({.kind = OpKind::kLinear, .inputs = {x, -1, -1}, .weight = model.Add({n, k})});
   };
   const auto norm = [&](int64_t x) {
-    return add({.kind = OpKind::kRmsNorm, .inputs = {x, -1, -1}, .weight = model.Add({kHidden}), .eps = 1e-5f});
+    return add(
+        {.kind = OpKind::kRmsNorm, .inputs = {x, -1, -1}, .weight = model.Add({kHidden}), .eps = 1e-5f});
   };
   const auto rope = [&](int64_t x, uint32_t heads) {
     return add({.kind = OpKind::kRope,
@@ -125,7 +128,8 @@ void BuildModel(ModelFile& model, uint32_t layers) {
 /// `seqs` sequences with `computed` tokens each, `tokens` new ones, one greedy row each.
 std::vector<int32_t> PackStep(int32_t seqs, int32_t computed, int32_t tokens) {
   const int32_t blocks = (computed + tokens + kBlockSize - 1) / kBlockSize;
-  std::vector<int32_t> w = {0x536b4e31, 1, 0, 0, seqs * tokens, seqs, seqs * blocks, seqs, 0, -1, -1, 0, 0, 0, 0, 0};
+  std::vector<int32_t> w = {0x536b4e31, 1, 0, 0, seqs * tokens, seqs, seqs * blocks, seqs, 0, -1, -1, 0,
+                            0,          0, 0, 0};
   for (int32_t i = 0; i < seqs * tokens; ++i) w.push_back(i * 7919 % kVocab);
   for (int32_t s = 0; s <= seqs; ++s) w.push_back(s * tokens);
   for (int32_t s = 0; s < seqs; ++s) w.push_back(computed);
@@ -141,7 +145,8 @@ std::vector<int32_t> PackStep(int32_t seqs, int32_t computed, int32_t tokens) {
 double RunSeconds(Runner& runner, std::vector<int32_t> words) {
   std::promise<Status> done;
   const auto start = Clock::now();
-  runner.Run(std::move(words), std::chrono::seconds(100), [&](Status s, StepResult) { done.set_value(std::move(s)); });
+  runner.Run(std::move(words), std::chrono::seconds(100),
+             [&](Status s, StepResult) { done.set_value(std::move(s)); });
   if (const Status s = done.get_future().get(); !s.ok()) Die(s);
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -174,9 +179,12 @@ int Main(int argc, char** argv) {
     std::vector<double> read_share, fma_share, rate;
     double flops = 0;
   };
-  Case cases[] = {{"decode 1", 1, 64, 1, {}, {}, {}},  {"decode 4", 4, 64, 1, {}, {}, {}},
-                  {"decode 16", 16, 64, 1, {}, {}, {}}, {"decode 32", 32, 64, 1, {}, {}, {}},
-                  {"prefill 64", 1, 0, 64, {}, {}, {}}, {"prefill 256", 1, 0, 256, {}, {}, {}},
+  Case cases[] = {{"decode 1", 1, 64, 1, {}, {}, {}},
+                  {"decode 4", 4, 64, 1, {}, {}, {}},
+                  {"decode 16", 16, 64, 1, {}, {}, {}},
+                  {"decode 32", 32, 64, 1, {}, {}, {}},
+                  {"prefill 64", 1, 0, 64, {}, {}, {}},
+                  {"prefill 256", 1, 0, 256, {}, {}, {}},
                   {"prefill 256 at 1024", 1, 1024, 256, {}, {}, {}}};
   std::vector<double> reads, fmas;
   for (int round = 0; round < rounds; ++round) {
@@ -185,7 +193,9 @@ int Main(int argc, char** argv) {
       if (Status s = cpu::MeasureCeilings(threads, 0.15, size_t{512} << 20, &ceilings); !s.ok()) Die(s);
       const double seconds = RunSeconds(*runner, PackStep(c.seqs, c.computed, c.tokens));
       const double n = c.seqs * c.tokens;
-      const double layer_flops = 2.0 * layers * (2.0 * kHidden * kHidden + 2.0 * kHidden * kKVHeads * kHeadDim + 3.0 * kHidden * kInter);
+      const double layer_flops =
+          2.0 * layers *
+          (2.0 * kHidden * kHidden + 2.0 * kHidden * kKVHeads * kHeadDim + 3.0 * kHidden * kInter);
       const double attention = 4.0 * layers * kHeads * kHeadDim * (c.computed + (c.tokens + 1) / 2.0);
       const double flops = n * (layer_flops + attention) + 2.0 * c.seqs * kHidden * kVocab;
       c.flops = flops;
@@ -196,22 +206,27 @@ int Main(int argc, char** argv) {
       fmas.push_back(ceilings.fma_gflops);
     }
   }
-  // The case's fastest turn over the highest ceiling of the run: what is left when others use the machine too.
-  const double top_read = *std::max_element(reads.begin(), reads.end()), top_fma = *std::max_element(fmas.begin(), fmas.end());
+  // The case's fastest turn over the highest ceiling of the run: what is left when others use the machine
+  // too.
+  const double top_read = *std::max_element(reads.begin(), reads.end()),
+               top_fma = *std::max_element(fmas.begin(), fmas.end());
   const auto best = [&](const Case& c) {
     const double seconds = c.seqs * c.tokens / *std::max_element(c.rate.begin(), c.rate.end());
     return std::max(weight_gb / seconds / top_read, c.flops * 1e-9 / seconds / top_fma);
   };
-  std::printf("{\"commit\": null, \"hardware\": \"%s, %zu threads, read %.1f GB/s, f32 FMA %.1f GFLOP/s\", \"results\": [\n",
-              device->instruction_level(), threads, Median(reads), Median(fmas));
+  std::printf(
+      "{\"commit\": null, \"hardware\": \"%s, %zu threads, read %.1f GB/s, f32 FMA %.1f GFLOP/s\", "
+      "\"results\": [\n",
+      device->instruction_level(), threads, Median(reads), Median(fmas));
   for (size_t i = 0; i < std::size(cases); ++i) {
     const Case& c = cases[i];
     const double read = Median(c.read_share), fma = Median(c.fma_share);
-    std::printf("  {\"name\": \"compute/%s\", \"value\": %.2f, \"unit\": \"tok/s\", \"limit\": \"%s\", \"limitShare\": %.3f, "
-                "\"best\": %.3f, \"readShare\": %.3f, \"fmaShare\": %.3f}%s\n",
-                c.name, Median(c.rate), read > fma ? "memory read" : "f32 FMA", std::max(read, fma),
-                best(c),
-                read, fma, i + 1 < std::size(cases) ? "," : "");
+    std::printf(
+        "  {\"name\": \"compute/%s\", \"value\": %.2f, \"unit\": \"tok/s\", \"limit\": \"%s\", "
+        "\"limitShare\": %.3f, "
+        "\"best\": %.3f, \"readShare\": %.3f, \"fmaShare\": %.3f}%s\n",
+        c.name, Median(c.rate), read > fma ? "memory read" : "f32 FMA", std::max(read, fma), best(c), read,
+        fma, i + 1 < std::size(cases) ? "," : "");
   }
   std::printf("]}\n");
   runner->Close();

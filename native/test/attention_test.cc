@@ -78,14 +78,16 @@ struct Problem {
       double total = 0, high = -1e300;
       for (uint32_t j = 0; j <= t; ++j) {
         double dot = 0;
-        for (uint32_t i = 0; i < head_dim; ++i) dot += double{mine[i]} * k[(size_t{j} * kv_heads + kv_head) * head_dim + i];
+        for (uint32_t i = 0; i < head_dim; ++i)
+          dot += double{mine[i]} * k[(size_t{j} * kv_heads + kv_head) * head_dim + i];
         weights[j] = dot * double{0.3f};
         high = std::max(high, weights[j]);
       }
       for (double& w : weights) total += w = std::exp(w - high);
       for (uint32_t i = 0; i < head_dim; ++i) {
         double want = 0;
-        for (uint32_t j = 0; j <= t; ++j) want += weights[j] / total * v[(size_t{j} * kv_heads + kv_head) * head_dim + i];
+        for (uint32_t j = 0; j <= t; ++j)
+          want += weights[j] / total * v[(size_t{j} * kv_heads + kv_head) * head_dim + i];
         CHECK(std::abs(got[g * head_dim + i] - want) < 2e-6);
       }
     }

@@ -10,8 +10,9 @@
 
 #include "skein/status.h"
 
-/// The tests' only harness: `TEST(Name) { … }` registers a case, `int main(int argc, char** argv) { return RunAll(argc, argv); }`
-/// runs all, or those whose name contains argv[1]. A failed check prints where and why, and ends the process.
+/// The tests' only harness: `TEST(Name) { … }` registers a case, `int main(int argc, char** argv) { return
+/// RunAll(argc, argv); }` runs all, or those whose name contains argv[1]. A failed check prints where and
+/// why, and ends the process.
 namespace skein::test {
 
 struct Case {
@@ -59,18 +60,18 @@ inline int RunAll(int argc, char** argv) {
 
 }  // namespace skein::test
 
-#define TEST(name)                                                              \
-  static void Test##name();                                                     \
+#define TEST(name)                                                                \
+  static void Test##name();                                                       \
   static const ::skein::test::Registration registration##name(#name, Test##name); \
   static void Test##name()
-#define CHECK(cond)                                                                     \
-  do {                                                                                  \
-    if (!(cond)) ::skein::test::Fail(__FILE__, __LINE__, "CHECK(" #cond ") failed");     \
+#define CHECK(cond)                                                                  \
+  do {                                                                               \
+    if (!(cond)) ::skein::test::Fail(__FILE__, __LINE__, "CHECK(" #cond ") failed"); \
   } while (false)
 #define CHECK_EQ(a, b) ::skein::test::CheckEqual(__FILE__, __LINE__, #a ", " #b, (a), (b))
-#define CHECK_OK(status)                                                                              \
-  do {                                                                                                \
-    const ::skein::Status check_status = (status);                                                    \
-    if (!check_status.ok())                                                                           \
-      ::skein::test::Fail(__FILE__, __LINE__, #status " failed: " + check_status.message());            \
+#define CHECK_OK(status)                                                                     \
+  do {                                                                                       \
+    const ::skein::Status check_status = (status);                                           \
+    if (!check_status.ok())                                                                  \
+      ::skein::test::Fail(__FILE__, __LINE__, #status " failed: " + check_status.message()); \
   } while (false)

@@ -18,7 +18,9 @@ std::vector<float> Random(size_t n, float spread) {
   return v;
 }
 
-bool Near(double got, double want, double tolerance) { return std::abs(got - want) <= tolerance * (std::abs(want) + 1e-6); }
+bool Near(double got, double want, double tolerance) {
+  return std::abs(got - want) <= tolerance * (std::abs(want) + 1e-6);
+}
 
 TEST(RowsMatchPlainLoops) {
   ForEachLevel([] {
@@ -50,7 +52,8 @@ TEST(SiluOfLargeNumbersIsFinite) {
 
 TEST(RopeRotatesPairs) {
   ForEachLevel([] {
-    for (const auto& [half, head_dim] : {std::array<size_t, 2>{10, 20}, {12, 24}, {36, 72}, {32, 64}, {8, 24}}) {
+    for (const auto& [half, head_dim] :
+         {std::array<size_t, 2>{10, 20}, {12, 24}, {36, 72}, {32, 64}, {8, 24}}) {
       const auto x = Random(head_dim, 1), angle = Random(half, 2);
       std::vector<float> cos(half), sin(half), out(head_dim);
       for (size_t i = 0; i < half; ++i) cos[i] = std::cos(angle[i]), sin[i] = std::sin(angle[i]);
@@ -86,8 +89,8 @@ TEST(WideningAndNarrowingAgreeForEveryHalf) {
   });
   CHECK_EQ(F16FromFloat(65519.9f), 0x7bff);
   CHECK_EQ(F16FromFloat(65520.0f), 0x7c00);
-  CHECK_EQ(F16FromFloat(1.0f + 0x1p-11f), 0x3c00);       // tie to even
-  CHECK_EQ(F16FromFloat(1.0f + 3 * 0x1p-11f), 0x3c02);   // tie to even
+  CHECK_EQ(F16FromFloat(1.0f + 0x1p-11f), 0x3c00);      // tie to even
+  CHECK_EQ(F16FromFloat(1.0f + 3 * 0x1p-11f), 0x3c02);  // tie to even
   CHECK_EQ(F16FromFloat(0x1p-25f), 0);
   CHECK_EQ(F16FromFloat(0x1.8p-25f), 1);
   CHECK_EQ(BF16FromFloat(1.0f + 0x1p-8f), 0x3f80);

@@ -1,8 +1,9 @@
+#include "cpu/linear.h"
+
 #include <cmath>
 #include <random>
 #include <vector>
 
-#include "cpu/linear.h"
 #include "tiny_model.h"
 
 namespace skein::test {
@@ -52,7 +53,8 @@ struct Problem {
     const Matrix in{const_cast<float*>(x.data()) + row_begin * k, row_end - row_begin, k, k};
     const LinearPart part{{weight.data(), dtype, n, k}, bias.data(), {out.data(), row_end - row_begin, n, n}};
     const size_t cols = cpu::LinearBlockCols(in.rows, k, dtype);
-    for (size_t c = 0; c < n; c += cols) cpu::LinearBlock(in, part, 0, in.rows, c, std::min(n, c + cols), scratch);
+    for (size_t c = 0; c < n; c += cols)
+      cpu::LinearBlock(in, part, 0, in.rows, c, std::min(n, c + cols), scratch);
     return out;
   }
 };
@@ -60,8 +62,13 @@ struct Problem {
 TEST(LinearMatchesPlainSums) {
   ForEachLevel([] {
     for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
-      for (const auto& [m, n, k] : {std::array<size_t, 3>{1, 1, 1}, {1, 7, 33}, {2, 5, 1024}, {3, 64, 40}, {5, 66, 1500},
-                                   {25, 67, 2055}, {31, 130, 20}}) {
+      for (const auto& [m, n, k] : {std::array<size_t, 3>{1, 1, 1},
+                                    {1, 7, 33},
+                                    {2, 5, 1024},
+                                    {3, 64, 40},
+                                    {5, 66, 1500},
+                                    {25, 67, 2055},
+                                    {31, 130, 20}}) {
         const Problem p(m, n, k, dtype);
         const std::vector<float> got = p.Compute(0, m);
         for (size_t i = 0; i < got.size(); ++i) {

@@ -20,7 +20,8 @@ void ExpectRefused(const std::function<void(ProgramSpec&)>& change, const std::s
 
 // Ops of the tiny model: 0 embed, 1 norm, 2 3 4 linear, 5 6 rope, 7 attention, 8 linear, 9 add, 10 norm, …
 TEST(WrongProgramsAreRefusedByOp) {
-  ExpectRefused([](ProgramSpec& s) { s.ops[2].inputs[0] = 50; }, "op 2 (linear): x 50 was not written before");
+  ExpectRefused([](ProgramSpec& s) { s.ops[2].inputs[0] = 50; },
+                "op 2 (linear): x 50 was not written before");
   ExpectRefused([](ProgramSpec& s) { s.ops[2].weight = 999; }, "weight 999 is none of the");
   ExpectRefused([](ProgramSpec& s) { s.ops[2].inputs[0] = 0, s.ops[2].weight = s.ops[8].weight; },
                 "x is [tokens, 60], weight 'w8' is [60, 120]");
@@ -29,12 +30,18 @@ TEST(WrongProgramsAreRefusedByOp) {
   ExpectRefused([](ProgramSpec& s) { s.ops[5].num_heads = 5; }, "5 heads of 20 need 100");
   ExpectRefused([](ProgramSpec& s) { s.ops[7].cache_layer = 2; }, "cacheLayer 2");
   ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0].head_dim = 21; }, "cache layer 0 has 2 of 21");
-  ExpectRefused([](ProgramSpec& s) { s.ops[9].inputs[1] = 2; }, "its inputs are [tokens, 60] and [tokens, 120]");
+  ExpectRefused([](ProgramSpec& s) { s.ops[9].inputs[1] = 2; },
+                "its inputs are [tokens, 60] and [tokens, 120]");
   ExpectRefused([](ProgramSpec& s) { s.vocab_size = 98; }, "vocabSize is 98");
   ExpectRefused([](ProgramSpec& s) { s.limits.max_tokens = 0; }, "limits.maxTokens is 0");
   ExpectRefused([](ProgramSpec& s) { s.weights[0].size_bytes -= 1; }, "sizeBytes is");
   ExpectRefused([](ProgramSpec& s) { s.weights[0].shape = {1u << 31, 1u << 31}; }, "shape needs");
-  ExpectRefused([](ProgramSpec& s) { s.kv_cache.num_blocks = 1u << 28, s.kv_cache.block_size = 1u << 28, s.kv_cache.layers[0].head_dim = UINT32_MAX; }, "impossible");
+  ExpectRefused(
+      [](ProgramSpec& s) {
+        s.kv_cache.num_blocks = 1u << 28, s.kv_cache.block_size = 1u << 28,
+        s.kv_cache.layers[0].head_dim = UINT32_MAX;
+      },
+      "impossible");
   ExpectRefused([](ProgramSpec& s) { s.ops.push_back({.kind = OpKind::kSendTokens}); }, "peer is empty");
 }
 
@@ -45,7 +52,8 @@ TEST(LiveBuffersDoNotOverlap) {
   size_t sum = 0;
   for (size_t i = 0; i < program.values.size(); ++i) {
     const auto bytes = [&](const Value& v) {
-      return (v.rows == RowKind::kToken ? model.spec.limits.max_tokens : model.spec.limits.max_rows) * v.stride * sizeof(float);
+      return (v.rows == RowKind::kToken ? model.spec.limits.max_tokens : model.spec.limits.max_rows) *
+             v.stride * sizeof(float);
     };
     const Value& a = program.values[i];
     CHECK(a.offset + bytes(a) <= program.arena_bytes);

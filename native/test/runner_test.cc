@@ -19,7 +19,8 @@ std::vector<int32_t> Blocks(int32_t first, size_t n) {
   return blocks;
 }
 
-// The promise all of the engine stands on: the same bits alone, in a batch, in chunks, with one thread or several.
+// The promise all of the engine stands on: the same bits alone, in a batch, in chunks, with one thread or
+// several.
 TEST(LogitsAreTheSameHoweverTheyAreComputed) {
   ForEachLevel([] {
     for (const auto& [weights, cache] : {std::pair{Dtype::kBF16, Dtype::kBF16}, {Dtype::kF16, Dtype::kF32}}) {
@@ -31,11 +32,13 @@ TEST(LogitsAreTheSameHoweverTheyAreComputed) {
       const auto last = [&](int32_t token) { return std::vector<Row>{{.token = token}}; };
       const std::vector<float> alone = Logits(*one, Pack({{tokens, 0, Blocks(0, 38)}}, last(kLength - 1)));
       CHECK(Logits(*two, Pack({{tokens, 0, Blocks(0, 38)}}, last(kLength - 1))) == alone);
-      for (const auto& [runner, chunk] : {std::pair<Runner*, size_t>{one.get(), 77}, {two.get(), 130}, {two.get(), 599}}) {
+      for (const auto& [runner, chunk] :
+           {std::pair<Runner*, size_t>{one.get(), 77}, {two.get(), 130}, {two.get(), 599}}) {
         std::vector<float> chunked;
         for (size_t at = 0; at < kLength; at += chunk) {
           const size_t n = std::min(chunk, kLength - at);
-          const std::vector<int32_t> part(tokens.begin() + static_cast<long>(at), tokens.begin() + static_cast<long>(at + n));
+          const std::vector<int32_t> part(tokens.begin() + static_cast<long>(at),
+                                          tokens.begin() + static_cast<long>(at + n));
           // Beside it: other sequences, before and after.
           std::vector<Sequence> batch(at % 3, Sequence{Tokens(9, 2), 0, {60}});
           const auto row = static_cast<int32_t>(9 * batch.size() + n - 1);
@@ -111,7 +114,8 @@ struct Pipe : SendChannel, ReceiveChannel {
   }
   Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override {
     std::lock_guard lock(mutex);
-    // A receive that ran out of time inside a message would fail a real channel: it is given the step's whole deadline.
+    // A receive that ran out of time inside a message would fail a real channel: it is given the step's whole
+    // deadline.
     CHECK(!messages.empty() && deadline > Clock::now() + std::chrono::seconds(1));
     const Message message = std::move(messages.front());
     messages.pop_front();
@@ -187,7 +191,8 @@ TEST(TwoStagesComputeWhatOneDoes) {
   for (int32_t step = 0; step < 6; ++step) {
     const int32_t computed = step == 0 ? 0 : 9 + step;
     const std::vector<int32_t> ids = step == 0 ? Tokens(10, 4) : std::vector<int32_t>{-1 - 3};
-    std::vector<int32_t> words = Pack({{ids, computed, {5}}}, {{.token = static_cast<int32_t>(ids.size()) - 1, .slot = 3}});
+    std::vector<int32_t> words =
+        Pack({{ids, computed, {5}}}, {{.token = static_cast<int32_t>(ids.size()) - 1, .slot = 3}});
     words[2] = step;
     words[9] = step - 1;
     words[10] = step == 0 ? -1 : 0;
@@ -207,7 +212,8 @@ TEST(TwoStagesComputeWhatOneDoes) {
   CHECK(wrong.message().find("99") != std::string::npos);
   // Nothing comes: the deadline ends the wait, and so does an abort.
   std::promise<Status> done;
-  second->Run(words, std::chrono::milliseconds(30), [&](Status s, StepResult) { done.set_value(std::move(s)); });
+  second->Run(words, std::chrono::milliseconds(30),
+              [&](Status s, StepResult) { done.set_value(std::move(s)); });
   CHECK_EQ(static_cast<int>(done.get_future().get().code()), static_cast<int>(Code::kDeadline));
   std::promise<Status> aborted;
   second->Run(words, std::chrono::hours(1), [&](Status s, StepResult) { aborted.set_value(std::move(s)); });
@@ -225,7 +231,8 @@ TEST(CloseEndsABlockedSend) {
   const auto full = std::make_shared<FullPipe>();
   runner->BindSend("next", full);
   std::promise<Status> done;
-  runner->Run(Pack({{{1}, 0, {0}}}, {}), std::chrono::hours(1), [&](Status s, StepResult) { done.set_value(std::move(s)); });
+  runner->Run(Pack({{{1}, 0, {0}}}, {}), std::chrono::hours(1),
+              [&](Status s, StepResult) { done.set_value(std::move(s)); });
   {
     std::unique_lock lock(full->mutex);
     full->wake.wait(lock, [&] { return full->blocked; });

@@ -31,9 +31,11 @@ std::set<int32_t> Support(const std::vector<float>& logits, cpu::SampleParams pa
 }
 
 TEST(PhiloxMatchesItsPublishedVectors) {
-  CHECK((cpu::Philox({0, 0, 0, 0}, {0, 0}) == std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  CHECK((cpu::Philox({0, 0, 0, 0}, {0, 0}) ==
+         std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   const uint32_t f = 0xffffffff;
-  CHECK((cpu::Philox({f, f, f, f}, {f, f}) == std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  CHECK((cpu::Philox({f, f, f, f}, {f, f}) ==
+         std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
 }
 
 TEST(FrequenciesFollowTheSoftmax) {
@@ -79,7 +81,11 @@ TEST(TruncationAgreesWithSorting) {
   for (int round = 0; round < 30; ++round) {
     std::vector<float> logits(3000);
     for (float& x : logits) x = round % 3 == 0 ? std::round(normal(random)) : normal(random);
-    const cpu::SampleParams params{.temperature = 1.3f, .top_k = 200, .top_p = 0.8f, .seed_low = 1, .position = static_cast<uint32_t>(round)};
+    const cpu::SampleParams params{.temperature = 1.3f,
+                                   .top_k = 200,
+                                   .top_p = 0.8f,
+                                   .seed_low = 1,
+                                   .position = static_cast<uint32_t>(round)};
     std::vector<int32_t> order(logits.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
     const auto at = [&](int32_t i) { return logits[static_cast<size_t>(i)]; };
@@ -89,7 +95,8 @@ TEST(TruncationAgreesWithSorting) {
     size_t kept = 0;
     while (kept < 200 && sum < 0.8 * total) sum += std::exp((at(order[kept++]) - at(order[0])) / 1.3f);
     const int32_t id = Draw(logits, params);
-    CHECK(std::find(order.begin(), order.begin() + static_cast<long>(kept), id) != order.begin() + static_cast<long>(kept));
+    CHECK(std::find(order.begin(), order.begin() + static_cast<long>(kept), id) !=
+          order.begin() + static_cast<long>(kept));
     CHECK_EQ(id, Draw(logits, params));
     std::vector<int32_t> top(17);
     cpu::TopIds(logits.data(), logits.size(), top.size(), top.data());
@@ -101,7 +108,8 @@ TEST(ExtremeParametersStayInRange) {
   std::vector<float> logits(1000, -50.0f);
   logits[77] = 1e30f;
   for (const float temperature : {1e-30f, 1.0f, 1e6f}) {
-    CHECK_EQ(Draw(logits, {.temperature = temperature, .top_k = 1000000, .top_p = 0.999f, .min_p = 1.0f}), 77);
+    CHECK_EQ(Draw(logits, {.temperature = temperature, .top_k = 1000000, .top_p = 0.999f, .min_p = 1.0f}),
+             77);
   }
 }
 

@@ -8,7 +8,8 @@ namespace skein::test {
 namespace {
 
 std::vector<int32_t> Valid() {
-  return Pack({{{1, 2, 3}, 0, {4}}, {{-1 - 2, 5}, 15, {9, 7}}}, {{.token = 2, .slot = 2}, {.token = 4, .temperature = 0.5f, .num_logprobs = 3}});
+  return Pack({{{1, 2, 3}, 0, {4}}, {{-1 - 2, 5}, 15, {9, 7}}},
+              {{.token = 2, .slot = 2}, {.token = 4, .temperature = 0.5f, .num_logprobs = 3}});
 }
 
 Status Parse(const std::vector<int32_t>& words, const ProgramSpec& spec) {
@@ -73,10 +74,18 @@ TEST(MutatedInputsNeverCrash) {
     for (uint32_t n = random() % 3 + 1; n > 0; --n) {
       const size_t at = random() % words.size();
       switch (random() % 4) {
-        case 0: words[at] = static_cast<int32_t>(random()); break;
-        case 1: words[at] += static_cast<int32_t>(random() % 5) - 2; break;
-        case 2: words[at] = static_cast<int32_t>(random() % 200); break;
-        default: words.resize(random() % words.size() + 1); break;
+        case 0:
+          words[at] = static_cast<int32_t>(random());
+          break;
+        case 1:
+          words[at] += static_cast<int32_t>(random() % 5) - 2;
+          break;
+        case 2:
+          words[at] = static_cast<int32_t>(random() % 200);
+          break;
+        default:
+          words.resize(random() % words.size() + 1);
+          break;
       }
     }
     std::vector<int32_t> output;

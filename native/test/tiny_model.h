@@ -34,7 +34,9 @@ void ForEachLevel(const Body& body) {
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
-inline uint16_t Narrow(Dtype dtype, float v) { return dtype == Dtype::kF16 ? F16FromFloat(v) : BF16FromFloat(v); }
+inline uint16_t Narrow(Dtype dtype, float v) {
+  return dtype == Dtype::kF16 ? F16FromFloat(v) : BF16FromFloat(v);
+}
 
 struct TinyShape {
   uint32_t vocab = 97, hidden = 60, inter = 76, heads = 6, kv_heads = 2, head_dim = 20, rotary = 20;
@@ -75,10 +77,12 @@ class TinyModel {
     for (uint64_t i = 0; i < count; ++i) {
       const float v = normal(random_);
       const uint16_t half = Narrow(shape_.weights, v);
-      std::fwrite(shape_.weights == Dtype::kF32 ? static_cast<const void*>(&v) : &half, DtypeBytes(shape_.weights), 1, file_);
+      std::fwrite(shape_.weights == Dtype::kF32 ? static_cast<const void*>(&v) : &half,
+                  DtypeBytes(shape_.weights), 1, file_);
     }
     const uint64_t bytes = count * DtypeBytes(shape_.weights);
-    spec.weights.push_back({"w" + std::to_string(spec.weights.size()), path_, size_, bytes, shape_.weights, shape});
+    spec.weights.push_back(
+        {"w" + std::to_string(spec.weights.size()), path_, size_, bytes, shape_.weights, shape});
     size_ += bytes;
     return static_cast<int64_t>(spec.weights.size()) - 1;
   }
@@ -104,7 +108,8 @@ class TinyModel {
     op.num_heads = heads;
     op.head_dim = shape_.head_dim;
     op.rotary_dim = shape_.rotary;
-    for (uint32_t i = 0; i < shape_.rotary / 2; ++i) op.inverse_frequencies.push_back(1.0f / static_cast<float>(1 + i));
+    for (uint32_t i = 0; i < shape_.rotary / 2; ++i)
+      op.inverse_frequencies.push_back(1.0f / static_cast<float>(1 + i));
     return Add(op);
   }
   void Build() {
@@ -114,7 +119,8 @@ class TinyModel {
     int64_t x = Add(embed);
     for (uint32_t layer = 0; layer < 2; ++layer) {
       const int64_t h = Norm(x);
-      const int64_t q = Linear(h, s.heads * s.head_dim, s.hidden), k = Linear(h, s.kv_heads * s.head_dim, s.hidden),
+      const int64_t q = Linear(h, s.heads * s.head_dim, s.hidden),
+                    k = Linear(h, s.kv_heads * s.head_dim, s.hidden),
                     v = Linear(h, s.kv_heads * s.head_dim, s.hidden);
       Op attention{.kind = OpKind::kAttention, .inputs = {Rope(q, s.heads), Rope(k, s.kv_heads), v}};
       attention.num_heads = s.heads;
@@ -122,7 +128,8 @@ class TinyModel {
       attention.head_dim = s.head_dim;
       attention.cache_layer = layer;
       attention.scale = 0.2f;
-      x = Add({.kind = OpKind::kAdd, .inputs = {x, Linear(Add(attention), s.hidden, s.heads * s.head_dim), -1}});
+      x = Add(
+          {.kind = OpKind::kAdd, .inputs = {x, Linear(Add(attention), s.hidden, s.heads * s.head_dim), -1}});
       const int64_t m = Norm(x);
       const int64_t gate = Linear(m, s.inter, s.hidden), up = Linear(m, s.inter, s.hidden);
       const int64_t act = Add({.kind = OpKind::kSiluMul, .inputs = {gate, up, -1}});
@@ -167,8 +174,22 @@ inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const s
     block_starts.push_back(static_cast<int32_t>(blocks.size()));
   }
   const auto n = [](size_t v) { return static_cast<int32_t>(v); };
-  std::vector<int32_t> w = {0x536b4e31, 1,  0,  0, n(tokens.size()), n(sequences.size()), n(blocks.size()), n(rows.size()), 4, -1, -1,
-                            0,          0,  0,  0, 0};
+  std::vector<int32_t> w = {0x536b4e31,
+                            1,
+                            0,
+                            0,
+                            n(tokens.size()),
+                            n(sequences.size()),
+                            n(blocks.size()),
+                            n(rows.size()),
+                            4,
+                            -1,
+                            -1,
+                            0,
+                            0,
+                            0,
+                            0,
+                            0};
   for (const auto* section : {&tokens, &starts, &computed, &block_starts, &blocks}) {
     w.insert(w.end(), section->begin(), section->end());
   }

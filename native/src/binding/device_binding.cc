@@ -35,7 +35,9 @@ Device& DeviceBinding::device(Napi::Env env) const {
   return *device_;
 }
 
-Napi::Value DeviceBinding::Backend(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), "cpu"); }
+Napi::Value DeviceBinding::Backend(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), "cpu");
+}
 
 Napi::Value DeviceBinding::InstructionLevel(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), device(info.Env()).instruction_level());

@@ -38,7 +38,8 @@ double Field::Number() const {
 
 int64_t Field::Integer(int64_t low, int64_t high) const {
   const double number = Number();
-  if (number != std::floor(number) || number < static_cast<double>(low) || number > static_cast<double>(high)) {
+  if (number != std::floor(number) || number < static_cast<double>(low) ||
+      number > static_cast<double>(high)) {
     Fail("an integer from " + std::to_string(low) + " to " + std::to_string(high));
   }
   return static_cast<int64_t>(number);

@@ -8,8 +8,8 @@
 
 namespace skein::binding {
 
-/// A JS value and where it stands in the caller's argument. Every accessor throws ERR_INVALID_ARGUMENT naming that place
-/// when the value is not what is asked for.
+/// A JS value and where it stands in the caller's argument. Every accessor throws ERR_INVALID_ARGUMENT naming
+/// that place when the value is not what is asked for.
 class Field {
  public:
   Field(Napi::Value value, std::string path) : value_(value), path_(std::move(path)) {}

@@ -15,7 +15,8 @@ constexpr int64_t kMaxDeadlineMs = int64_t{24} * 3600 * 1000;
 
 Napi::Value ToStepOutput(Napi::Env env, const StepResult& result) {
   Napi::Int32Array words = Napi::Int32Array::New(env, result.words.size());
-  if (!result.words.empty()) std::memcpy(words.Data(), result.words.data(), result.words.size() * sizeof(int32_t));
+  if (!result.words.empty())
+    std::memcpy(words.Data(), result.words.data(), result.words.size() * sizeof(int32_t));
   Napi::Object output = Napi::Object::New(env);
   output.Set("words", words);
   output.Set("computeUs", static_cast<double>(result.compute_us));
@@ -26,15 +27,15 @@ Napi::Value ToStepOutput(Napi::Env env, const StepResult& result) {
 }  // namespace
 
 Napi::Function ProgramBinding::Define(Napi::Env env) {
-  return DefineClass(env, "Program",
-                     {InstanceAccessor<&ProgramBinding::Memory>("memory", napi_enumerable),
-                      InstanceMethod<&ProgramBinding::Load>("load"),
-                      InstanceMethod<&ProgramBinding::BindSend>("bindSend"),
-                      InstanceMethod<&ProgramBinding::BindReceive>("bindReceive"),
-                      InstanceMethod<&ProgramBinding::Run>("run"), InstanceMethod<&ProgramBinding::Abort>("abort"),
-                      InstanceMethod<&ProgramBinding::Reset>("reset"),
-                      InstanceMethod<&ProgramBinding::LastLogits>("lastLogits"),
-                      InstanceMethod<&ProgramBinding::Close>("close")});
+  return DefineClass(
+      env, "Program",
+      {InstanceAccessor<&ProgramBinding::Memory>("memory", napi_enumerable),
+       InstanceMethod<&ProgramBinding::Load>("load"), InstanceMethod<&ProgramBinding::BindSend>("bindSend"),
+       InstanceMethod<&ProgramBinding::BindReceive>("bindReceive"),
+       InstanceMethod<&ProgramBinding::Run>("run"), InstanceMethod<&ProgramBinding::Abort>("abort"),
+       InstanceMethod<&ProgramBinding::Reset>("reset"),
+       InstanceMethod<&ProgramBinding::LastLogits>("lastLogits"),
+       InstanceMethod<&ProgramBinding::Close>("close")});
 }
 
 void ProgramBinding::Init(Napi::Env env, std::unique_ptr<Runner> runner) {
@@ -62,7 +63,8 @@ Runner& ProgramBinding::runner(Napi::Env env) const {
   return *runner_;
 }
 
-uint64_t ProgramBinding::Open(Napi::Env env, Napi::Promise::Deferred deferred, Napi::FunctionReference progress) {
+uint64_t ProgramBinding::Open(Napi::Env env, Napi::Promise::Deferred deferred,
+                              Napi::FunctionReference progress) {
   if (pending_.empty()) {
     Ref();
     to_js_.Ref(env);

@@ -11,8 +11,8 @@
 
 namespace skein::binding {
 
-/// The JS `Program`. Promises are kept here by number, so that the runner's thread carries no JS handle; the object is
-/// referenced while any is open.
+/// The JS `Program`. Promises are kept here by number, so that the runner's thread carries no JS handle; the
+/// object is referenced while any is open.
 class ProgramBinding : public Napi::ObjectWrap<ProgramBinding> {
  public:
   static Napi::Function Define(Napi::Env env);

@@ -130,7 +130,8 @@ ProgramSpec ReadProgramSpec(const Field& field) {
   ProgramSpec spec;
   spec.vocab_size = field["vocabSize"].Uint32();
   const Field weights = field["weights"];
-  for (uint32_t i = 0, n = weights.length(); i < n; ++i) spec.weights.push_back(ReadTensorSource(weights.at(i)));
+  for (uint32_t i = 0, n = weights.length(); i < n; ++i)
+    spec.weights.push_back(ReadTensorSource(weights.at(i)));
   const Field ops = field["ops"];
   for (uint32_t i = 0, n = ops.length(); i < n; ++i) spec.ops.push_back(ReadOp(ops.at(i)));
   const Field limits = field["limits"];

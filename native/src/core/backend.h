@@ -29,9 +29,10 @@ struct LinearPart {
   Matrix out;
 };
 
-/// The operations of native.ts for one program. Created with everything it will need: no call allocates, and none returns
-/// before its result can be read by the next. Inputs were checked by Program::Create and ParseStepInput. One thread calls.
-/// Results of a row depend on that row (and its sequence) alone, bit for bit, whatever else the step holds.
+/// The operations of native.ts for one program. Created with everything it will need: no call allocates, and
+/// none returns before its result can be read by the next. Inputs were checked by Program::Create and
+/// ParseStepInput. One thread calls. Results of a row depend on that row (and its sequence) alone, bit for
+/// bit, whatever else the step holds.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -44,7 +45,8 @@ class Backend {
   virtual void RmsNorm(Matrix x, const float* weight, size_t norm_width, float eps, Matrix out) = 0;
   virtual void Linear(Matrix x, std::span<const LinearPart> parts) = 0;
   virtual void Rope(const Op& op, Matrix x, Matrix out) = 0;
-  virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) = 0;
+  virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
+                         Matrix out) = 0;
   virtual void SiluMul(Matrix gate, Matrix up, Matrix out) = 0;
   virtual void Add(Matrix a, Matrix b, Matrix out) = 0;
   virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;

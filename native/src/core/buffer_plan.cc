@@ -24,7 +24,8 @@ size_t PlanBuffers(const ProgramLimits& limits, int64_t keep_alive, std::vector<
     Value& value = (*values)[id];
     if (!value.defined) continue;
     if (static_cast<int64_t>(id) == keep_alive) value.last_op = std::numeric_limits<size_t>::max();
-    // One line past a multiple of the line: rows of a power-of-two width would all fall into the same cache sets.
+    // One line past a multiple of the line: rows of a power-of-two width would all fall into the same cache
+    // sets.
     value.stride = value.packed ? value.width : RoundUp(value.width, kLineFloats) + kLineFloats;
     const size_t rows = value.rows == RowKind::kToken ? limits.max_tokens : limits.max_rows;
     size_t bytes;

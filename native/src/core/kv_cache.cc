@@ -14,8 +14,8 @@ Status LayerBytes(const KVCacheSpec& spec, const KVCacheLayerSpec& layer, size_t
   for (const size_t n : {size_t{spec.num_blocks}, size_t{layer.num_kv_heads}, size_t{spec.block_size},
                          size_t{layer.head_dim}}) {
     if (n == 0 || !CheckedMul(*bytes, n, bytes) || *bytes > SIZE_MAX / 2) {
-      return {Code::kInvalidArgument, "kvCache: a layer of " + std::to_string(layer.num_kv_heads) + " heads of " +
-                                          std::to_string(layer.head_dim) + " is impossible"};
+      return {Code::kInvalidArgument, "kvCache: a layer of " + std::to_string(layer.num_kv_heads) +
+                                          " heads of " + std::to_string(layer.head_dim) + " is impossible"};
     }
   }
   *bytes = RoundUp(*bytes, kLayerAlignment);
@@ -29,7 +29,8 @@ Status KVCacheBytes(const KVCacheSpec& spec, size_t* bytes) {
   for (const KVCacheLayerSpec& layer : spec.layers) {
     size_t layer_bytes;
     if (Status s = LayerBytes(spec, layer, &layer_bytes); !s.ok()) return s;
-    if (!CheckedAdd(*bytes, layer_bytes, bytes)) return {Code::kInvalidArgument, "kvCache does not fit in memory"};
+    if (!CheckedAdd(*bytes, layer_bytes, bytes))
+      return {Code::kInvalidArgument, "kvCache does not fit in memory"};
   }
   return Status::Ok();
 }

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 namespace skein {
 
@@ -27,6 +28,13 @@ Status MappedMemory::Allocate(size_t size, MappedMemory* out) {
   memory.size_ = size;
   *out = std::move(memory);
   return Status::Ok();
+}
+
+bool MappedMemory::HugePagesGranted() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string modes;
+  std::getline(file, modes);
+  return modes.find("[always]") != std::string::npos || modes.find("[madvise]") != std::string::npos;
 }
 
 Status MappedMemory::MapFile(const std::string& path, MappedMemory* out) {

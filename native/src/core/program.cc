@@ -23,7 +23,8 @@ std::string Shape(const TensorSource& source) {
 }
 
 std::string Width(const Value& value) {
-  return std::string(value.rows == RowKind::kToken ? "[tokens, " : "[rows, ") + std::to_string(value.width) + "]";
+  return std::string(value.rows == RowKind::kToken ? "[tokens, " : "[rows, ") + std::to_string(value.width) +
+         "]";
 }
 
 /// Walks the ops in order, defining values as it goes.
@@ -50,7 +51,8 @@ class Checker {
       return Fail(std::string(name) + " " + std::to_string(id) + " was not written before");
     }
     Value& value = program_->values[static_cast<size_t>(id)];
-    if (value.rows != rows) return Fail(std::string(name) + " is " + Width(value) + ", the other kind of rows is needed");
+    if (value.rows != rows)
+      return Fail(std::string(name) + " is " + Width(value) + ", the other kind of rows is needed");
     value.last_op = index_;
     *out = &value;
     return Status::Ok();
@@ -59,10 +61,16 @@ class Checker {
   Status Output(int64_t id, size_t width, RowKind rows, bool packed = false) {
     if (id < 0 || id >= kMaxValues) return Fail("out " + std::to_string(id) + " is out of range");
     if (width == 0 || width > kMaxDim) return Fail("width " + std::to_string(width) + " is out of range");
-    if (program_->values.size() <= static_cast<size_t>(id)) program_->values.resize(static_cast<size_t>(id) + 1);
+    if (program_->values.size() <= static_cast<size_t>(id))
+      program_->values.resize(static_cast<size_t>(id) + 1);
     Value& value = program_->values[static_cast<size_t>(id)];
     if (value.defined) return Fail("out " + std::to_string(id) + " is written twice");
-    value = {.defined = true, .width = width, .rows = rows, .first_op = index_, .last_op = index_, .packed = packed};
+    value = {.defined = true,
+             .width = width,
+             .rows = rows,
+             .first_op = index_,
+             .last_op = index_,
+             .packed = packed};
     return Status::Ok();
   }
 
@@ -73,8 +81,8 @@ class Checker {
     }
     *out = &spec_.weights[static_cast<size_t>(id)];
     if ((*out)->shape.size() != dims) {
-      return Fail(std::string(name) + " '" + (*out)->name + "' is " + Shape(**out) + ", " + std::to_string(dims) +
-                  " dimensions are needed");
+      return Fail(std::string(name) + " '" + (*out)->name + "' is " + Shape(**out) + ", " +
+                  std::to_string(dims) + " dimensions are needed");
     }
     return Status::Ok();
   }
@@ -229,8 +237,8 @@ class Checker {
     const KVCacheLayerSpec& layer = spec_.kv_cache.layers[op.cache_layer];
     if (layer.num_kv_heads != op.num_kv_heads || layer.head_dim != op.head_dim) {
       return Fail("has " + std::to_string(op.num_kv_heads) + " KV heads of " + std::to_string(op.head_dim) +
-                  ", cache layer " + std::to_string(op.cache_layer) + " has " + std::to_string(layer.num_kv_heads) +
-                  " of " + std::to_string(layer.head_dim));
+                  ", cache layer " + std::to_string(op.cache_layer) + " has " +
+                  std::to_string(layer.num_kv_heads) + " of " + std::to_string(layer.head_dim));
     }
     if (!std::isfinite(op.scale)) return Fail("scale is not finite");
     return Output(op.out, q->width, RowKind::kToken);
@@ -243,23 +251,27 @@ class Checker {
 
 Status CheckLimits(const ProgramSpec& spec) {
   const ProgramLimits& l = spec.limits;
-  const std::pair<const char*, uint64_t> positive[] = {
-      {"vocabSize", spec.vocab_size},     {"limits.maxTokens", l.max_tokens},        {"limits.maxSeqs", l.max_seqs},
-      {"limits.maxRows", l.max_rows},     {"limits.maxModelLen", l.max_model_len},   {"kvCache.numBlocks", spec.kv_cache.num_blocks},
-      {"kvCache.blockSize", spec.kv_cache.block_size}};
+  const std::pair<const char*, uint64_t> positive[] = {{"vocabSize", spec.vocab_size},
+                                                       {"limits.maxTokens", l.max_tokens},
+                                                       {"limits.maxSeqs", l.max_seqs},
+                                                       {"limits.maxRows", l.max_rows},
+                                                       {"limits.maxModelLen", l.max_model_len},
+                                                       {"kvCache.numBlocks", spec.kv_cache.num_blocks},
+                                                       {"kvCache.blockSize", spec.kv_cache.block_size}};
   for (const auto& [name, value] : positive) {
     if (value == 0 || value > kMaxDim) {
-      return {Code::kInvalidArgument, std::string(name) + " is " + std::to_string(value) + ", needs 1 to " +
-                                          std::to_string(kMaxDim)};
+      return {Code::kInvalidArgument,
+              std::string(name) + " is " + std::to_string(value) + ", needs 1 to " + std::to_string(kMaxDim)};
     }
   }
   if (l.max_logprobs > spec.vocab_size || l.num_slots > kMaxDim) {
-    return {Code::kInvalidArgument, "limits.maxLogprobs " + std::to_string(l.max_logprobs) + " or limits.numSlots " +
-                                        std::to_string(l.num_slots) + " is too large"};
+    return {Code::kInvalidArgument, "limits.maxLogprobs " + std::to_string(l.max_logprobs) +
+                                        " or limits.numSlots " + std::to_string(l.num_slots) +
+                                        " is too large"};
   }
   if (spec.ops.size() > kMaxOps) {
-    return {Code::kInvalidArgument, "ops has " + std::to_string(spec.ops.size()) + " entries, at most " +
-                                        std::to_string(kMaxOps)};
+    return {Code::kInvalidArgument,
+            "ops has " + std::to_string(spec.ops.size()) + " entries, at most " + std::to_string(kMaxOps)};
   }
   return Status::Ok();
 }
@@ -267,8 +279,9 @@ Status CheckLimits(const ProgramSpec& spec) {
 }  // namespace
 
 const char* OpName(OpKind kind) {
-  static constexpr const char* kNames[] = {"embed", "rmsNorm",    "linear", "rope",   "attention", "siluMul",    "add",
-                                           "gatherRows", "logits", "sample", "send", "recv",      "sendTokens", "recvTokens"};
+  static constexpr const char* kNames[] = {"embed",   "rmsNorm", "linear",     "rope",      "attention",
+                                           "siluMul", "add",     "gatherRows", "logits",    "sample",
+                                           "send",    "recv",    "sendTokens", "recvTokens"};
   return kNames[static_cast<size_t>(kind)];
 }
 

@@ -11,7 +11,8 @@ namespace skein {
 /// What the rows of a value stand for.
 enum class RowKind { kToken, kLogitRow };
 
-/// An intermediate value: f32 [rows, width] with `stride` floats from row to row, at `offset` bytes in the arena.
+/// An intermediate value: f32 [rows, width] with `stride` floats from row to row, at `offset` bytes in the
+/// arena.
 struct Value {
   bool defined = false;
   size_t width = 0;
@@ -27,7 +28,8 @@ struct Value {
 
 /// A checked program with its buffers planned. Immutable.
 struct Program {
-  /// Checks ids, widths and limits of every op (kInvalidArgument names the op's index and both shapes) and plans the arena.
+  /// Checks ids, widths and limits of every op (kInvalidArgument names the op's index and both shapes) and
+  /// plans the arena.
   static Status Create(ProgramSpec spec, Program* out);
 
   ProgramSpec spec;

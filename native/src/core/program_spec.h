@@ -7,7 +7,8 @@
 
 #include "core/dtype.h"
 
-/// The caller's description of a program: the C++ side of `native/lib/native.ts`, same names. Unchecked until `Program::Create`.
+/// The caller's description of a program: the C++ side of `native/lib/native.ts`, same names. Unchecked until
+/// `Program::Create`.
 namespace skein {
 
 struct TensorSource {

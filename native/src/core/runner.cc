@@ -18,7 +18,11 @@ void Runner::Load(WeightStore::Progress progress, LoadDone done) {
 }
 
 void Runner::Run(std::vector<int32_t> words, std::chrono::milliseconds deadline, StepDone done) {
-  Enqueue({.words = std::move(words), .deadline = deadline, .progress = {}, .load_done = {}, .step_done = std::move(done)});
+  Enqueue({.words = std::move(words),
+           .deadline = deadline,
+           .progress = {},
+           .load_done = {},
+           .step_done = std::move(done)});
 }
 
 void Runner::Enqueue(Job job) {

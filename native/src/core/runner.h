@@ -17,7 +17,8 @@
 namespace skein {
 
 /// A program with its weights, KV pool and thread. Steps are queued and run one after another, in call order.
-/// All methods are thread-safe. Callbacks run on the runner's thread, exactly once per call; they must not call Close.
+/// All methods are thread-safe. Callbacks run on the runner's thread, exactly once per call; they must not
+/// call Close.
 class Runner {
  public:
   static constexpr size_t kMaxQueued = 64;
@@ -31,10 +32,12 @@ class Runner {
   const Program& program() const { return program_; }
   /// Progress is called on the runner's thread.
   void Load(WeightStore::Progress progress, LoadDone done);
-  /// Fails with kInvalidArgument when the queue is full or the runner closed. The deadline starts when the step does.
+  /// Fails with kInvalidArgument when the queue is full or the runner closed. The deadline starts when the
+  /// step does.
   void Run(std::vector<int32_t> words, std::chrono::milliseconds deadline, StepDone done);
-  /// Fails the running and all queued calls with kAborted; calls made after this returns are not affected. Noticed between
-  /// and inside operations and while receiving; a blocked send ends by its deadline or by failing its channel.
+  /// Fails the running and all queued calls with kAborted; calls made after this returns are not affected.
+  /// Noticed between and inside operations and while receiving; a blocked send ends by its deadline or by
+  /// failing its channel.
   void Abort();
   /// kInvalidArgument while anything runs or is queued.
   Status Reset();

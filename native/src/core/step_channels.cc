@@ -14,8 +14,8 @@ Status NotBound(const Op& op) {
 }
 
 Status Mismatch(const Op& op, const char* what, int64_t got, int64_t want) {
-  return {Code::kInternal, "peer '" + op.peer + "' of " + OpName(op.kind) + " sent " + what + " " + std::to_string(got) +
-                               ", expected " + std::to_string(want)};
+  return {Code::kInternal, "peer '" + op.peer + "' of " + OpName(op.kind) + " sent " + what + " " +
+                               std::to_string(got) + ", expected " + std::to_string(want)};
 }
 
 }  // namespace
@@ -95,14 +95,16 @@ Status StepExecutor::ReceiveTokens(const Op& op) {
   while (feedback_reached_ < input_.feedback_step) {
     uint64_t step = 0;
     size_t size = 0;
-    if (Status s = ReceiveMessage(op, message_.data(), message_.size() * sizeof(int32_t), &step, &size); !s.ok()) {
+    if (Status s = ReceiveMessage(op, message_.data(), message_.size() * sizeof(int32_t), &step, &size);
+        !s.ok()) {
       return s;
     }
     const auto number = static_cast<int64_t>(step);
     if (number <= feedback_reached_ || number > input_.feedback_step) {
       return Mismatch(op, "tokens of step", number, input_.feedback_step);
     }
-    if (size % (2 * sizeof(int32_t)) != 0) return Mismatch(op, "bytes of pairs", static_cast<int64_t>(size), 8);
+    if (size % (2 * sizeof(int32_t)) != 0)
+      return Mismatch(op, "bytes of pairs", static_cast<int64_t>(size), 8);
     if (Status s = StoreTokens({message_.data(), size / sizeof(int32_t)}); !s.ok()) return s;
     feedback_reached_ = number;
   }
@@ -114,8 +116,9 @@ Status StepExecutor::StoreTokens(std::span<const int32_t> pairs) {
     const int32_t slot = pairs[i], id = pairs[i + 1];
     if (slot < 0 || static_cast<size_t>(slot) >= slots_.size() || id < 0 ||
         static_cast<uint32_t>(id) >= program_.spec.vocab_size) {
-      return {Code::kInternal, "a peer sent token " + std::to_string(id) + " for feedback slot " + std::to_string(slot) +
-                                   ", slots are below " + std::to_string(slots_.size()) + " and ids below " +
+      return {Code::kInternal, "a peer sent token " + std::to_string(id) + " for feedback slot " +
+                                   std::to_string(slot) + ", slots are below " +
+                                   std::to_string(slots_.size()) + " and ids below " +
                                    std::to_string(program_.spec.vocab_size)};
     }
     slots_[static_cast<size_t>(slot)] = id;

@@ -6,9 +6,9 @@
 namespace skein {
 namespace {
 
-
 uint64_t MicrosSince(Clock::time_point start) {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
 }
 
 Status Aborted() { return {Code::kAborted, "the step was aborted"}; }
@@ -74,7 +74,8 @@ Status StepExecutor::RunOp(size_t* index) {
     case OpKind::kEmbed:
       return Embed(op);
     case OpKind::kRmsNorm:
-      backend_->RmsNorm(At(op.inputs[0]), weights_.vector(op.weight), weights_.view(op.weight).cols, op.eps, At(op.out));
+      backend_->RmsNorm(At(op.inputs[0]), weights_.vector(op.weight), weights_.view(op.weight).cols, op.eps,
+                        At(op.out));
       break;
     case OpKind::kLinear:
     case OpKind::kLogits:
@@ -83,8 +84,8 @@ Status StepExecutor::RunOp(size_t* index) {
       backend_->Rope(op, At(op.inputs[0]), At(op.out));
       break;
     case OpKind::kAttention:
-      backend_->Attention(op, cache_.layer(op.cache_layer), At(op.inputs[0]), At(op.inputs[1]), At(op.inputs[2]),
-                          At(op.out));
+      backend_->Attention(op, cache_.layer(op.cache_layer), At(op.inputs[0]), At(op.inputs[1]),
+                          At(op.inputs[2]), At(op.out));
       break;
     case OpKind::kSiluMul:
       backend_->SiluMul(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
@@ -124,7 +125,8 @@ void StepExecutor::Linears(size_t* index) {
   for (; *index < ops.size(); ++*index) {
     const Op& op = ops[*index];
     if ((op.kind != OpKind::kLinear && op.kind != OpKind::kLogits) || op.inputs[0] != x) break;
-    parts_.push_back({weights_.view(op.weight), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out)});
+    parts_.push_back(
+        {weights_.view(op.weight), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out)});
   }
   backend_->Linear(At(x), parts_);
 }
@@ -136,8 +138,8 @@ Status StepExecutor::Embed(const Op& op) {
       const int32_t slot = -1 - id;
       id = slots_[static_cast<size_t>(slot)];
       if (id < 0) {
-        return {Code::kStepInput, "tokenIds[" + std::to_string(t) + "] reads feedback slot " + std::to_string(slot) +
-                                      ", which holds no token"};
+        return {Code::kStepInput, "tokenIds[" + std::to_string(t) + "] reads feedback slot " +
+                                      std::to_string(slot) + ", which holds no token"};
       }
     }
     resolved_ids_[t] = id;

@@ -20,7 +20,8 @@ struct StepResult {
   uint64_t wait_us = 0;
 };
 
-/// Executes the ops of one program, step by step, on the caller's thread. Owns the arena and the feedback slots.
+/// Executes the ops of one program, step by step, on the caller's thread. Owns the arena and the feedback
+/// slots.
 class StepExecutor {
  public:
   /// The references must outlive the executor. Weights must be loaded before Run.
@@ -38,7 +39,8 @@ class StepExecutor {
   /// Thread-safe; a step that runs keeps the channel it started with.
   void BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel);
   void BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel);
-  /// Thread-safe. Fails the channel of a Send that is under way; set `cancelled` before, so that none follows.
+  /// Thread-safe. Fails the channel of a Send that is under way; set `cancelled` before, so that none
+  /// follows.
   void InterruptSend(const std::string& reason);
 
  private:

@@ -23,12 +23,14 @@ Status CheckRange(const char* name, const int32_t* values, size_t count, int64_t
   return Status::Ok();
 }
 
-Status CheckFloats(const char* name, const int32_t* values, size_t count, float low, bool low_allowed, float high) {
+Status CheckFloats(const char* name, const int32_t* values, size_t count, float low, bool low_allowed,
+                   float high) {
   for (size_t i = 0; i < count; ++i) {
     const float v = StepInput::Float(values, i);
     if (!(v > low || (low_allowed && v == low)) || !(v <= high)) {
-      return {Code::kStepInput, std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(v) + ", needs " +
-                                    std::to_string(low) + (low_allowed ? " or more" : " exclusive") + " to " +
+      return {Code::kStepInput, std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(v) +
+                                    ", needs " + std::to_string(low) +
+                                    (low_allowed ? " or more" : " exclusive") + " to " +
                                     std::to_string(high)};
     }
   }
@@ -63,8 +65,8 @@ Status CheckSequences(const StepInput& in, const ProgramSpec& spec) {
     const int64_t blocks = in.block_start[s + 1] - in.block_start[s];
     if (blocks * int64_t{spec.kv_cache.block_size} < length) {
       return Bad("the number of blocks of sequence " + std::to_string(s), blocks,
-                 "enough for " + std::to_string(length) + " positions of " + std::to_string(spec.kv_cache.block_size) +
-                     " a block");
+                 "enough for " + std::to_string(length) + " positions of " +
+                     std::to_string(spec.kv_cache.block_size) + " a block");
     }
   }
   return Status::Ok();
@@ -75,7 +77,8 @@ Status CheckRows(const StepInput& in, const ProgramSpec& spec) {
   const int64_t vocab = spec.vocab_size;
   if (Status s = CheckRange("rowToken", in.row_token, n, 0, int64_t{in.num_tokens} - 1); !s.ok()) return s;
   if (Status s = CheckRange("rowTarget", in.row_target, n, -1, vocab - 1); !s.ok()) return s;
-  if (Status s = CheckRange("rowSlot", in.row_slot, n, -1, int64_t{spec.limits.num_slots} - 1); !s.ok()) return s;
+  if (Status s = CheckRange("rowSlot", in.row_slot, n, -1, int64_t{spec.limits.num_slots} - 1); !s.ok())
+    return s;
   if (Status s = CheckFloats("rowTemperature", in.row_temperature, n, 0, true, 1e6f); !s.ok()) return s;
   if (Status s = CheckRange("rowTopK", in.row_top_k, n, 0, INT32_MAX); !s.ok()) return s;
   if (Status s = CheckFloats("rowTopP", in.row_top_p, n, 0, false, 1); !s.ok()) return s;
@@ -115,10 +118,11 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   in.num_rows = static_cast<uint32_t>(words[7]);
   in.max_logprobs = static_cast<uint32_t>(words[8]);
   // Every term is below 2^35, so the sum fits.
-  const size_t need = kStepInputHeaderWords + size_t{in.num_tokens} + 3 * size_t{in.num_seqs} + 2 + num_block_ids +
-                      12 * size_t{in.num_rows};
+  const size_t need = kStepInputHeaderWords + size_t{in.num_tokens} + 3 * size_t{in.num_seqs} + 2 +
+                      num_block_ids + 12 * size_t{in.num_rows};
   if (words.size() != need) {
-    return Bad("the number of words", static_cast<int64_t>(words.size()), std::to_string(need) + " for its counts");
+    return Bad("the number of words", static_cast<int64_t>(words.size()),
+               std::to_string(need) + " for its counts");
   }
 
   const int32_t* at = words.data() + kStepInputHeaderWords;
@@ -151,11 +155,15 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
     return s;
   }
   if (Status s = CheckStarts("queryStart", in.query_start, in.num_seqs, in.num_tokens); !s.ok()) return s;
-  if (Status s = CheckRange("numComputedTokens", in.num_computed_tokens, in.num_seqs, 0, limits.max_model_len); !s.ok()) {
+  if (Status s =
+          CheckRange("numComputedTokens", in.num_computed_tokens, in.num_seqs, 0, limits.max_model_len);
+      !s.ok()) {
     return s;
   }
   if (Status s = CheckStarts("blockStart", in.block_start, in.num_seqs, num_block_ids); !s.ok()) return s;
-  if (Status s = CheckRange("blockIds", in.block_ids, num_block_ids, 0, int64_t{spec.kv_cache.num_blocks} - 1); !s.ok()) {
+  if (Status s =
+          CheckRange("blockIds", in.block_ids, num_block_ids, 0, int64_t{spec.kv_cache.num_blocks} - 1);
+      !s.ok()) {
     return s;
   }
   if (Status s = CheckSequences(in, spec); !s.ok()) return s;

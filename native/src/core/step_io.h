@@ -44,7 +44,8 @@ struct StepInput {
   static float Float(const int32_t* words, size_t index) { return std::bit_cast<float>(words[index]); }
 };
 
-/// Checks every word against the program's limits, so that no kernel needs to. kStepInput names the word and its value.
+/// Checks every word against the program's limits, so that no kernel needs to. kStepInput names the word and
+/// its value.
 Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, StepInput* out);
 
 /// Writes results into the packed output words.

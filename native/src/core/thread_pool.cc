@@ -54,10 +54,13 @@ void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Ca
   job_ = {call, context, &cancelled, count};
   unfinished_.store(count, std::memory_order_relaxed);
   const uint64_t number = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
-  // Sequentially consistent with `sleepers_`: either a worker about to sleep sees the ticket, or we see the sleeper.
+  // Sequentially consistent with `sleepers_`: either a worker about to sleep sees the ticket, or we see the
+  // sleeper.
   ticket_.store((number << 32) | count);
   if (sleepers_.load() != 0) {
-    { std::lock_guard lock(sleep_); }
+    {
+      std::lock_guard lock(sleep_);
+    }
     wake_.notify_all();
   }
   while (TakeOne(0)) {
@@ -74,11 +77,14 @@ bool ThreadPool::TakeOne(size_t thread) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   do {
     if ((ticket & kRemainingMask) == 0) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                          std::memory_order_acquire));
   const size_t chunk = job_.chunks - (ticket & kRemainingMask);
   if (!job_.cancelled->load(std::memory_order_relaxed)) job_.call(job_.context, chunk, thread);
   if (unfinished_.fetch_sub(1) == 1 && caller_sleeps_.load()) {
-    { std::lock_guard lock(sleep_); }
+    {
+      std::lock_guard lock(sleep_);
+    }
     finished_.notify_all();
   }
   return true;

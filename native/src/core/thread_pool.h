@@ -11,9 +11,10 @@
 
 namespace skein {
 
-/// Compute threads of a device. The calling thread is one of them: a pool of 1 has no other and never synchronises.
-/// Work is taken in chunks from a counter, so that a core lent to someone else delays little. Idle workers spin for at
-/// most `kSpin`, then sleep: on a shared machine a spinning thread takes the core that the work needs.
+/// Compute threads of a device. The calling thread is one of them: a pool of 1 has no other and never
+/// synchronises. Work is taken in chunks from a counter, so that a core lent to someone else delays little.
+/// Idle workers spin for at most `kSpin`, then sleep: on a shared machine a spinning thread takes the core
+/// that the work needs.
 class ThreadPool {
  public:
   explicit ThreadPool(size_t threads);
@@ -23,14 +24,16 @@ class ThreadPool {
 
   size_t threads() const { return workers_.size() + 1; }
 
-  /// Calls body(chunk, thread) once for each chunk in [0, chunks), thread in [0, threads()), and returns when all are done.
-  /// `body` must not throw. Callers on several threads take turns. Once `cancelled` is set, remaining chunks are skipped.
+  /// Calls body(chunk, thread) once for each chunk in [0, chunks), thread in [0, threads()), and returns when
+  /// all are done. `body` must not throw. Callers on several threads take turns. Once `cancelled` is set,
+  /// remaining chunks are skipped.
   template <typename Body>
   void Run(size_t chunks, const std::atomic<bool>& cancelled, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    RunErased(chunks, cancelled,
-              [](void* context, size_t chunk, size_t thread) { (*static_cast<Plain*>(context))(chunk, thread); },
-              const_cast<void*>(static_cast<const void*>(&body)));
+    RunErased(
+        chunks, cancelled,
+        [](void* context, size_t chunk, size_t thread) { (*static_cast<Plain*>(context))(chunk, thread); },
+        const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:
@@ -50,8 +53,8 @@ class ThreadPool {
   /// One caller at a time.
   std::mutex turn_;
   Job job_;
-  /// (job number << 32) | chunks not yet taken. Whoever lowers it owns that chunk, and until the chunk is done the job
-  /// cannot end, so `job_` may be read.
+  /// (job number << 32) | chunks not yet taken. Whoever lowers it owns that chunk, and until the chunk is
+  /// done the job cannot end, so `job_` may be read.
   alignas(64) std::atomic<uint64_t> ticket_{0};
   alignas(64) std::atomic<uint32_t> unfinished_{0};
   alignas(64) std::atomic<uint32_t> sleepers_{0};

@@ -1,7 +1,5 @@
 #include "core/weights.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -12,16 +10,23 @@ namespace skein {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kTouchChunkBytes = size_t{16} << 20;
+constexpr size_t kChunkBytes = size_t{16} << 20;
+constexpr size_t kTensorAlignment = 64;
 
-/// One read per page, in chunks, so that the first step does not wait for the disk.
-Status Touch(const std::byte* data, size_t size, const std::function<void(size_t)>& advance,
-             const std::atomic<bool>& cancelled) {
+/// Copies to `to`, or, where that is null, reads a byte of each page, so that the first step does not wait
+/// for the disk.
+Status ReadAll(const std::byte* data, size_t size, std::byte* to, const std::function<void(size_t)>& advance,
+               const std::atomic<bool>& cancelled) {
   unsigned sum = 0;
-  for (size_t at = 0; at < size; at += kTouchChunkBytes) {
+  for (size_t at = 0; at < size; at += kChunkBytes) {
     if (cancelled.load(std::memory_order_relaxed)) return {Code::kAborted, "load aborted"};
-    const size_t end = std::min(size, at + kTouchChunkBytes);
-    for (size_t i = at; i < end; i += kPageBytes) sum += *reinterpret_cast<const volatile unsigned char*>(data + i);
+    const size_t end = std::min(size, at + kChunkBytes);
+    if (to != nullptr) {
+      std::memcpy(to + at, data + at, end - at);
+    } else {
+      for (size_t i = at; i < end; i += kPageBytes)
+        sum += *reinterpret_cast<const volatile unsigned char*>(data + i);
+    }
     advance(end - at);
   }
   (void)sum;
@@ -53,7 +58,8 @@ Status CheckTensorSource(const TensorSource& source) {
   }
   size_t bytes = DtypeBytes(source.dtype);
   for (const uint64_t dim : source.shape) {
-    if (dim == 0 || dim > UINT32_MAX || !CheckedMul(bytes, dim, &bytes)) return fail("has an impossible shape");
+    if (dim == 0 || dim > UINT32_MAX || !CheckedMul(bytes, dim, &bytes))
+      return fail("has an impossible shape");
   }
   if (bytes != source.size_bytes) {
     return fail("its shape needs " + std::to_string(bytes) + " bytes, sizeBytes is " +
@@ -65,10 +71,16 @@ Status CheckTensorSource(const TensorSource& source) {
 Status WeightStore::Load(const std::vector<TensorSource>& sources, const Progress& progress,
                          const std::atomic<bool>& cancelled) {
   uint64_t total = 0, done = 0;
-  for (const TensorSource& source : sources) total += source.size_bytes;
-  progress(0, total);
+  size_t placed_bytes = 0;
   for (const TensorSource& source : sources) {
     if (Status s = CheckTensorSource(source); !s.ok()) return s;
+    total += source.size_bytes;
+    placed_bytes += RoundUp(source.size_bytes, kTensorAlignment);
+  }
+  progress(0, total);
+  const bool copy = MappedMemory::HugePagesGranted() && MappedMemory::Allocate(placed_bytes, &copied_).ok();
+  std::byte* to = copy ? copied_.data() : nullptr;
+  for (const TensorSource& source : sources) {
     auto [it, fresh] = files_.try_emplace(source.file);
     if (fresh) {
       if (Status s = MappedMemory::MapFile(source.file, &it->second); !s.ok()) {
@@ -78,25 +90,29 @@ Status WeightStore::Load(const std::vector<TensorSource>& sources, const Progres
     const MappedMemory& file = it->second;
     size_t end;
     if (!CheckedAdd(source.offset_bytes, source.size_bytes, &end) || end > file.size()) {
-      return {Code::kFile, "weight '" + source.name + "' needs bytes " + std::to_string(source.offset_bytes) + "+" +
-                               std::to_string(source.size_bytes) + " of '" + source.file + "', which has " +
-                               std::to_string(file.size())};
+      return {Code::kFile, "weight '" + source.name + "' needs bytes " + std::to_string(source.offset_bytes) +
+                               "+" + std::to_string(source.size_bytes) + " of '" + source.file +
+                               "', which has " + std::to_string(file.size())};
     }
     const std::byte* data = file.data() + source.offset_bytes;
     const auto advance = [&](size_t bytes) { progress(done += bytes, total); };
-    if (Status s = Touch(data, source.size_bytes, advance, cancelled); !s.ok()) return s;
-    if (reinterpret_cast<uintptr_t>(data) % DtypeBytes(source.dtype) != 0) {
-      MappedMemory copy;
-      if (Status s = MappedMemory::Allocate(source.size_bytes, &copy); !s.ok()) return s;
-      std::memcpy(copy.data(), data, source.size_bytes);
-      data = copy.data();
-      realigned_.push_back(std::move(copy));
+    if (Status s = ReadAll(data, source.size_bytes, to, advance, cancelled); !s.ok()) return s;
+    if (to != nullptr) {
+      data = to;
+      to += RoundUp(source.size_bytes, kTensorAlignment);
+    } else if (reinterpret_cast<uintptr_t>(data) % DtypeBytes(source.dtype) != 0) {
+      MappedMemory aligned;
+      if (Status s = MappedMemory::Allocate(source.size_bytes, &aligned); !s.ok()) return s;
+      std::memcpy(aligned.data(), data, source.size_bytes);
+      data = aligned.data();
+      realigned_.push_back(std::move(aligned));
     }
     const bool matrix = source.shape.size() == 2;
     const size_t cols = source.shape.back();
     views_.push_back({data, source.dtype, matrix ? static_cast<size_t>(source.shape[0]) : 1, cols});
     vectors_.push_back(matrix ? std::vector<float>() : Widen(data, source.dtype, cols));
   }
+  if (copy) files_.clear();
   return Status::Ok();
 }
 

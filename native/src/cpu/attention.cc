@@ -9,16 +9,17 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/attention.cc"
+// clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-// Per target, after foreach_target.h.
 #include "cpu/dot_tile-inl.h"
 #include "hwy/contrib/math/math-inl.h"
+// clang-format on
 
 #ifndef SKEIN_CPU_ATTENTION_ONCE
 #define SKEIN_CPU_ATTENTION_ONCE
 namespace skein::cpu {
-// Part of every result, so never tuned per machine: the softmax is rescaled after each tile, and partial results of splits
-// are merged in order, whoever computes them.
+// Part of every result, so never tuned per machine: the softmax is rescaled after each tile, and partial
+// results of splits are merged in order, whoever computes them.
 constexpr size_t kTilePositions = 64;
 constexpr size_t kSplitPositions = 512;
 // Enough for every vector width.
@@ -85,8 +86,8 @@ void LoadTile(const cpu::AttentionItem& item, size_t begin, size_t count, const 
   }
 }
 
-/// Scales, and turns a row's scores into weights exp(score - max) in place; updates max and weight. Returns the factor by
-/// which the sums so far shrink.
+/// Scales, and turns a row's scores into weights exp(score - max) in place; updates max and weight. Returns
+/// the factor by which the sums so far shrink.
 float SoftmaxTile(float* scores, size_t count, float scale, float* max_score, float* weight) {
   const DF d;
   const VF factor = hn::Set(d, scale);
@@ -95,7 +96,8 @@ float SoftmaxTile(float* scores, size_t count, float scale, float* max_score, fl
     const VF v = hn::Mul(hn::Load(d, scores + j), factor);
     hn::Store(v, d, scores + j);
   }
-  for (size_t j = count; j < hwy::RoundUpTo(count, kLanes); ++j) scores[j] = -std::numeric_limits<float>::infinity();
+  for (size_t j = count; j < hwy::RoundUpTo(count, kLanes); ++j)
+    scores[j] = -std::numeric_limits<float>::infinity();
   for (size_t j = 0; j < count; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + j));
   const float new_max = hn::GetLane(hn::MaxOfLanes(d, highest));
   const VF shift = hn::Set(d, new_max);
@@ -108,20 +110,24 @@ float SoftmaxTile(float* scores, size_t count, float scale, float* max_score, fl
     hn::Store(e, d, scores + j);
     total = hn::Add(total, e);
   }
-  const float shrink = *max_score == new_max ? 1.0f : *max_score < new_max - 104.0f ? 0.0f : ExpOf(*max_score - new_max);
+  const float shrink = *max_score == new_max           ? 1.0f
+                       : *max_score < new_max - 104.0f ? 0.0f
+                                                       : ExpOf(*max_score - new_max);
   *weight = *weight * shrink + SumOf(total);
   *max_score = new_max;
   return shrink;
 }
 
-/// sum[r] = sum[r] * shrink[r] + weights[r] . V for kRows rows and kVecs vectors of columns, positions in order.
+/// sum[r] = sum[r] * shrink[r] + weights[r] . V for kRows rows and kVecs vectors of columns, positions in
+/// order.
 template <size_t kRows, size_t kVecs>
-HWY_INLINE void WeighValues(const float* weights, const float* values, size_t dim, size_t count, const float* shrink,
-                            float* sum) {
+HWY_INLINE void WeighValues(const float* weights, const float* values, size_t dim, size_t count,
+                            const float* shrink, float* sum) {
   const DF d;
   VF acc[kRows][kVecs];
   for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kVecs; ++c) acc[r][c] = hn::Mul(hn::Load(d, sum + r * dim + c * kLanes), hn::Set(d, shrink[r]));
+    for (size_t c = 0; c < kVecs; ++c)
+      acc[r][c] = hn::Mul(hn::Load(d, sum + r * dim + c * kLanes), hn::Set(d, shrink[r]));
   }
   for (size_t j = 0; j < count; ++j) {
     VF v[kVecs];
@@ -137,7 +143,8 @@ HWY_INLINE void WeighValues(const float* weights, const float* values, size_t di
 }
 
 template <size_t kRows>
-void WeighRows(const float* weights, const cpu::AttentionScratch& s, size_t count, const float* shrink, float* sum) {
+void WeighRows(const float* weights, const cpu::AttentionScratch& s, size_t count, const float* shrink,
+               float* sum) {
   size_t c = 0;
   for (; c + 2 * kLanes <= s.dim; c += 2 * kLanes) {
     WeighValues<kRows, 2>(weights, s.values + c, s.dim, count, shrink, sum + c);
@@ -149,7 +156,9 @@ void WeighRows(const float* weights, const cpu::AttentionScratch& s, size_t coun
 void MergeSplit(const cpu::AttentionScratch& s, size_t row) {
   const DF d;
   const float high = std::max(s.merged_max[row], s.max_score[row]);
-  const auto part = [&](float m) HWY_ATTR { return m == high ? 1.0f : m < high - 104.0f ? 0.0f : ExpOf(m - high); };
+  const auto part = [&](float m) HWY_ATTR {
+    return m == high ? 1.0f : m < high - 104.0f ? 0.0f : ExpOf(m - high);
+  };
   const float old_part = part(s.merged_max[row]), new_part = part(s.max_score[row]);
   s.merged_weight[row] = s.merged_weight[row] * old_part + s.weight[row] * new_part;
   s.merged_max[row] = high;
@@ -175,7 +184,9 @@ void AttendTile(const cpu::AttentionItem& item, size_t begin, size_t rows, const
             [&](size_t r, hn::Vec128<float> v)
                 HWY_ATTR { hn::StoreU(v, hn::Full128<float>(), to + r * cpu::kTilePositions); });
   }
-  const auto visible = [&](size_t row) { return std::min(end, item.first_position + row / group + 1) - begin; };
+  const auto visible = [&](size_t row) {
+    return std::min(end, item.first_position + row / group + 1) - begin;
+  };
   for (size_t r = first_row; r < rows;) {
     const size_t count = visible(r);
     size_t together = 1;
@@ -183,8 +194,8 @@ void AttendTile(const cpu::AttentionItem& item, size_t begin, size_t rows, const
     if (together < 4) together = 1;
     float shrink[4];
     for (size_t i = 0; i < together; ++i) {
-      shrink[i] = SoftmaxTile(s.scores + (r + i) * cpu::kTilePositions, count, item.scale, &s.max_score[r + i],
-                              &s.weight[r + i]);
+      shrink[i] = SoftmaxTile(s.scores + (r + i) * cpu::kTilePositions, count, item.scale,
+                              &s.max_score[r + i], &s.weight[r + i]);
     }
     const float* weights = s.scores + r * cpu::kTilePositions;
     if (together == 4) {
@@ -202,7 +213,8 @@ void Attend(const cpu::AttentionItem& item, float* scratch) {
   const size_t group = item.shape.heads_per_kv_head, head_dim = item.layer.head_dim;
   const size_t rows = item.num_tokens * group;
   for (size_t r = 0; r < rows; ++r) {
-    std::memcpy(s.q + r * s.dim, item.q + r / group * item.q_stride + r % group * head_dim, head_dim * sizeof(float));
+    std::memcpy(s.q + r * s.dim, item.q + r / group * item.q_stride + r % group * head_dim,
+                head_dim * sizeof(float));
     std::fill_n(s.merged + r * s.dim, s.dim, 0.0f);
     s.merged_max[r] = -std::numeric_limits<float>::infinity();
     s.merged_weight[r] = 0;
@@ -216,7 +228,8 @@ void Attend(const cpu::AttentionItem& item, float* scratch) {
       s.weight[r] = 0;
     }
     const size_t split_end = std::min(end, split + cpu::kSplitPositions);
-    for (size_t tile = split; tile < split_end; tile += cpu::kTilePositions) AttendTile<T>(item, tile, rows, s);
+    for (size_t tile = split; tile < split_end; tile += cpu::kTilePositions)
+      AttendTile<T>(item, tile, rows, s);
     for (size_t r = first_row; r < rows; ++r) MergeSplit(s, r);
   }
   for (size_t r = 0; r < rows; ++r) {
@@ -250,7 +263,9 @@ size_t AttentionScratchBytes(const AttentionShape& shape) {
   return AttentionScratch::Floats(rows, RoundUp(shape.head_dim, kPadFloats)) * sizeof(float);
 }
 
-void AttentionBlock(const AttentionItem& item, float* scratch) { HWY_DYNAMIC_DISPATCH(AttentionImpl)(item, scratch); }
+void AttentionBlock(const AttentionItem& item, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttentionImpl)(item, scratch);
+}
 
 }  // namespace cpu
 }  // namespace skein

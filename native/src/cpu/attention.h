@@ -36,8 +36,9 @@ struct AttentionItem {
   uint32_t num_tokens;
 };
 
-/// Causal attention over positions 0 .. own of each token, read from the cache. Positions are visited in tiles and splits
-/// that start at fixed multiples, so a token's result depends on its own context alone. `scratch` is 64-byte aligned.
+/// Causal attention over positions 0 .. own of each token, read from the cache. Positions are visited in
+/// tiles and splits that start at fixed multiples, so a token's result depends on its own context alone.
+/// `scratch` is 64-byte aligned.
 void AttentionBlock(const AttentionItem& item, float* scratch);
 
 }  // namespace skein::cpu

@@ -11,8 +11,9 @@ struct Ceilings {
   double read_gbps = 0;
 };
 
-/// What this machine can do with `threads` threads at best: medians of alternating measurements over about `seconds`.
-/// Reads go over `read_bytes` of fresh memory, which should exceed the last cache many times. Blocks.
+/// What this machine can do with `threads` threads at best: medians of alternating measurements over about
+/// `seconds`. Reads go over `read_bytes` of fresh memory, which should exceed the last cache many times.
+/// Blocks.
 Status MeasureCeilings(size_t threads, double seconds, size_t read_bytes, Ceilings* out);
 
 }  // namespace skein::cpu

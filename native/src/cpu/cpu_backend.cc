@@ -35,7 +35,8 @@ Status CpuBackend::Init() {
       scratch_bytes_ = std::max(scratch_bytes_, logits.width * (sizeof(float) + sizeof(int32_t)));
     } else if (op.kind == OpKind::kRope) {
       const auto same = [&](const RopeTable& t) {
-        return t.op->inverse_frequencies == op.inverse_frequencies && t.op->attention_factor == op.attention_factor;
+        return t.op->inverse_frequencies == op.inverse_frequencies &&
+               t.op->attention_factor == op.attention_factor;
       };
       auto it = std::find_if(rope_tables_.begin(), rope_tables_.end(), same);
       if (it == rope_tables_.end()) {
@@ -99,7 +100,9 @@ void CpuBackend::Linear(Matrix x, std::span<const LinearPart> parts) {
   // Equal blocks of rows, each a multiple of every tile height.
   const size_t row_blocks = CeilDiv(x.rows, kLinearMaxRows);
   const size_t block_rows = RoundUp(CeilDiv(x.rows, row_blocks), 6);
-  const auto block_cols = [&](const LinearPart& p) { return LinearBlockCols(x.rows, x.width, p.weight.dtype); };
+  const auto block_cols = [&](const LinearPart& p) {
+    return LinearBlockCols(x.rows, x.width, p.weight.dtype);
+  };
   size_t per_row_block = 0;
   for (const LinearPart& part : parts) per_row_block += CeilDiv(part.weight.rows, block_cols(part));
   pool_.Run(per_row_block * row_blocks, cancelled_, [&](size_t item, size_t thread) {
@@ -127,8 +130,10 @@ void CpuBackend::FillRopeTable(RopeTable& table) {
       for (size_t i = 0; i < half; ++i) {
         // The product is rounded to f32 as Hugging Face's is; only then is the angle exact.
         const float angle = static_cast<float>(token_position_[t]) * frequencies[i];
-        table.cos[t * half + i] = static_cast<float>(std::cos(static_cast<double>(angle))) * table.op->attention_factor;
-        table.sin[t * half + i] = static_cast<float>(std::sin(static_cast<double>(angle))) * table.op->attention_factor;
+        table.cos[t * half + i] =
+            static_cast<float>(std::cos(static_cast<double>(angle))) * table.op->attention_factor;
+        table.sin[t * half + i] =
+            static_cast<float>(std::sin(static_cast<double>(angle))) * table.op->attention_factor;
       }
     }
   });
@@ -164,7 +169,8 @@ void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t pa
   });
 }
 
-void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) {
+void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
+                           Matrix out) {
   WriteKV(layer, k, 0);
   WriteKV(layer, v, 1);
   const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim};

@@ -44,7 +44,9 @@ class CpuBackend final : public Backend {
   void FillRopeTable(RopeTable& table);
   void WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part);
   bool SampleRow(const Matrix& logits, uint32_t row, size_t thread, StepOutput* output);
-  float* Scratch(size_t thread) { return reinterpret_cast<float*>(scratch_.data() + thread * scratch_bytes_); }
+  float* Scratch(size_t thread) {
+    return reinterpret_cast<float*>(scratch_.data() + thread * scratch_bytes_);
+  }
 
   const Program& program_;
   ThreadPool& pool_;

@@ -37,8 +37,11 @@ bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, St
   const int32_t wanted = in.row_num_logprobs[row];
   if (wanted < 0) return true;
   const double log_sum = std::log(SumExp(x, n, best.value, 1.0f));
-  const auto logprob = [&](int32_t i) { return static_cast<float>(double{x[i]} - double{best.value} - log_sum); };
-  output->SetLogprob(row, logprob(id), static_cast<int32_t>(CountBefore(x, n, x[id], static_cast<size_t>(id)) + 1));
+  const auto logprob = [&](int32_t i) {
+    return static_cast<float>(double{x[i]} - double{best.value} - log_sum);
+  };
+  output->SetLogprob(row, logprob(id),
+                     static_cast<int32_t>(CountBefore(x, n, x[id], static_cast<size_t>(id)) + 1));
   int32_t* top = top_ids_.data() + thread * program_.spec.limits.max_logprobs;
   TopIds(x, n, static_cast<size_t>(wanted), top);
   for (int32_t i = 0; i < wanted; ++i) output->SetTop(row, static_cast<uint32_t>(i), top[i], logprob(top[i]));
@@ -48,7 +51,8 @@ bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, St
 Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
   std::atomic<uint32_t> bad_row{UINT32_MAX};
   pool_.Run(logits.rows, cancelled_, [&](size_t row, size_t thread) {
-    if (!SampleRow(logits, static_cast<uint32_t>(row), thread, output)) bad_row.store(static_cast<uint32_t>(row));
+    if (!SampleRow(logits, static_cast<uint32_t>(row), thread, output))
+      bad_row.store(static_cast<uint32_t>(row));
   });
   if (cancelled_.load(std::memory_order_relaxed)) return {Code::kAborted, "the step was aborted"};
   if (bad_row.load() != UINT32_MAX) {

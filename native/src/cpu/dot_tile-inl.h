@@ -1,4 +1,5 @@
-// The inner kernel of linears and attention scores: a tile of up to kMaxTileRows x 4 dot products. Included once per target.
+// The inner kernel of linears and attention scores: a tile of up to kMaxTileRows x 4 dot products. Included
+// once per target.
 #if defined(SKEIN_CPU_DOT_TILE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKEIN_CPU_DOT_TILE_INL_H
 #undef SKEIN_CPU_DOT_TILE_INL_H
@@ -20,8 +21,8 @@ constexpr size_t kMaxTileRows = 3;
 #endif
 constexpr size_t kTileCols = 4;
 
-/// Four neighbouring weight rows where they lie. Meanwhile the next four are fetched: for each element of a row, the lines
-/// `next_step` apart from next + k * next_scale.
+/// Four neighbouring weight rows where they lie. Meanwhile the next four are fetched: for each element of a
+/// row, the lines `next_step` apart from next + k * next_scale.
 template <typename T>
 struct RowSource {
   const T* row[kTileCols];
@@ -89,8 +90,8 @@ HWY_INLINE void PackRows(const T* const rows[kTileCols], size_t k, float* HWY_RE
 
 /// One step of up to six rows against one column.
 template <size_t kRows>
-HWY_INLINE void StepColumn(VF w, VF a0, VF a1, VF a2, VF a3, VF a4, VF a5, VF& s0, VF& s1, VF& s2, VF& s3, VF& s4,
-                           VF& s5) {
+HWY_INLINE void StepColumn(VF w, VF a0, VF a1, VF a2, VF a3, VF a4, VF a5, VF& s0, VF& s1, VF& s2, VF& s3,
+                           VF& s4, VF& s5) {
   s0 = hn::MulAdd(a0, w, s0);
   if constexpr (kRows > 1) s1 = hn::MulAdd(a1, w, s1);
   if constexpr (kRows > 2) s2 = hn::MulAdd(a2, w, s2);
@@ -117,11 +118,13 @@ HWY_INLINE VF LoadPartialIf(const float* p, size_t count) {
   }
 }
 
-/// emit(r, 0..3) = dot(x row r, weight row 0..3) over k elements, for kRows rows. One accumulator of kLanes partial sums
-/// per product, elements in order, then SumsOf4: the result of a pair does not depend on the tile it is in.
-/// Accumulators are single variables and the steps always-inline functions: as arrays or in lambdas GCC keeps them in memory.
+/// emit(r, 0..3) = dot(x row r, weight row 0..3) over k elements, for kRows rows. One accumulator of kLanes
+/// partial sums per product, elements in order, then SumsOf4: the result of a pair does not depend on the
+/// tile it is in. Accumulators are single variables and the steps always-inline functions: as arrays or in
+/// lambdas GCC keeps them in memory.
 template <size_t kRows, class Source, class Emit>
-HWY_INLINE void DotTile(const float* HWY_RESTRICT x, size_t x_stride, const Source& w, size_t k, const Emit& emit) {
+HWY_INLINE void DotTile(const float* HWY_RESTRICT x, size_t x_stride, const Source& w, size_t k,
+                        const Emit& emit) {
   static_assert(kRows >= 1 && kRows <= 6);
   const VF zero = hn::Zero(DF());
   VF s00 = zero, s01 = zero, s02 = zero, s03 = zero;
@@ -139,8 +142,10 @@ HWY_INLINE void DotTile(const float* HWY_RESTRICT x, size_t x_stride, const Sour
   for (; i + kLanes <= k; i += kLanes) {
     w.Prefetch(i);
     const VF a0 = LoadF32(x + i), a1 = LoadIf<(kRows > 1)>(x1 + i), a2 = LoadIf<(kRows > 2)>(x2 + i),
-             a3 = LoadIf<(kRows > 3)>(x3 + i), a4 = LoadIf<(kRows > 4)>(x4 + i), a5 = LoadIf<(kRows > 5)>(x5 + i);
-    // Columns one after another, so that one register holds each weight vector in turn: 3 rows of 16 leave just that.
+             a3 = LoadIf<(kRows > 3)>(x3 + i), a4 = LoadIf<(kRows > 4)>(x4 + i),
+             a5 = LoadIf<(kRows > 5)>(x5 + i);
+    // Columns one after another, so that one register holds each weight vector in turn: 3 rows of 16 leave
+    // just that.
     StepColumn<kRows>(w.template Load<0>(i), a0, a1, a2, a3, a4, a5, s00, s10, s20, s30, s40, s50);
     StepColumn<kRows>(w.template Load<1>(i), a0, a1, a2, a3, a4, a5, s01, s11, s21, s31, s41, s51);
     StepColumn<kRows>(w.template Load<2>(i), a0, a1, a2, a3, a4, a5, s02, s12, s22, s32, s42, s52);
@@ -166,7 +171,8 @@ HWY_INLINE void DotTile(const float* HWY_RESTRICT x, size_t x_stride, const Sour
 
 /// All `rows` (any number) against four weight rows; emit(row, sums).
 template <class Source, class Emit>
-HWY_INLINE void DotRows(const float* x, size_t x_stride, size_t rows, const Source& w, size_t k, const Emit& emit) {
+HWY_INLINE void DotRows(const float* x, size_t x_stride, size_t rows, const Source& w, size_t k,
+                        const Emit& emit) {
   // Tiles of about equal height: 8 rows as 4 + 4, since a short tile waits for its few sums.
   for (size_t tiles = (rows + kMaxTileRows - 1) / kMaxTileRows, r = 0; tiles > 0; --tiles) {
     const size_t height = (rows - r + tiles - 1) / tiles;

@@ -7,10 +7,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/elementwise.cc"
+// clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-// Per target, after foreach_target.h.
 #include "cpu/simd-inl.h"
 #include "hwy/contrib/math/math-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
@@ -124,7 +125,9 @@ void RmsNormRow(const float* x, const float* weight, size_t n, float eps, float*
 void SiluMulRow(const float* gate, const float* up, size_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(SiluMulImpl)(gate, up, n, out);
 }
-void AddRow(const float* a, const float* b, size_t n, float* out) { HWY_DYNAMIC_DISPATCH(AddImpl)(a, b, n, out); }
+void AddRow(const float* a, const float* b, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(AddImpl)(a, b, n, out);
+}
 void RopeHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out) {
   HWY_DYNAMIC_DISPATCH(RopeImpl)(x, cos, sin, half, head_dim, out);
 }

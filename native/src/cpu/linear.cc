@@ -4,9 +4,10 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/linear.cc"
+// clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-// Per target, after foreach_target.h.
 #include "cpu/dot_tile-inl.h"
+// clang-format on
 
 #ifndef SKEIN_CPU_LINEAR_ONCE
 #define SKEIN_CPU_LINEAR_ONCE
@@ -59,10 +60,12 @@ void LinearRange(const Matrix& x, const LinearPart& part, size_t row_begin, size
   const bool direct = rows <= cpu::kDirectMaxRows;
   const float* x_rows = x.data + row_begin * x.stride;
   float* out_rows = part.out.data + row_begin * part.out.stride;
-  const auto row_at = [&](size_t col, size_t k) HWY_ATTR { return weight + std::min(col, last_row) * total_k + k; };
+  const auto row_at = [&](size_t col, size_t k)
+                          HWY_ATTR { return weight + std::min(col, last_row) * total_k + k; };
   const auto accumulate = [&](size_t col, size_t k, size_t n) HWY_ATTR {
     const bool last = k + n == total_k;
-    return Accumulate{out_rows + col, part.out.stride, last && part.bias != nullptr ? part.bias + col : nullptr,
+    return Accumulate{out_rows + col, part.out.stride,
+                      last && part.bias != nullptr ? part.bias + col : nullptr,
                       std::min(kTileCols, col_end - col), k == 0};
   };
 
@@ -72,8 +75,9 @@ void LinearRange(const Matrix& x, const LinearPart& part, size_t row_begin, size
       for (size_t k = 0; k < total_k; k += cpu::kBlockK) {
         const size_t n = std::min(cpu::kBlockK, total_k - k);
         RowSource<T> source{{row_at(col, k), row_at(col + 1, k), row_at(col + 2, k), row_at(col + 3, k)}};
-        // Measured: with one or two rows memory is the limit, and fetching in the order of memory gains a fifth, because
-        // the processor's own prefetcher follows; with more, fetching what the same step of the next tile reads is better.
+        // Measured: with one or two rows memory is the limit, and fetching in the order of memory gains a
+        // fifth, because the processor's own prefetcher follows; with more, fetching what the same step of
+        // the next tile reads is better.
         source.next_scale = rows <= 2 ? kTileCols : 1;
         source.next_step = rows <= 2 ? 64 / sizeof(T) : total_k;
         source.next = next + k * source.next_scale;
@@ -89,12 +93,14 @@ void LinearRange(const Matrix& x, const LinearPart& part, size_t row_begin, size
       const size_t packed = PackedFloats(n);
       float* to = scratch;
       for (size_t col = panel; col < panel_end; col += kTileCols, to += packed) {
-        const T* group[kTileCols] = {row_at(col, k), row_at(col + 1, k), row_at(col + 2, k), row_at(col + 3, k)};
+        const T* group[kTileCols] = {row_at(col, k), row_at(col + 1, k), row_at(col + 2, k),
+                                     row_at(col + 3, k)};
         PackRows(group, n, to);
       }
       // The block that is packed next; past the end it is this one again, which costs nothing.
       const bool last_k = k + n == total_k;
-      const size_t next_panel = last_k && panel + cpu::kPanelCols <= last_row ? panel + cpu::kPanelCols : panel;
+      const size_t next_panel =
+          last_k && panel + cpu::kPanelCols <= last_row ? panel + cpu::kPanelCols : panel;
       const size_t next_k = last_k ? 0 : k + n;
       size_t fetched = 0;
       // Rows outside, columns inside: the rows of a tile stay in L1 while the panel passes from L2.
@@ -119,8 +125,8 @@ void LinearRange(const Matrix& x, const LinearPart& part, size_t row_begin, size
   }
 }
 
-void LinearBlockImpl(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end, size_t col_begin,
-                     size_t col_end, float* scratch) {
+void LinearBlockImpl(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end,
+                     size_t col_begin, size_t col_end, float* scratch) {
   switch (part.weight.dtype) {
     case Dtype::kF32:
       return LinearRange<float>(x, part, row_begin, row_end, col_begin, col_end, scratch);
@@ -143,7 +149,8 @@ size_t LinearScratchBytes() { return kPanelCols * kBlockK * sizeof(float); }
 
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype) {
   if (rows > kDirectMaxRows) return kPanelCols;
-  // About 128 KiB of weights: some 10 us of reading, so that taking a chunk is cheap and a late core costs little.
+  // About 128 KiB of weights: some 10 us of reading, so that taking a chunk is cheap and a late core costs
+  // little.
   constexpr size_t kChunkBytes = size_t{128} << 10;
   return std::clamp<size_t>(kChunkBytes / (k * DtypeBytes(dtype)) / 4 * 4, 4, 256);
 }

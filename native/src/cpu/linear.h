@@ -15,8 +15,9 @@ size_t LinearScratchBytes();
 /// Weight rows of one work item for `rows` tokens and `k` columns of `dtype`.
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype);
 
-/// part.out[row_begin..row_end, col_begin..col_end) = x weight^T + bias. `scratch` is 64-byte aligned, one per thread.
-/// Bit-identical for a row whatever the ranges: sums are taken over fixed blocks of k, and these added in order.
+/// part.out[row_begin..row_end, col_begin..col_end) = x weight^T + bias. `scratch` is 64-byte aligned, one
+/// per thread. Bit-identical for a row whatever the ranges: sums are taken over fixed blocks of k, and these
+/// added in order.
 void LinearBlock(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end, size_t col_begin,
                  size_t col_end, float* scratch);
 

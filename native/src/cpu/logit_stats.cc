@@ -6,10 +6,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/logit_stats.cc"
+// clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-// Per target, after foreach_target.h.
 #include "cpu/simd-inl.h"
 #include "hwy/contrib/math/math-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {

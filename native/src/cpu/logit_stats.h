@@ -8,8 +8,8 @@ namespace skein::cpu {
 
 struct ArgMax {
   float value;
-  int32_t id;     // the lowest of equals
-  bool finite;    // no NaN, no infinity in the whole row
+  int32_t id;   // the lowest of equals
+  bool finite;  // no NaN, no infinity in the whole row
 };
 
 ArgMax FindArgMax(const float* logits, size_t n);

@@ -5,7 +5,8 @@
 
 namespace skein::cpu {
 
-/// Philox 4x32-10 (Salmon et al. 2011): a counter-based generator, so that noise is a pure function of its inputs.
+/// Philox 4x32-10 (Salmon et al. 2011): a counter-based generator, so that noise is a pure function of its
+/// inputs.
 inline std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53u} * counter[0];

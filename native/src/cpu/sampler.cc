@@ -36,8 +36,8 @@ struct Row {
   }
 };
 
-/// The element at which the running sum of `amount(i)` over elements with a non-zero weight, largest logit first, reaches
-/// `target`. Linear but for the bucket where that happens, which is sorted.
+/// The element at which the running sum of `amount(i)` over elements with a non-zero weight, largest logit
+/// first, reaches `target`. Linear but for the bucket where that happens, which is sorted.
 template <typename Amount>
 Cut FindCut(const Row& row, double target, const Amount& amount) {
   double sums[kBuckets] = {};
@@ -81,7 +81,8 @@ int32_t SampleToken(const float* logits, size_t n, float max_logit, const Sample
                     SamplerScratch scratch) {
   // Below this the likeliest id has all the weight f32 can tell apart, and 1 / temperature would overflow.
   constexpr float kMinTemperature = 1e-5f;
-  const Row row{logits, n, max_logit, 1.0f / std::max(params.temperature, kMinTemperature), scratch.weights, scratch.ids};
+  const Row row{logits,          n,          max_logit, 1.0f / std::max(params.temperature, kMinTemperature),
+                scratch.weights, scratch.ids};
   ExpRow(logits, n, max_logit, row.factor, row.weights);
   if (params.min_p > 0) {
     for (size_t i = 0; i < n; ++i) {

@@ -23,10 +23,12 @@ struct SamplerScratch {
   int32_t* ids;
 };
 
-/// Draws an id. As vLLM: temperature first, then min_p (relative to the likeliest), top_k, top_p (of what is left, at least
-/// one). Equal logits rank by id. The draw inverts the cumulative distribution in id order at a uniform number made from
-/// (seed, choice, position). `max_logit` is the row's maximum; the logits are finite.
-int32_t SampleToken(const float* logits, size_t n, float max_logit, const SampleParams& params, SamplerScratch scratch);
+/// Draws an id. As vLLM: temperature first, then min_p (relative to the likeliest), top_k, top_p (of what is
+/// left, at least one). Equal logits rank by id. The draw inverts the cumulative distribution in id order at
+/// a uniform number made from (seed, choice, position). `max_logit` is the row's maximum; the logits are
+/// finite.
+int32_t SampleToken(const float* logits, size_t n, float max_logit, const SampleParams& params,
+                    SamplerScratch scratch);
 
 /// Writes the ids of the `k` (<= n) largest logits, largest first, equal ones by id.
 void TopIds(const float* logits, size_t n, size_t k, int32_t* ids);
