@@ -7,3 +7,4 @@ export { type GroupPlace, parseLwsEnvironment } from './lws-environment.ts';
 export type { NodeOptions } from './node-options.ts';
 export { Waiting } from './waiting.ts';
 export { runWorkerAgent } from './worker/worker-agent.ts';
+export { untilAbort } from './until-aborted.ts';

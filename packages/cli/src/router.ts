@@ -1,4 +1,4 @@
-import { natsBus } from '@skein/agent';
+import { natsBus, untilAbort } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
 import { type Logger, Metrics } from '@skein/telemetry';
@@ -36,9 +36,6 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
   });
   const { host, port } = await router.listen(options.host, options.port);
   logger.info(`the router listens on http://${host}:${port}`);
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+  await untilAbort(signal);
   await router.drain(options.drainMs);
 }

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { Broker, ConfigError, endProcess, spawnBound, watchParent } from '@skein/agent';
+import { Broker, ConfigError, endProcess, spawnBound, untilAbort, watchParent } from '@skein/agent';
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
@@ -62,10 +62,7 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
         `ready in ${seconds} s: ${url}/v1 (${options.groups} group${options.groups > 1 ? 's' : ''} of ${options.stages} stage${options.stages > 1 ? 's' : ''})`,
       );
     }
-    await new Promise<void>((resolve) => {
-      if (ending.aborted) resolve();
-      else ending.addEventListener('abort', () => resolve(), { once: true });
-    });
+    await untilAbort(ending);
   } finally {
     // The router stops first, so that it takes no request that no leader would answer.
     const [router, ...agents] = supervised;
