@@ -61,8 +61,7 @@ describe.each(['through the router', 'at the leader'])('a client that leaves %s'
     });
     expect(probedMs - leftMs).toBeLessThan(stepMs + GRACE_MS);
 
-    // Steps that were already on their way to the stages may still end: with two stages that is three.
-    await pause(Math.max(0, leftMs + 3 * stepMs + GRACE_MS - performance.now()));
+    await pause(Math.max(0, leftMs + stepMs + GRACE_MS - performance.now()));
     const [after, bytes] = [await metrics(leader), await bytesSent()];
     await pause(500);
     const [later, bytesLater] = [await metrics(leader), await bytesSent()];

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { client, descendants, type Launched, type Served, topology, until, up } from '../support/cluster.ts';
+import { alive, client, descendants, type Launched, type Served, topology, until, up } from '../support/cluster.ts';
 
 const LONG = [{ role: 'user' as const, content: 'Count from 1 to 100.' }];
 /** `KILL_ROUNDS=20 npm test -- --only e2e` repeats every kill. */
@@ -42,16 +42,17 @@ function find(cluster: Served, pattern: RegExp): number[] {
     .map((p) => p.pid);
 }
 
-/** Kills in mid-stream; says when the stream ended after that. */
+/** Kills (or freezes) in mid-stream; says when the stream ended after that. */
 async function killInStream(
   cluster: Served,
   pids: () => number[] | Promise<number[]>,
+  signal: 'SIGKILL' | 'SIGSTOP' = 'SIGKILL',
 ): Promise<Outcome & { readonly afterKillSeconds: number }> {
   let killedMs = 0;
   const outcome = await stream(cluster.url, (text) => {
     if (killedMs > 0 || text.length < 20) return;
     killedMs = performance.now();
-    void Promise.resolve(pids()).then((list) => list.forEach((pid) => process.kill(pid, 'SIGKILL')));
+    void Promise.resolve(pids()).then((list) => list.forEach((pid) => process.kill(pid, signal)));
   });
   return { ...outcome, afterKillSeconds: (performance.now() - killedMs) / 1000 };
 }
@@ -122,6 +123,37 @@ describe.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))('after a kill -9,
       /^vllm:num_requests_running\S* 0$/m.test(await (await fetch(`${leader}/metrics`)).text()),
     );
     await recovers();
+  }, 60_000);
+});
+
+describe('a frozen process', () => {
+  let cluster: Served;
+  let whole: Outcome;
+  beforeAll(async () => {
+    cluster = await up(['--pp', '2']);
+    whole = await stream(cluster.url);
+  }, 90_000);
+  afterAll(() => cluster[Symbol.asyncDispose]());
+
+  test('a rank is replaced, and the stream goes on, byte for byte', async () => {
+    const rankPid = async (): Promise<number> => (await topology(cluster.url)).groups[0]?.ranks[1]?.pid ?? 0;
+    const frozen = await rankPid();
+    const outcome = await killInStream(cluster, () => [frozen], 'SIGSTOP');
+    expect(outcome).toMatchObject({ end: 'stop', text: whole.text });
+    expect(outcome.afterKillSeconds).toBeLessThan(15);
+    expect(alive(frozen)).toBe(false);
+    expect(await rankPid()).not.toBe(frozen);
+  }, 60_000);
+
+  test('a leader holds no client: one error, and it serves again when it wakes', async () => {
+    const [group] = (await topology(cluster.url)).groups;
+    const pid = group?.agents.find((a) => a.workerIndex === 0)?.pid ?? 0;
+    const outcome = await killInStream(cluster, () => [pid], 'SIGSTOP');
+    expect(outcome.end).toBe('error');
+    expect(outcome.afterKillSeconds).toBeLessThan(10);
+    expect((await fetch(`${cluster.url}/readyz`)).status).toBe(503);
+    process.kill(pid, 'SIGCONT');
+    await until('the group to serve again', 15_000, async () => (await stream(cluster.url)).text === whole.text);
   }, 60_000);
 });
 

@@ -28,13 +28,13 @@ function manualExecutor() {
 
 const row = (tokenId: number): StepOutputRow => ({ tokenId, logprob: null, rank: null, top: [] });
 
-function setUp() {
+function setUp(clock = { now: () => 0 }) {
   const scheduler = new Scheduler(engineConfig({ maxNumSeqs: 2 }));
   const { executor, steps } = manualExecutor();
   scheduler.reset(executor);
   const request = new Request(toyRequest('a', 3), 0);
   scheduler.add(request);
-  return { core: new EngineCore(scheduler, executor, () => {}), steps, request };
+  return { core: new EngineCore(scheduler, executor, clock, () => {}), steps, request };
 }
 
 describe('EngineCore', () => {
@@ -49,6 +49,24 @@ describe('EngineCore', () => {
     expect(core.step().finished.map((s) => s.step)).toEqual([0, 1]);
     expect(request.tokenIds.slice(3)).toEqual([10, 11]);
     expect(core.stepsUnderWay.map((s) => s.step)).toEqual([2, 3]);
+  });
+
+  it('plans nothing behind a long step, so that a client who leaves is not computed for', async () => {
+    let nowMs = 0;
+    const { core, steps } = setUp({ now: () => nowMs });
+    core.step();
+    for (const [i, [takesMs, numUnderWay]] of [
+      [10, 2],
+      [400, 1],
+      [10, 1],
+      [10, 2],
+    ].entries()) {
+      nowMs += takesMs ?? 0;
+      steps[i]?.resolve([row(10 + i)]);
+      await turn();
+      core.step();
+      expect(core.stepsUnderWay, `after a step of ${takesMs} ms`).toHaveLength(numUnderWay ?? 0);
+    }
   });
 
   it('calls the executor lost when an answer has the wrong number of rows', async () => {

@@ -1,12 +1,20 @@
 import type { StepOutputRow } from '@skein/native';
+import type { Clock } from './clock.ts';
 import { ExecutorLostError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import type { RequestUpdate, Scheduler } from './scheduler.ts';
 import type { SchedulerOutput } from './scheduler-output.ts';
+import { StepPace } from './step-pace.ts';
+
+/** A plan reaches its stage in less than this by far, so behind a step that takes longer none needs to lie in wait; and what
+ *  lies in wait can no longer be withdrawn when its clients leave. */
+const LONG_STEP_MS = 50;
 
 /** A step under way, and what came of it once it settled. */
 interface StepUnderWay {
   readonly output: SchedulerOutput;
+  readonly plannedAtMs: number;
+  settledAtMs: number;
   rows: readonly StepOutputRow[] | null;
   error: unknown;
 }
@@ -26,13 +34,17 @@ export class EngineCore {
   readonly #scheduler: Scheduler;
   readonly #executor: Executor;
   readonly #onSettled: () => void;
+  readonly #clock: Pick<Clock, 'now'>;
+  readonly #pace: StepPace = new StepPace();
+  #lastSettledAtMs = 0;
   /** In plan order, at most `executor.maxStepsInFlight`. */
   readonly #underWay: StepUnderWay[] = [];
 
   /** `onSettled` is called when a step has settled, so that `step` has something to take. */
-  constructor(scheduler: Scheduler, executor: Executor, onSettled: () => void) {
+  constructor(scheduler: Scheduler, executor: Executor, clock: Pick<Clock, 'now'>, onSettled: () => void) {
     this.#scheduler = scheduler;
     this.#executor = executor;
+    this.#clock = clock;
     this.#onSettled = onSettled;
   }
 
@@ -54,14 +66,21 @@ export class EngineCore {
     for (let oldest = this.#underWay[0]; oldest?.rows; oldest = this.#underWay[0]) {
       steps.push(oldest);
       this.#underWay.shift();
+      this.#pace.finished(oldest.output, oldest.settledAtMs - Math.max(oldest.plannedAtMs, this.#lastSettledAtMs));
+      this.#lastSettledAtMs = oldest.settledAtMs;
     }
     return { steps, lost: asLost(this.#underWay[0]?.error) };
   }
 
   #planAhead(): SchedulerOutput[] {
+    const { numStages, maxStepsInFlight } = this.#executor;
     const planned: SchedulerOutput[] = [];
-    while (this.#underWay.length + planned.length < this.#executor.maxStepsInFlight) {
-      const output = this.#scheduler.schedule(this.#underWay.length + planned.length);
+    for (;;) {
+      const numUnderWay = this.#underWay.length + planned.length;
+      if (numUnderWay >= maxStepsInFlight) break;
+      const last = planned.at(-1) ?? this.#underWay.at(-1)?.output;
+      if (last && numUnderWay >= numStages && this.#pace.predictMs(last) > LONG_STEP_MS) break;
+      const output = this.#scheduler.schedule(numUnderWay);
       if (!output) break;
       planned.push(output);
     }
@@ -69,11 +88,12 @@ export class EngineCore {
   }
 
   #dispatch(output: SchedulerOutput): void {
-    const step: StepUnderWay = { output, rows: null, error: null };
+    const step: StepUnderWay = { output, plannedAtMs: this.#clock.now(), settledAtMs: 0, rows: null, error: null };
     this.#underWay.push(step);
     execute(this.#executor, output).then(
       (rows) => {
         step.rows = rows;
+        step.settledAtMs = this.#clock.now();
         this.#onSettled();
       },
       (error: unknown) => {

@@ -71,7 +71,7 @@ export class Engine {
     if (this.#core) this.#lose(new ExecutorLostError('replaced by another executor'), []);
     this.#cancelLostTimer();
     const failed = this.#scheduler.reset(executor);
-    this.#core = new EngineCore(this.#scheduler, executor, () => this.#wake());
+    this.#core = new EngineCore(this.#scheduler, executor, this.#clock, () => this.#wake());
     this.#failAll(failed);
     this.#wake();
   }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   availableFilter,
   type Endpoint,
@@ -22,11 +23,15 @@ export interface EndpointsOptions {
   readonly now: () => number;
   /** An ejection ends with the next advert, and after this at the latest. */
   readonly ejectionMs: number;
+  /** Whether a leader answers on its own port. */
+  readonly answers: (advert: LeaderAdvert) => Promise<boolean>;
 }
 
 export interface PickedEndpoint {
   readonly advert: LeaderAdvert;
   readonly reservation: Reservation;
+  /** Aborts when the leader is known to be lost. */
+  readonly lost: AbortSignal;
 }
 
 interface Member {
@@ -34,10 +39,13 @@ interface Member {
   advert: LeaderAdvert;
   ejectedUntilMs: number;
   readonly estimate: LoadEstimate;
+  readonly lost: AbortController;
 }
 
 /** How long a report of other routers' load takes to count half. */
 const loadHalfLifeMs = 5_000;
+/** Between two questions to a leader whose lease has expired and which still has requests of ours. */
+const askMs = 2_000;
 
 /** The leaders this router knows of, as the bus tells them; the bus keeps the last-known ones while it is disconnected. */
 export class Endpoints {
@@ -46,6 +54,7 @@ export class Endpoints {
   readonly #members = new Map<string, Member>();
   readonly #watch: LeaseWatch;
   readonly #waiting = new Set<() => void>();
+  #closed = false;
 
   constructor(options: EndpointsOptions) {
     this.#options = options;
@@ -73,7 +82,9 @@ export class Endpoints {
       scorers: [leastLoadedScorer],
       random: this.#options.random,
     });
-    return picked === null ? null : { advert: picked.advert, reservation: this.reservations.reserve(picked.name) };
+    if (picked === null) return null;
+    const { name, advert, lost } = picked;
+    return { advert, reservation: this.reservations.reserve(name), lost };
   }
 
   /** Takes an endpoint that cannot be connected to out of service until it speaks again. */
@@ -102,10 +113,11 @@ export class Endpoints {
   }
 
   close(): void {
+    this.#closed = true;
     this.#watch.close();
   }
 
-  *#endpoints(): Generator<Endpoint & { readonly advert: LeaderAdvert }, void, undefined> {
+  *#endpoints(): Generator<Endpoint & Pick<PickedEndpoint, 'advert' | 'lost'>, void, undefined> {
     const nowMs = this.#options.now();
     for (const member of this.#members.values()) {
       const name = member.advert.group;
@@ -115,6 +127,7 @@ export class Endpoints {
         available: isAvailable(member.advert) && !this.#isEjected(member),
         load: member.estimate.load(this.reservations.count(name), nowMs),
         advert: member.advert,
+        lost: member.lost.signal,
       };
     }
   }
@@ -128,7 +141,10 @@ export class Endpoints {
     if (event.type === 'lost') {
       // A successor under the same key may have spoken already.
       const known = this.#members.get(key);
-      if (known !== undefined && sameIdentity(known.from, from)) this.#members.delete(key);
+      if (known !== undefined && sameIdentity(known.from, from)) {
+        this.#members.delete(key);
+        if (event.reason === 'expired') void this.#askOut(known);
+      }
       this.#options.log.info({ key, reason: event.reason }, 'leader lost');
     } else {
       const parsed = leaderAdvertSchema.safeParse(value);
@@ -142,11 +158,35 @@ export class Endpoints {
     for (const wake of this.#waiting) wake();
   }
 
+  /** Unreachable is not dead: a leader whose lease has expired may have lost the broker and still answer its requests. So it
+   *  is asked itself while it has any, and they are given up when it does not answer. */
+  async #askOut({ advert, lost }: Member): Promise<void> {
+    while (!this.#closed && this.reservations.count(advert.group) > 0) {
+      if (!(await this.#options.answers(advert))) {
+        this.#options.log.warn(
+          { group: advert.group, url: advert.url },
+          'leader does not answer; giving up its requests',
+        );
+        lost.abort(new Error('the leader no longer answers'));
+        return;
+      }
+      await delay(askMs, undefined, { ref: false });
+    }
+  }
+
   #update(key: string, from: Identity, advert: LeaderAdvert): void {
     const known = this.#members.get(key);
     if (known === undefined) this.#options.log.info({ group: advert.group, url: advert.url }, 'leader found');
-    const member = known ?? { from, advert, ejectedUntilMs: 0, estimate: new LoadEstimate(loadHalfLifeMs) };
-    member.from = from;
+    const isSame = known !== undefined && sameIdentity(known.from, from);
+    const member = isSame
+      ? known
+      : {
+          from,
+          advert,
+          ejectedUntilMs: 0,
+          estimate: known?.estimate ?? new LoadEstimate(loadHalfLifeMs),
+          lost: new AbortController(),
+        };
     member.advert = advert;
     member.ejectedUntilMs = 0;
     member.estimate.report({

@@ -56,13 +56,14 @@ async function attempt(exchange: Exchange, options: RelayOptions): Promise<strin
       failed = new Set();
       continue;
     }
-    const { advert, reservation } = picked;
+    const { advert, reservation, lost } = picked;
     metrics.pick(advert.group);
     const request: UpstreamRequest = {
       origin: new URL(advert.url).origin,
       path: exchange.request.url ?? '/',
       headers,
       body,
+      lost,
     };
     try {
       const result = await upstream.relay(exchange, request);

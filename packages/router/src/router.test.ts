@@ -175,6 +175,28 @@ test('a leader lost in mid-stream ends the stream with one error event', async (
   expect(started.router.numReserved).toBe(0);
 });
 
+test('a stream of a leader whose lease expired ends when the leader no longer answers for itself, not before', async () => {
+  let answersLivez = true;
+  let numAsked = 0;
+  await using leader = await startLeader((request, response, body) => {
+    if (request.url !== '/livez') return stall(event('Hel'))(request, response, body);
+    numAsked += 1;
+    if (answersLivez) response.end();
+  });
+  await using started = await startRouter({ aliveMs: 100 });
+  started.bus.announce(advertOf('g0', leader.url));
+  const answer = await ask(started);
+  started.bus.withdraw('g0');
+  await vi.waitFor(() => expect(numAsked).toBe(2), { timeout: 5_000 });
+  expect(started.router.numReserved).toBe(1);
+  answersLivez = false;
+  const text = await answer.text();
+  expect(text).toMatch(/^data: \{"id".*"Hel".*\n\ndata: \{"error":\{.*"code":502/);
+  expect(numAsked).toBe(3);
+  expect(started.router.numReserved).toBe(0);
+  expect(await started.counter('skein_router_requests_total{outcome="lost"}')).toBe(1);
+});
+
 test.each(['', event('Hel')])('a client that leaves cancels the leader at once (seen: %j)', async (bytes) => {
   await using leader = await startLeader(stall(bytes));
   await using started = await startRouter();

@@ -32,6 +32,8 @@ export interface RouterOptions {
   /** For each leader's share of a merged answer. Default 2 s. */
   readonly mergeMs?: number;
   readonly ejectionMs?: number;
+  /** For a leader whose lease has expired to answer for itself. Default 1.5 s. */
+  readonly aliveMs?: number;
   readonly upstreamLimits?: Partial<UpstreamLimits>;
   readonly connectionLimits?: Partial<ConnectionLimits>;
   /** In [0, 1). */
@@ -56,14 +58,15 @@ export function createRouter(options: RouterOptions): Router {
   const { bus, log, metrics } = options;
   const now = options.now ?? (() => performance.now());
   const groupKey = options.groupKey ?? null;
+  const upstream = new Upstream({ ...defaultUpstreamLimits, ...options.upstreamLimits });
   const endpoints = new Endpoints({
     bus,
     log,
     random: options.random ?? Math.random,
     now,
     ejectionMs: options.ejectionMs ?? 10_000,
+    answers: ({ url }) => upstream.answers(new URL('/livez', url).href, options.aliveMs ?? 1_500),
   });
-  const upstream = new Upstream({ ...defaultUpstreamLimits, ...options.upstreamLimits });
   const routerMetrics = new RouterMetrics(metrics);
   const merged = new MergedAnswers({ endpoints, upstream, groupKey, deadlineMs: options.mergeMs ?? 2_000 });
   const draining = (): boolean => server.draining;

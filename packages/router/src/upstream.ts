@@ -18,6 +18,8 @@ export interface UpstreamRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
+  /** Aborts when the leader cannot answer any more, though its connection stands. */
+  readonly lost: AbortSignal;
 }
 
 export type RelayResult =
@@ -49,9 +51,16 @@ export class Upstream {
   /** Rejects only with the exchange's abort reason. */
   async relay(exchange: Exchange, request: UpstreamRequest): Promise<RelayResult> {
     const { response, signal } = exchange;
-    const { origin, path, headers, body } = request;
+    const { origin, path, headers, body, lost } = request;
     try {
-      const answer = await this.#agent.request({ origin, path, method: 'POST', headers: { ...headers }, body, signal });
+      const answer = await this.#agent.request({
+        origin,
+        path,
+        method: 'POST',
+        headers: { ...headers },
+        body,
+        signal: AbortSignal.any([signal, lost]),
+      });
       if (answer.statusCode === 503) {
         await answer.body.dump();
         return { type: 'refused', reason: 'unavailable' };
@@ -77,6 +86,21 @@ export class Upstream {
     if (statusCode === 200) return body.json();
     await body.dump();
     throw new Error(`status ${statusCode}`);
+  }
+
+  /** Whether a server answers at all, within `deadlineMs`. */
+  async answers(url: string, deadlineMs: number): Promise<boolean> {
+    try {
+      const { body } = await this.#agent.request({
+        ...target(url),
+        method: 'GET',
+        signal: AbortSignal.timeout(deadlineMs),
+      });
+      await body.dump();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   async close(): Promise<void> {

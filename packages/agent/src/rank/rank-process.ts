@@ -12,6 +12,8 @@ import { type RankProcessInit, rankInitSchema } from './rank-init.ts';
 import { rankService } from './rank-service.ts';
 import { StageRunner } from './stage-runner.ts';
 
+const ALIVE_MS = 500;
+
 /** Entry of a rank process. It is told what it is by its agent, over the IPC channel, and ends with that channel. */
 process.on('disconnect', () => process.exit(0));
 process.once('message', (message) => {
@@ -26,13 +28,32 @@ process.once('message', (message) => {
   });
 });
 
+/** Tells the agent again and again that this process still runs its event loop. */
+function reportAlive(): void {
+  let underWay = false;
+  setInterval(() => {
+    // An agent that is slow to read gets no pile of these.
+    if (underWay) return;
+    underWay = true;
+    process.send?.({ alive: true }, () => {
+      underWay = false;
+    });
+  }, ALIVE_MS);
+}
+
 async function main(init: RankProcessInit): Promise<void> {
   const identity = newIdentity(init.name);
   const logger = createLogger({ level: init.logLevel, format: init.logFormat }).child({ rank: init.name });
   const { groupKey, group } = init;
   const about = { identity, groupKey, logger };
   const main = 'natsUrl' in init.bus ? await natsBus(init.bus.natsUrl, about) : await directBus(init.bus.hub, about);
-  const runner = new StageRunner(loadNative(), init);
+  const { threads, interfaceName } = init;
+  const onStuck = (error: SkeinError): void => {
+    logger.error({ code: error.code }, `${error.message}; ending this process, another takes its place`);
+    // The leader gets its answer first.
+    setTimeout(() => process.exit(1), 100);
+  };
+  const runner = new StageRunner(loadNative(), { threads, interfaceName, onStuck });
   const link = new DirectLink((address) => ('natsUrl' in init.bus ? directBus(address, about) : Promise.resolve(main)));
   const service = rankService({ main, link, group, runner });
   // A load may take minutes, and an abort must reach a rank that is busy.
@@ -55,5 +76,6 @@ async function main(init: RankProcessInit): Promise<void> {
     ttlMs: LEASE_TTL_MS,
   });
   process.send?.({ started: identity });
+  reportAlive();
   logger.debug({ pid: process.pid }, 'the rank has joined');
 }

@@ -5,21 +5,29 @@ import type { Logger } from '@skein/telemetry';
 import { z } from 'zod';
 import { endProcess, spawnBound } from '../child-process.ts';
 import type { RankProcessInit } from './rank-init.ts';
+import { Silence } from './silence.ts';
 
 const messageSchema = z.union([
   z.object({ started: identitySchema }),
+  z.object({ alive: z.literal(true) }),
   z.object({ failed: z.object({ code: z.string(), message: z.string() }) }),
 ]);
 
 /** A process that lived this long is started again at once. */
 const SETTLED_MS = 10_000;
+/** A rank that says nothing for this long is stuck, and is killed; */
+const SILENT_MS = 4000;
+/** one that has only been started may be reading programs from a slow disk. */
+const SILENT_AT_START_MS = 60_000;
 
-/** Keeps one rank process running: starts it again when it dies, later each time it dies young. */
+/** Keeps one rank process running: starts it again when it dies, later each time it dies young, and kills it when it no
+ *  longer answers for itself. */
 export class RankSupervisor {
   readonly #init: RankProcessInit;
   readonly #logger: Logger;
   readonly #onChange: (rank: Identity | null) => void;
   #child: ChildProcess | null = null;
+  #silence: Silence | null = null;
   #timer: NodeJS.Timeout | null = null;
   #pauseMs = 0;
   #closed = false;
@@ -39,6 +47,7 @@ export class RankSupervisor {
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#timer) clearTimeout(this.#timer);
+    this.#silence?.close();
     if (this.#child) await endProcess(this.#child, 2000);
   }
 
@@ -48,6 +57,11 @@ export class RankSupervisor {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#child = child;
+    const silence = new Silence(SILENT_AT_START_MS, (silentMs) => {
+      this.#logger.error({ pid: child.pid, silentMs }, 'the rank process is stuck; killing it');
+      child.kill('SIGKILL');
+    });
+    this.#silence = silence;
     child.on('error', (error) => {
       this.#logger.error({ error: error.message }, 'the rank process could not be started');
       // Then no exit follows.
@@ -57,6 +71,7 @@ export class RankSupervisor {
       const parsed = messageSchema.safeParse(message);
       if (!parsed.success) return;
       if ('started' in parsed.data) this.#tell(parsed.data.started);
+      else if ('alive' in parsed.data) silence.broken(SILENT_MS);
       else
         this.#logger.error(
           { code: parsed.data.failed.code },
@@ -75,6 +90,7 @@ export class RankSupervisor {
 
   #ended(startedMs: number): void {
     this.#child = null;
+    this.#silence?.close();
     this.#tell(null);
     if (this.#closed) return;
     this.#pauseMs = performance.now() - startedMs > SETTLED_MS ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);

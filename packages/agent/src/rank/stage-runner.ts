@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type {
   Device,
   NativeAddon,
@@ -19,12 +20,15 @@ import type { ChannelSpec, LoadSpec, RankStatus } from './rank-actor.ts';
 
 /** Bytes a channel may hold ahead of its reader; a larger message streams through. */
 const CHANNEL_BYTES = 4 << 20;
+/** An abort is seen between two operations, so the longest one is waited for. Below the leader's deadline for a call. */
+const ABORTED_STEP_MS_MAX = 12_000;
 
 /** One stage of the model on one device: its program, its channels, and the phase it is in. */
 export class StageRunner implements Disposable {
   readonly #addon: NativeAddon;
   readonly #device: Device;
   readonly #transport: Transport;
+  readonly #onStuck: (error: SkeinError) => void;
   #loaded: { readonly key: string; readonly program: Program; readonly fingerprint: string } | null = null;
   #sends: { readonly peer: string; readonly channel: SendChannel }[] = [];
   #receives: { readonly peer: string; readonly channel: ReceiveChannel }[] = [];
@@ -34,8 +38,17 @@ export class StageRunner implements Disposable {
   readonly #running = new Set<Promise<unknown>>();
   #totals = { steps: 0, computeUs: 0, waitUs: 0 };
 
-  constructor(addon: NativeAddon, options: { readonly threads: number; readonly interfaceName: string | null }) {
+  /** `onStuck` is called when this process can compute nothing more. */
+  constructor(
+    addon: NativeAddon,
+    options: {
+      readonly threads: number;
+      readonly interfaceName: string | null;
+      readonly onStuck: (error: SkeinError) => void;
+    },
+  ) {
     this.#addon = addon;
+    this.#onStuck = options.onStuck;
     this.#device = addon.createDevice({ backend: 'cpu', threads: options.threads });
     this.#transport = addon.createTransport({ interfaceName: options.interfaceName });
   }
@@ -98,10 +111,17 @@ export class StageRunner implements Disposable {
     this.#enter('warm', '');
   }
 
-  /** Starts an epoch, when the aborted steps of the one before have ended. */
+  /** Starts an epoch, when the aborted steps of the one before have ended.
+   *  @throws SkeinError ERR_STEP_STUCK when one does not end: this process can then compute nothing more. */
   async begin(): Promise<void> {
     const program = this.#program();
-    await Promise.allSettled(this.#running);
+    const ended = Promise.allSettled(this.#running).then(() => true);
+    const inTime = delay(ABORTED_STEP_MS_MAX, false, { ref: false });
+    if (!(await Promise.race([ended, inTime]))) {
+      const error = new SkeinError('ERR_STEP_STUCK', `an aborted step still runs after ${ABORTED_STEP_MS_MAX} ms`);
+      this.#onStuck(error);
+      throw error;
+    }
     program.reset();
     this.#enter('ready', '');
   }
