@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { alive, descendants, freePort, Launched, until, untilReady } from '../support/cluster.ts';
 
 /** npm start, and one of the processes that a person may kill. */
@@ -12,6 +12,7 @@ async function startAndKill(pick: (npm: number) => number, signal: NodeJS.Signal
   await until('every process to be gone', 5000, () => ours.every((p) => !alive(p.pid)));
 }
 
+const childOf = (npm: number): number => descendants(npm).find((p) => p.ppid === npm)?.pid ?? 0;
 const skeinUp = (npm: number): number => descendants(npm).find((p) => /main\.ts up/.test(p.command))?.pid ?? 0;
 
 test('a second npm start is ready in under 5 s', async () => {
@@ -28,6 +29,12 @@ test('a second npm start is ready in under 5 s', async () => {
   expect(performance.now() - againMs).toBeLessThan(5000);
 }, 400_000);
 
-test('kill -9 of npm leaves no process', () => startAndKill((npm) => npm, 'SIGKILL'), 320_000);
-test('kill -9 of skein up leaves no process', () => startAndKill(skeinUp, 'SIGKILL'), 320_000);
-test('Ctrl-C ends every process', () => startAndKill(skeinUp, 'SIGINT'), 320_000);
+/** `KILL_ROUNDS=20 npm test -- test/e2e/orphans.test.ts` repeats every kill. */
+const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 1);
+
+describe.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))('no process is left, round %i, after', () => {
+  test('kill -9 of npm', () => startAndKill((npm) => npm, 'SIGKILL'), 320_000);
+  test('kill -9 of what npm started, its shell', () => startAndKill(childOf, 'SIGKILL'), 320_000);
+  test('kill -9 of skein up', () => startAndKill(skeinUp, 'SIGKILL'), 320_000);
+  test('Ctrl-C', () => startAndKill(skeinUp, 'SIGINT'), 320_000);
+});
