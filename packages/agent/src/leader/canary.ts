@@ -14,7 +14,7 @@ export class Canary {
 
   constructor(engine: Engine) {
     this.#engine = engine;
-    this.#timer = setInterval(() => void this.#beat(), PERIOD_MS);
+    this.#timer = setInterval(() => void this.beat(), PERIOD_MS);
   }
 
   get running(): boolean {
@@ -57,7 +57,8 @@ export class Canary {
     for await (const event of events) if (event.finishReason) return;
   }
 
-  async #beat(): Promise<void> {
+  /** Sends a token when nobody else's has passed lately. */
+  async beat(): Promise<void> {
     const { stepsFinished, atMs } = this.#engine.lastProgress;
     const { state, numRunning, numWaiting } = this.#engine.stats();
     const isIdle = numRunning + numWaiting === 0;

@@ -43,6 +43,7 @@ function lead(): Formation {
     input: formationInput,
     engine,
     logger: silentLogger,
+    onFormed: () => {},
   });
   running = formation.run(stop.signal);
   return formation;

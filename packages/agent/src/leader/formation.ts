@@ -40,6 +40,8 @@ export interface FormationOptions {
   readonly input: FormationInput;
   readonly engine: Engine;
   readonly logger: Logger;
+  /** The engine has its executor. */
+  readonly onFormed: () => void;
 }
 
 /** Forms the group, gives the engine its executor, and does it again each time a member is lost. */
@@ -103,7 +105,7 @@ export class Formation {
 
   /** One epoch: forms the group of `members` and lets the engine use it. @returns when it is lost, or could not be formed. */
   async #lead(members: readonly Member[], signal: AbortSignal): Promise<void> {
-    const { logger, engine } = this.#options;
+    const { logger, engine, onFormed } = this.#options;
     const over = new AbortController();
     const end = AbortSignal.any([signal, over.signal]);
     const failed = Promise.withResolvers<string>();
@@ -120,6 +122,7 @@ export class Formation {
       engine.attach(executor);
       this.#enter('ready', '');
       logger.info({ epoch: this.#epoch, stages: members.length, seconds: seconds(startMs) }, 'the group is formed');
+      onFormed();
       reason = await lost;
       if (!signal.aborted) logger.warn({ epoch: this.#epoch }, `the group is lost: ${reason}`);
     } catch (error) {

@@ -77,6 +77,7 @@ export async function runLeaderAgent(
     input: formationInput(model, options),
     engine,
     logger,
+    onFormed: () => void canary.beat(),
   });
 
   const supervisor = superviseOwnRank({
