@@ -3,8 +3,10 @@ import type { Identity } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { ConfigError } from './errors.ts';
 import { untilAborted } from './until-aborted.ts';
+import { Waiting } from './waiting.ts';
 
-const DEADLINE_MS = 30_000;
+/** A broker may come up long after those who need it; whoever starts us tries again after this. */
+const DEADLINE_MS = 600_000;
 /** Shorter than the leader's deadline of the call that opens it, so that the reason arrives there. */
 const DIRECT_DEADLINE_MS = 10_000;
 /** How long an attempt may outlive its abort. */
@@ -18,24 +20,26 @@ export interface NatsBusOptions {
   readonly identity: Identity;
   readonly groupKey: string | null;
   readonly logger: Logger;
-  /** For the first connection; default 30 s. */
+  /** For the first connection; default 10 minutes. */
   readonly deadlineMs?: number;
-  /** Is told why there is no connection yet. */
-  readonly onWaiting?: (reason: string) => void;
+  /** What the log says is being waited for; default the broker. */
+  readonly waitingFor?: string;
   readonly signal?: AbortSignal;
 }
 
-/** The broker's bus. @throws ConfigError ERR_GROUP_KEY, ERR_DEADLINE, or the signal's reason. */
+/** The broker's bus. Says every 5 s that it waits, and why.
+ *  @throws ConfigError ERR_ADDRESS and ERR_GROUP_KEY, MessageBusError ERR_DEADLINE, or the signal's reason. */
 export async function natsBus(url: string, options: NatsBusOptions): Promise<MessageBus> {
   const {
     identity,
     groupKey,
     logger,
     deadlineMs = DEADLINE_MS,
-    onWaiting = () => {},
+    waitingFor = `the broker at ${brokerPlace(url)}`,
     signal = new AbortController().signal,
   } = options;
   const deadlineAt = performance.now() + deadlineMs;
+  using waiting = new Waiting(logger, waitingFor);
   for (;;) {
     signal.throwIfAborted();
     const attemptMs = Math.max(1, Math.min(ATTEMPT_MS, Math.round(deadlineAt - performance.now())));
@@ -44,7 +48,9 @@ export async function natsBus(url: string, options: NatsBusOptions): Promise<Mes
       identity,
       groupKey,
       deadlineMs: attemptMs,
-      onWaiting,
+      onWaiting: (reason) => {
+        waiting.detail = reason;
+      },
       onWarning: busWarnings(logger),
     });
     try {
@@ -54,6 +60,8 @@ export async function natsBus(url: string, options: NatsBusOptions): Promise<Mes
       connecting.then((late) => late.close()).catch(() => {});
       signal.throwIfAborted();
       if (!(error instanceof MessageBusError)) throw error;
+      if (error.code === 'ERR_ADDRESS')
+        throw new ConfigError(error.code, `${variables.natsUrl.name}: ${error.message}`, { cause: error });
       if (error.code === 'ERR_GROUP_KEY') {
         const message = `${variables.groupKey.name} differs from the one of the broker at ${brokerPlace(url)}; give every member of the group the same`;
         throw new ConfigError('ERR_GROUP_KEY', message, { cause: error });

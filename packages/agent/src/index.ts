@@ -3,6 +3,7 @@ export { endProcess, spawnBound, watchParent } from './child-process.ts';
 export { ConfigError, FormationError } from './errors.ts';
 export { Broker } from './leader/broker.ts';
 export { runLeaderAgent } from './leader/leader-agent.ts';
+export { listen } from './listen.ts';
 export { type GroupPlace, parseLwsEnvironment } from './lws-environment.ts';
 export type { NodeOptions } from './node-options.ts';
 export { Waiting } from './waiting.ts';

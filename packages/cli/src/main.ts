@@ -1,15 +1,15 @@
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { parseLwsEnvironment, runLeaderAgent, runWorkerAgent } from '@skein/agent';
-import { createLogger, type LogLevel } from '@skein/telemetry';
+import { type LogLevel } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
-import { runUntilSignal } from './lifecycle.ts';
+import { runCommand } from './lifecycle.ts';
 import { makeCheckpoint } from './make-checkpoint.ts';
 import {
   addNodeFlags,
   integer,
+  logLevelOption,
   type ListenFlags,
-  logFormat,
   type NodeFlags,
   nodeOptions,
   VERSION,
@@ -39,8 +39,7 @@ addNodeFlags(
     .option('--host <address>', 'where the router listens', '127.0.0.1')
     .option('--port <port>', 'port of the router', integer(1, 65535), 8000),
 ).action(async (flags: UpFlags, command: Command) => {
-  const logger = createLogger({ level: flags.logLevel, format: logFormat() });
-  await runUntilSignal(logger, (signal) =>
+  await runCommand(flags, (logger, signal) =>
     up(
       {
         model: flags.model,
@@ -51,7 +50,10 @@ addNodeFlags(
         threads: flags.threads ?? null,
         apiKey: flags.apiKey ?? variable('apiKey'),
         nodeArgs: passedOn(command, ['model', 'pipelineParallelSize', 'groups', 'host', 'port', 'threads', 'apiKey']),
-        routerArgs: ['--log-level', flags.logLevel, ...(flags.apiKeyGuardsMetrics ? ['--api-key-guards-metrics'] : [])],
+        routerArgs: [
+          ...(flags.logLevel ? ['--log-level', flags.logLevel] : []),
+          ...(flags.apiKeyGuardsMetrics ? ['--api-key-guards-metrics'] : []),
+        ],
       },
       logger,
       signal,
@@ -67,7 +69,6 @@ listening(
       .description('serve a model in one group of one rank, without a broker'),
   ),
 ).action(async (model: string, flags: NodeFlags & ListenFlags) => {
-  const options = { ...nodeOptions(model, flags), brokerless: true };
   const place = {
     group: 'serve-0',
     groupIndex: 0,
@@ -76,8 +77,9 @@ listening(
     leaderAddress: '127.0.0.1',
     peers: ['127.0.0.1'],
   };
-  const logger = createLogger({ level: flags.logLevel, format: logFormat() });
-  await runUntilSignal(logger, (signal) => runLeaderAgent(place, options, logger, signal));
+  await runCommand(flags, (logger, signal) =>
+    runLeaderAgent(place, { ...nodeOptions(model, flags), brokerless: true }, logger, signal),
+  );
 });
 
 listening(
@@ -95,8 +97,7 @@ listening(
     )
     .option('--advertise-url <url>', "how routers reach this leader (default: the leader's address and port)"),
 ).action(async (model: string, flags: NodeFlags & ListenFlags) => {
-  const logger = createLogger({ level: flags.logLevel, format: logFormat() });
-  await runUntilSignal(logger, async (signal) => {
+  await runCommand(flags, async (logger, signal) => {
     const place = parseLwsEnvironment(environment);
     const log = logger.child({ agent: `${place.group}-${place.workerIndex}` });
     const options = { ...nodeOptions(model, flags), brokerless: false };
@@ -114,13 +115,12 @@ listening(
   .option('--api-key <key>', 'key that requests under /v1 must bring (or SKEIN_API_KEY)')
   .option('--api-key-guards-metrics', 'ask for the key at /metrics too', false)
   .option('--drain-timeout <seconds>', 'how long SIGTERM lets running streams go on', integer(0), 30)
-  .option('--log-level <level>', 'how much to log', variable('logLevel') ?? 'info')
+  .addOption(logLevelOption())
   .action(
     async (
-      flags: ListenFlags & { apiKey?: string; apiKeyGuardsMetrics: boolean; drainTimeout: number; logLevel: LogLevel },
+      flags: ListenFlags & { apiKey?: string; apiKeyGuardsMetrics: boolean; drainTimeout: number; logLevel?: LogLevel },
     ) => {
-      const logger = createLogger({ level: flags.logLevel, format: logFormat() }).child({ role: 'router' });
-      await runUntilSignal(logger, (signal) =>
+      await runCommand(flags, (logger, signal) =>
         runRouter(
           {
             host: flags.host,
@@ -131,7 +131,7 @@ listening(
             guardMetrics: flags.apiKeyGuardsMetrics,
             drainMs: flags.drainTimeout * 1000,
           },
-          logger,
+          logger.child({ role: 'router' }),
           signal,
         ),
       );
@@ -147,8 +147,7 @@ program
   .option('--dtype <type>', 'bfloat16, float16 or float32', 'bfloat16')
   .option('--shard-bytes <n>', 'largest safetensors file', integer(1), 1 << 30)
   .action(async (shape: string, dir: string, flags: { seed: number; dtype: string; shardBytes: number }) => {
-    const logger = createLogger({ level: 'info', format: logFormat() });
-    await runUntilSignal(logger, async (signal) => {
+    await runCommand({}, async (logger, signal) => {
       await makeCheckpoint({ shape, dir, ...flags, signal });
       logger.info(`wrote ${shape} to ${dir}`);
     });

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { NodeOptions } from '@skein/agent';
-import type { LogLevel } from '@skein/telemetry';
+import { type LogLevel, logLevels } from '@skein/telemetry';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { variable } from './environment.ts';
+import { logFormat, logLevel } from './log-settings.ts';
 
 export const VERSION: string = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -32,11 +33,12 @@ export function addNodeFlags(command: Command): Command {
     .option('--api-key-guards-metrics', 'ask for the key at /metrics too', false)
     .option('--step-deadline <seconds>', 'a rank that waits longer for another gives up the step', integer(1), 30)
     .option('--drain-timeout <seconds>', 'how long SIGTERM lets running streams go on', integer(0), 30)
-    .addOption(
-      new Option('--log-level <level>', 'how much to log')
-        .choices(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
-        .default(variable('logLevel') ?? 'info'),
-    );
+    .addOption(logLevelOption());
+}
+
+/** Without a default: SKEIN_LOG_LEVEL and then info stand in for it. */
+export function logLevelOption(): Option {
+  return new Option('--log-level <level>', 'how much to log (default: SKEIN_LOG_LEVEL, or info)').choices(logLevels);
 }
 
 export interface NodeFlags {
@@ -54,7 +56,7 @@ export interface NodeFlags {
   readonly apiKeyGuardsMetrics: boolean;
   readonly stepDeadline: number;
   readonly drainTimeout: number;
-  readonly logLevel: LogLevel;
+  readonly logLevel?: LogLevel;
 }
 
 export interface ListenFlags {
@@ -88,15 +90,9 @@ export function nodeOptions(model: string, flags: NodeFlags & ListenFlags): Node
     stepDeadlineMs: flags.stepDeadline * 1000,
     drainMs: flags.drainTimeout * 1000,
     revision: VERSION,
-    logLevel: flags.logLevel,
+    logLevel: logLevel(flags),
     logFormat: logFormat(),
   };
-}
-
-export function logFormat(): 'json' | 'text' {
-  const chosen = variable('logFormat');
-  if (chosen === 'json' || chosen === 'text') return chosen;
-  return process.stderr.isTTY ? 'text' : 'json';
 }
 
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {

@@ -1,4 +1,4 @@
-import { natsBus, untilAbort } from '@skein/agent';
+import { listen, natsBus, untilAbort } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
 import { type Logger, Metrics } from '@skein/telemetry';
@@ -21,9 +21,7 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
     identity: newIdentity('router'),
     groupKey,
     logger,
-    deadlineMs: Infinity,
     signal,
-    onWaiting: (reason) => logger.info(`waiting for the broker at ${natsUrl}: ${reason}`),
   });
   const router = createRouter({
     bus,
@@ -34,7 +32,7 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
     guardMetrics,
     groupKey,
   });
-  const { host, port } = await router.listen(options.host, options.port);
+  const { host, port } = await listen(router, options.host, options.port);
   logger.info(`the router listens on http://${host}:${port}`);
   await untilAbort(signal);
   await router.drain(options.drainMs);

@@ -1,14 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
-import { createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Broker, ConfigError, endProcess, spawnBound, untilAbort, watchParent } from '@skein/agent';
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { environment, variable } from './environment.ts';
 import { EXIT_CONFIG } from './lifecycle.ts';
-import { logFormat } from './node-flags.ts';
+import { logFormat } from './log-settings.ts';
+
+/** Between two looks at whether the cluster is ready. */
+const POLL_MS = 50;
 
 export interface UpOptions {
   readonly model: string;
@@ -33,7 +36,6 @@ interface Part {
  *  give it. A part that dies is started again. */
 export async function up(options: UpOptions, logger: Logger, signal: AbortSignal): Promise<void> {
   const startMs = performance.now();
-  await requireFree(options.host, options.port);
   const groupKey = variable('groupKey') ?? randomBytes(24).toString('base64url');
   const orphaned = new AbortController();
   watchParent(() => orphaned.abort());
@@ -55,7 +57,7 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
   );
   try {
     const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
-    await untilReady(url, options, ending);
+    await untilReady(url, { ...options, agents: supervised.slice(1) }, ending);
     if (!ending.aborted) {
       const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
       logger.info(
@@ -126,6 +128,11 @@ class SupervisedPart {
     this.#start();
   }
 
+  /** Null while none runs. */
+  get pid(): number | null {
+    return this.#child?.pid ?? null;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#timer) clearTimeout(this.#timer);
@@ -154,38 +161,20 @@ class SupervisedPart {
   }
 }
 
-/** The router would say so too, but only after everything else has started. */
-async function requireFree(host: string, port: number): Promise<void> {
-  const server = createServer();
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(port, host, resolve);
-    });
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    const reason =
-      code === 'EADDRINUSE'
-        ? 'is taken; choose another with --port'
-        : `cannot be listened on (${code}); choose others with --host and --port`;
-    throw new ConfigError('ERR_LISTEN', `${host}:${port} ${reason}`, { cause: error });
-  } finally {
-    server.close();
-  }
-}
-
-/** Waits until the router has a ready leader for every group. */
-async function untilReady(url: string, { groups, apiKey }: UpOptions, signal: AbortSignal): Promise<void> {
+/** Waits until the router has a ready leader for every group: leaders of ours, since another cluster may have the port. */
+async function untilReady(
+  url: string,
+  { groups, apiKey, agents }: UpOptions & { readonly agents: readonly SupervisedPart[] },
+  signal: AbortSignal,
+): Promise<void> {
   const headers = apiKey === null ? {} : { authorization: `Bearer ${apiKey.split(',')[0]}` };
   while (!signal.aborted) {
-    const response = await fetch(`${url}/v1/skein/topology`, { headers }).catch(() => null);
+    const response = await fetch(`${url}/v1/skein/topology`, { headers, signal }).catch(() => null);
     const shown = topologySchema.safeParse(await response?.json().catch(() => null));
-    if (
-      shown.success &&
-      shown.data.groups.filter((group) => group.ready).length >= groups &&
-      (await fetch(`${url}/readyz`)).ok
-    )
-      return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const isOurs = (pid: number): boolean => agents.some((agent) => agent.pid === pid);
+    const ready =
+      shown.data?.groups.filter((group) => group.ready && group.agents.every(({ pid }) => isOurs(pid))) ?? [];
+    if (ready.length >= groups && (await fetch(`${url}/readyz`, { signal }).catch(() => null))?.ok) return;
+    await delay(POLL_MS, undefined, { signal }).catch(() => {});
   }
 }

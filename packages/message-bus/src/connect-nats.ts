@@ -15,7 +15,7 @@ export interface ConnectNatsOptions extends ConnectOptions {
 }
 
 /** Connects to a NATS broker. Waits for one that does not listen yet; reconnects for ever once it was connected.
- *  @throws ERR_DEADLINE, and ERR_GROUP_KEY at once. */
+ *  @throws ERR_DEADLINE, and ERR_ADDRESS and ERR_GROUP_KEY at once. */
 export async function connectNats(options: ConnectNatsOptions): Promise<MessageBus> {
   return new CarrierBus(options.identity, await openNatsCarrier(options), options.onWarning);
 }
@@ -30,9 +30,10 @@ export async function openNatsCarrier(options: ConnectNatsOptions): Promise<Reco
 }
 
 function parseServer(server: string): URL {
-  const url = URL.parse(server.includes('://') ? server : `nats://${server}`);
+  const url = URL.parse(server);
   if (url?.protocol !== 'nats:' || url.hostname === '') {
-    throw new MessageBusError('ERR_ADDRESS', 'a NATS server is written nats://host:port');
+    const shown = server.replace(/^(.*:\/\/)?.*@/, '$1…@');
+    throw new MessageBusError('ERR_ADDRESS', `"${shown}" is no NATS server; write it as nats://host:port`);
   }
   if (url.port === '') url.port = '4222';
   return url;

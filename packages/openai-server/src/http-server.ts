@@ -124,6 +124,7 @@ export class HttpServer {
     const notes: Record<string, unknown> = {};
     const log = this.#options.log.child({ requestId });
     this.#live.set(workId, { controller, response });
+    this.#countLive();
     response.on('close', () => {
       if (!response.writableFinished) controller.abort(new ClientGoneError());
     });
@@ -177,11 +178,17 @@ export class HttpServer {
     const status = gone ? 499 : response.statusCode;
     const route = end.route?.path ?? 'unknown';
     this.#options.metrics.counter(skeinMetrics.httpRequests).inc({ route, status: String(status) });
-    const quiet = end.route?.open === true && status < 400;
-    log[quiet ? 'debug' : 'info']({ route, status, ms: Math.round(end.ms), ...end.notes }, 'request');
+    log[end.route?.probe === true ? 'debug' : 'info'](
+      { route, status, ms: Math.round(end.ms), ...end.notes },
+      'request',
+    );
     this.#live.delete(workId);
-    this.#options.metrics.gauge(skeinMetrics.httpRequestsInFlight).set(this.#live.size);
+    this.#countLive();
     if (this.#live.size === 0) this.#idle();
+  }
+
+  #countLive(): void {
+    this.#options.metrics.gauge(skeinMetrics.httpRequestsInFlight).set(this.#live.size);
   }
 }
 

@@ -6,6 +6,8 @@ export interface Route {
   readonly path: string;
   /** Answered without an API key. Every other path, known or not, needs one when keys are set. */
   readonly open?: boolean;
+  /** Asked again and again by machines: logged at debug. */
+  readonly probe?: boolean;
   handle(exchange: Exchange): Promise<void> | void;
 }
 

@@ -2,6 +2,7 @@ import OpenAI, { APIError } from 'openai';
 import { expect, test } from 'vitest';
 import { collect } from './testing/collect.ts';
 import { EngineFailure } from './testing/engine-failure.ts';
+import { createLogger } from '@skein/telemetry';
 import { startServer, type StartedServer } from './testing/start-server.ts';
 
 function clientOf({ url }: StartedServer): OpenAI {
@@ -270,4 +271,27 @@ test('serves what a probe or a dashboard asks for', async () => {
   const [, text] = await get('/metrics');
   expect(text).toContain('vllm:request_params_n_bucket{le="2",model_name="tiny",engine="0"} 1');
   expect(text).toContain('skein_http_requests_total{route="/v1/chat/completions",status="200"} 1');
+});
+
+test('counts a request as in flight while its stream runs, and logs no probe', async () => {
+  const lines: string[] = [];
+  const log = createLogger({ level: 'info', format: 'json', sink: { write: (line) => lines.push(line) } });
+  await using server = await startServer({ log });
+  server.engine.script = { text: 'Hello', hangAfter: 2 };
+  const inFlight = async (): Promise<string | undefined> =>
+    /^skein_http_requests_in_flight (\d+)$/m.exec(await server.metrics.text())?.[1];
+  const leaving = new AbortController();
+  const response = await fetch(`${server.url}/v1/chat/completions`, {
+    method: 'POST',
+    body: JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }], stream: true }),
+    headers: { 'content-type': 'application/json' },
+    signal: leaving.signal,
+  });
+  await response.body?.getReader().read();
+  expect(await inFlight()).toBe('1');
+  for (const path of ['health', 'livez', 'readyz', 'metrics', 'v1/skein/topology'])
+    await (await fetch(`${server.url}/${path}`)).arrayBuffer();
+  leaving.abort();
+  await expect.poll(inFlight).toBe('0');
+  expect(lines.map((line) => (JSON.parse(line) as { route: string }).route)).toEqual(['/v1/chat/completions']);
 });

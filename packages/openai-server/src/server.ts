@@ -25,7 +25,7 @@ export interface OpenAIServerOptions {
   /** The engine's metrics; given by whoever also feeds them. */
   readonly vllmMetrics?: VllmMetrics;
   /** Before each scrape: set gauges. */
-  readonly onScrape?: () => void;
+  readonly onScrape?: () => void | Promise<void>;
   readonly version: string;
   readonly isReady: () => Readiness;
   /** The body of GET /v1/skein/topology. */

@@ -14,7 +14,7 @@ export interface StatusRoutesOptions {
   readonly draining: () => boolean;
   readonly metrics: Metrics;
   /** Before /metrics is answered: bring gauges up to date. */
-  readonly onScrape: () => void;
+  readonly onScrape: () => void | Promise<void>;
   readonly guardMetrics: boolean;
   readonly version: string;
   /** The body of GET /v1/skein/topology. */
@@ -30,22 +30,23 @@ export function statusRoutes(options: StatusRoutesOptions): Route[] {
     sendJson(response, ready ? 200 : 503, ready ? { ready } : { ready, reason });
   };
   const metrics = async ({ response }: Exchange): Promise<void> => {
-    options.onScrape();
+    await options.onScrape();
     sendText(response, 200, await options.metrics.text(), options.metrics.contentType);
   };
   const topology = async (exchange: Exchange): Promise<void> =>
     sendJson(exchange.response, 200, await options.topology(exchange));
   return [
-    { method: 'GET', path: '/livez', open: true, handle: ({ response }) => sendText(response, 200, '') },
-    { method: 'GET', path: '/readyz', open: true, handle: readyz },
-    { method: 'GET', path: '/health', open: true, handle: health },
+    { method: 'GET', path: '/livez', open: true, probe: true, handle: ({ response }) => sendText(response, 200, '') },
+    { method: 'GET', path: '/readyz', open: true, probe: true, handle: readyz },
+    { method: 'GET', path: '/health', open: true, probe: true, handle: health },
     {
       method: 'GET',
       path: '/version',
       open: true,
+      probe: true,
       handle: ({ response }) => sendJson(response, 200, { version: options.version }),
     },
-    { method: 'GET', path: '/metrics', open: !options.guardMetrics, handle: metrics },
-    { method: 'GET', path: '/v1/skein/topology', handle: topology },
+    { method: 'GET', path: '/metrics', open: !options.guardMetrics, probe: true, handle: metrics },
+    { method: 'GET', path: '/v1/skein/topology', probe: true, handle: topology },
   ];
 }

@@ -1,6 +1,6 @@
 import { ApiError, ClientGoneError, type Exchange, readBody, unavailable } from '@skein/openai-server';
 import type { Endpoints } from './endpoints.ts';
-import type { RouterMetrics } from './router-metrics.ts';
+import type { RelayOutcome, RouterMetrics } from './router-metrics.ts';
 import { requestHeaders } from './upstream-headers.ts';
 import type { Upstream, UpstreamRequest } from './upstream.ts';
 
@@ -25,7 +25,7 @@ const roundMs = 200;
 export async function relay(exchange: Exchange, options: RelayOptions): Promise<void> {
   const { metrics } = options;
   metrics.begin();
-  let outcome = 'error';
+  let outcome: RelayOutcome = 'error';
   try {
     outcome = await attempt(exchange, options);
   } catch (error) {
@@ -37,7 +37,7 @@ export async function relay(exchange: Exchange, options: RelayOptions): Promise<
   }
 }
 
-async function attempt(exchange: Exchange, options: RelayOptions): Promise<string> {
+async function attempt(exchange: Exchange, options: RelayOptions): Promise<RelayOutcome> {
   const { endpoints, upstream, metrics, now } = options;
   if (options.draining()) throw unavailable('The router is shutting down.');
   const body = await readBody(exchange.request, options.maxBodyBytes, exchange.signal);
@@ -108,13 +108,13 @@ function modelOf(body: Buffer, endpoints: Endpoints): string | null {
   }
 }
 
-function outcomeOfStatus(status: number): string {
+function outcomeOfStatus(status: number): RelayOutcome {
   if (status === 429) return 'overloaded';
   if (status >= 500) return 'server_error';
   return status >= 400 ? 'client_error' : 'ok';
 }
 
-function outcomeOf(exchange: Exchange, error: unknown): string {
+function outcomeOf(exchange: Exchange, error: unknown): RelayOutcome {
   if (exchange.signal.reason instanceof ClientGoneError) return 'client_gone';
   if (exchange.signal.aborted) return 'shutdown';
   if (!(error instanceof ApiError)) return 'error';

@@ -325,3 +325,18 @@ test('a lost leader is forgotten; an advert that makes no sense is not taken', a
   started.bus.withdraw('g0');
   expect((await ask(started)).status).toBe(503);
 });
+
+test('every counter of its own is there from the start', async () => {
+  const metrics = new Metrics();
+  createRouter({ bus: new FakeWatch(), metrics, log: silentLogger, version: '1' });
+  const text = await metrics.text();
+  for (const series of [
+    'skein_router_retries_total{reason="connect"} 0',
+    'skein_router_retries_total{reason="reset"} 0',
+    'skein_router_retries_total{reason="unavailable"} 0',
+    'skein_router_ejections_total{reason="connect"} 0',
+    'skein_router_requests_total{outcome="ok"} 0',
+    'skein_router_requests_total{outcome="client_gone"} 0',
+  ])
+    expect(text).toContain(series);
+});

@@ -22,11 +22,13 @@ export interface UpstreamRequest {
   readonly lost: AbortSignal;
 }
 
+export type RefusalReason = UpstreamFailure | 'unavailable';
+
 export type RelayResult =
   /** The client has the whole answer. */
   | { readonly type: 'answered'; readonly status: number }
   /** The client has seen nothing: another endpoint may answer. */
-  | { readonly type: 'refused'; readonly reason: UpstreamFailure | 'unavailable' }
+  | { readonly type: 'refused'; readonly reason: RefusalReason }
   /** The leader was lost after the client had seen some of the answer. */
   | { readonly type: 'lost' };
 

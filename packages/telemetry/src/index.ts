@@ -1,4 +1,13 @@
-export { createLogger, type Logger, type LoggerOptions, type LogLevel, silentLogger } from './logger.ts';
+export {
+  createLogger,
+  type LogFormat,
+  logFormats,
+  type Logger,
+  type LoggerOptions,
+  type LogLevel,
+  logLevels,
+  silentLogger,
+} from './logger.ts';
 export { type MetricDefinition, skeinMetrics, vllmMetrics } from './metric-names.ts';
 export { Metrics, type MetricsOptions } from './metrics.ts';
 export { type LineSink } from './repeat-filter.ts';

@@ -7,12 +7,16 @@ export type Logger = Pick<PinoLogger, 'trace' | 'debug' | 'info' | 'warn' | 'err
   child(bindings: Readonly<Record<string, unknown>>): Logger;
 };
 
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** 'text' is for people at a terminal. */
+export const logFormats = ['json', 'text'] as const;
+export type LogFormat = (typeof logFormats)[number];
 
 export interface LoggerOptions {
   readonly level: LogLevel;
-  /** 'text' is for people at a terminal. */
-  readonly format: 'json' | 'text';
+  readonly format: LogFormat;
   /** On every line: who this process is. */
   readonly bindings?: Readonly<Record<string, unknown>>;
   /** Standard error when absent. Lines end in a newline. */

@@ -51,32 +51,45 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
     ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'].map((name) => readIfThere(join(folder, name))),
   );
   if (definition === null || definition === undefined)
-    throw new TokenizerError('ERR_TOKENIZER_FILE', `${join(folder, 'tokenizer.json')} is missing`);
-  const parsed = parseConfig(config ?? '{}');
+    throw new TokenizerError(
+      'ERR_TOKENIZER_FILE',
+      `${join(folder, 'tokenizer.json')} is missing; give a folder with a whole checkpoint`,
+    );
+  const parsed = parseConfig(config ?? '{}', join(folder, 'tokenizer_config.json'));
   return {
-    definition: parseDefinition(definition),
+    definition: parseDefinition(definition, join(folder, 'tokenizer.json')),
     config: template ? { ...parsed, chat_template: template } : parsed,
   };
 }
 
-export function parseDefinition(json: string): TokenizerDefinition {
-  return parse('tokenizer.json', definitionSchema, json);
+/** `file` is what an error calls it. */
+export function parseDefinition(json: string, file = 'tokenizer.json'): TokenizerDefinition {
+  return parse(file, definitionSchema, json);
 }
 
-export function parseConfig(json: string): TokenizerConfig {
-  return parse('tokenizer_config.json', configSchema, json);
+export function parseConfig(json: string, file = 'tokenizer_config.json'): TokenizerConfig {
+  return parse(file, configSchema, json);
 }
 
-function parse<T>(name: string, schema: z.ZodType<T>, json: string): T {
+function parse<T>(file: string, schema: z.ZodType<T>, json: string): T {
   try {
     return schema.parse(JSON.parse(json));
   } catch (cause) {
     throw new TokenizerError(
       'ERR_TOKENIZER_FILE',
-      `${name} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+      `${file} cannot be used: ${problemOf(cause)}; download the checkpoint again`,
       { cause },
     );
   }
+}
+
+/** One line, whatever the cause. */
+function problemOf(cause: unknown): string {
+  if (cause instanceof z.ZodError) {
+    const [issue] = cause.issues;
+    return `${issue?.path.join('.') || 'the document'}: ${issue?.message ?? 'not valid'}`;
+  }
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 async function readIfThere(file: string): Promise<string | null> {

@@ -8,6 +8,7 @@ import { type Logger, Metrics, VllmMetrics } from '@skein/telemetry';
 import { busWarnings, natsBus } from '../bus.ts';
 import { interfaceTowards, isLoopback, resolveLeader } from '../host.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
+import { listen } from '../listen.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
 import { RankSupervisor } from '../rank/rank-supervisor.ts';
@@ -16,6 +17,7 @@ import { Broker } from './broker.ts';
 import { Canary, CANARY_CLIENT } from './canary.ts';
 import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
+import { GroupMetrics } from './group-metrics.ts';
 import { readServedModel, type ServedModelFiles } from './served-model.ts';
 import { groupTopology } from './topology.ts';
 
@@ -31,6 +33,9 @@ export async function runLeaderAgent(
   signal: AbortSignal,
 ): Promise<void> {
   const { group, groupSize } = place;
+  // Files that cannot be served, and a split that cannot be, are mistakes of the configuration: said before anyone joins.
+  const model = await readServedModel(options);
+  stageLayers(model.config.numLayers, groupSize, options.layerPartition);
   const address =
     groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, { logger, signal });
   const bindHost = isLoopback(address) ? address : address.includes(':') ? '::' : '0.0.0.0';
@@ -50,9 +55,6 @@ export async function runLeaderAgent(
     natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
 
-  const model = await readServedModel(options);
-  // A split that cannot be is a mistake of the configuration: say so before anyone joins.
-  stageLayers(model.config.numLayers, groupSize, options.layerPartition);
   const metrics = new Metrics();
   const vllmMetrics = new VllmMetrics(metrics, { modelName: model.name });
   const engine = new Engine(
@@ -79,6 +81,8 @@ export async function runLeaderAgent(
     logger,
     onFormed: () => void canary.beat(),
   });
+
+  const groupMetrics = new GroupMetrics(metrics, formation);
 
   const supervisor = superviseOwnRank({
     place,
@@ -119,11 +123,12 @@ export async function runLeaderAgent(
     log: logger,
     metrics,
     vllmMetrics,
-    onScrape: () => {
+    onScrape: async () => {
       const stats = engine.stats();
       vllmMetrics.setLoad(stats);
       const { blockSize } = options;
       vllmMetrics.setCacheConfig({ blockSize, numBlocks: stats.numBlocks, cacheDtype: model.kvDtype });
+      await groupMetrics.scrape();
     },
     version: options.revision,
     isReady,
@@ -132,7 +137,7 @@ export async function runLeaderAgent(
     guardMetrics: options.apiKeyGuardsMetrics,
     groupKey: options.groupKey,
   });
-  const listening = await server.listen(options.host, options.port);
+  const listening = await listen(server, options.host, options.port);
   url = options.advertiseUrl ?? `http://${reachableHost(options.host, address)}:${listening.port}`;
   logger.info(`the leader of ${group} listens on http://${options.host}:${listening.port}`);
 

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { readCheckpointTensors, readModelConfig } from '@skein/models';
 import { newIdentity, subjects } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { brokerPlace, natsBus } from '../bus.ts';
@@ -8,7 +9,6 @@ import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
 import { RankSupervisor } from '../rank/rank-supervisor.ts';
 import { untilAbort } from '../until-aborted.ts';
-import { Waiting } from '../waiting.ts';
 
 /** A pod that is not the leader: finds the leader, joins, and keeps a rank process at its service until told to stop. */
 export async function runWorkerAgent(
@@ -17,21 +17,19 @@ export async function runWorkerAgent(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
+  // The leader names the folder; one that is broken here is found out before anyone waits for this rank.
+  await readModelConfig(options.model);
+  await readCheckpointTensors(options.model);
   const leader = await resolveLeader(place.leaderAddress, { logger, signal });
   const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
   const identity = newIdentity(`${place.group}-${place.workerIndex}`);
-  using waiting = new Waiting(logger, `the leader of ${place.group} at ${brokerPlace(natsUrl)}`);
   await using bus = await natsBus(natsUrl, {
     identity,
     groupKey: options.groupKey,
     logger,
-    deadlineMs: Infinity,
+    waitingFor: `the leader of ${place.group} at ${brokerPlace(natsUrl)}`,
     signal,
-    onWaiting: (reason) => {
-      waiting.detail = reason;
-    },
   });
-  waiting[Symbol.dispose]();
 
   const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({
     workerIndex: place.workerIndex,
