@@ -26,6 +26,8 @@ export async function chatCompletions(exchange: Exchange, serving: Serving): Pro
     maxModelLen,
     asked: request.max_completion_tokens ?? request.max_tokens ?? null,
     fallback: serving.sampling.defaults.maxNewTokens,
+    promptParam: 'body.messages',
+    askedParam: request.max_completion_tokens == null ? 'body.max_tokens' : 'body.max_completion_tokens',
   });
 
   const n = request.n ?? 1;

@@ -40,6 +40,8 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
       maxModelLen: serving.maxModelLen,
       asked,
       fallback: defaultMaxTokens,
+      promptParam: 'body.prompt',
+      askedParam: 'body.max_tokens',
     });
     serving.vllmMetrics.onRequestParams({ n, maxTokens });
     for (let choice = 0; choice < n; choice++) {

@@ -50,25 +50,32 @@ export function sharedSampling(
   };
 }
 
-/** How many tokens a choice may have. `asked` is the client's own word; `fallback` may be cut to fit, `asked` may not.
- *  Throws 400 with the numbers when prompt and output cannot fit the model. */
-export function maxTokensFor(
-  numPromptTokens: number,
-  limits: { readonly maxModelLen: number; readonly asked: number | null; readonly fallback: number | null },
-): number {
+export interface OutputLimits {
+  readonly maxModelLen: number;
+  /** The client's own word: refused when it does not fit. */
+  readonly asked: number | null;
+  /** Where the client says nothing: cut to fit. */
+  readonly fallback: number | null;
+  /** The fields to blame, as errors name them: `body.<field>`. */
+  readonly promptParam: string;
+  readonly askedParam: string;
+}
+
+/** How many tokens a choice may have. Throws 400 with the numbers when prompt and output cannot fit the model. */
+export function maxTokensFor(numPromptTokens: number, limits: OutputLimits): number {
   const { maxModelLen, asked, fallback } = limits;
   const room = maxModelLen - numPromptTokens;
   const context = `This model's maximum context length is ${maxModelLen} tokens.`;
   if (room < 1) {
     throw badRequest(
       `${context} However, your prompt has ${numPromptTokens} tokens, which leaves no room for output.`,
-      'prompt',
+      limits.promptParam,
     );
   }
   if (asked !== null && asked > room) {
     throw badRequest(
       `${context} However, you requested ${numPromptTokens + asked} tokens (${numPromptTokens} in the prompt, ${asked} in the completion).`,
-      'max_tokens',
+      limits.askedParam,
     );
   }
   return asked ?? Math.min(fallback ?? room, room);

@@ -46,8 +46,9 @@ const badBodies: readonly (readonly [string, unknown, string | null])[] = [
   ['a JSON schema', { ...chat, response_format: { type: 'json_object' } }, 'body.response_format'],
   ['penalties', { ...chat, frequency_penalty: 0.5 }, 'body.frequency_penalty'],
   ['a template', { ...chat, chat_template: '{{ x }}' }, 'body.chat_template'],
-  ['too many tokens', { ...chat, max_tokens: 4090 }, 'max_tokens'],
-  ['too long a prompt', { ...chat, messages: [{ role: 'user', content: 'x'.repeat(5000) }] }, 'prompt'],
+  ['too many tokens', { ...chat, max_tokens: 4090 }, 'body.max_tokens'],
+  ['too many completion tokens', { ...chat, max_completion_tokens: 4090 }, 'body.max_completion_tokens'],
+  ['too long a prompt', { ...chat, messages: [{ role: 'user', content: 'x'.repeat(5000) }] }, 'body.messages'],
 ];
 
 test.each(badBodies)('refuses %s with 400', async (_, body, param) => {
@@ -84,10 +85,12 @@ test('refuses completions it cannot do', async () => {
     prompt: { prompt: [] },
     'prompt.': { prompt: '' },
     max_tokens: { prompt: 'a', max_tokens: 0 },
+    'prompt..': { prompt: 'x'.repeat(5000) },
+    'max_tokens.': { prompt: 'a', max_tokens: 4096 },
   };
   for (const [field, body] of Object.entries(refused)) {
     const answer = await post(server, body, '/v1/completions');
-    expect(answer).toMatchObject({ status: 400, body: { error: { param: `body.${field.replace('.', '')}` } } });
+    expect(answer).toMatchObject({ status: 400, body: { error: { param: `body.${field.replaceAll('.', '')}` } } });
   }
 });
 
