@@ -5,6 +5,7 @@ export type {
   ChannelCounters,
   Device,
   Dtype,
+  KVCacheLayer,
   KVCacheSpec,
   NativeAddon,
   Op,

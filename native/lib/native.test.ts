@@ -123,7 +123,12 @@ function spec(file = join(directory, 'weights'), ops: readonly Op[] = OPS): Prog
     weights,
     ops,
     limits: { maxTokens: 64, maxSeqs: 4, maxRows: 64, maxModelLen: 128, maxLogprobs: 5, numSlots: 4 },
-    kvCache: { numBlocks: 16, blockSize: 8, dtype: 'f32', layers: [{ numKVHeads: 1, headDim: HEAD_DIM }] },
+    kvCache: {
+      numBlocks: 16,
+      blockSize: 8,
+      dtype: 'f32',
+      layers: [{ kind: 'heads', numKVHeads: 1, headDim: HEAD_DIM }],
+    },
   };
 }
 

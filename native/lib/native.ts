@@ -93,12 +93,15 @@ export interface ProgramLimits {
   readonly numSlots: number;
 }
 
+/** What one layer keeps of each token. `heads`: K and V of every KV head, [numBlocks, 2, numKVHeads, blockSize, headDim]. */
+export type KVCacheLayer = { readonly kind: 'heads'; readonly numKVHeads: number; readonly headDim: number };
+
 export interface KVCacheSpec {
   readonly numBlocks: number;
   readonly blockSize: number;
   readonly dtype: Dtype;
-  /** One entry per attention layer of this rank: layout [numBlocks, 2, numKVHeads, blockSize, headDim]. */
-  readonly layers: readonly { readonly numKVHeads: number; readonly headDim: number }[];
+  /** One entry per attention layer of this rank. */
+  readonly layers: readonly KVCacheLayer[];
 }
 
 export interface ProgramSpec {

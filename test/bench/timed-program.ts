@@ -1,4 +1,4 @@
-import { buildStageProgram, readCheckpointTensors, readModelConfig } from '@skein/models';
+import { buildStageProgram, readCheckpointTensors, readModel } from '@skein/models';
 import {
   feedbackToken,
   loadNative,
@@ -30,14 +30,14 @@ export class TimedProgram implements Disposable {
 
   static async load(dir: string, options: TimedProgramOptions): Promise<TimedProgram> {
     const { streamsMax, positionsMax, threads } = options;
-    const config = await readModelConfig(dir);
+    const model = await readModel(dir);
     const blocksPerStream = Math.ceil(positionsMax / BLOCK_SIZE);
     const spec = buildStageProgram({
-      config,
+      model,
       tensors: await readCheckpointTensors(dir),
       stages: 1,
       stage: 0,
-      layers: [0, config.numLayers],
+      layers: [0, model.config.numLayers],
       limits: {
         maxTokens: positionsMax,
         maxSeqs: streamsMax,

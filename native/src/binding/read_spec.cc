@@ -148,6 +148,7 @@ ProgramSpec ReadProgramSpec(const Field& field) {
   const Field layers = cache["layers"];
   for (uint32_t i = 0, n = layers.length(); i < n; ++i) {
     const Field layer = layers.at(i);
+    if (layer["kind"].String() != "heads") layer["kind"].Fail("'heads'");
     spec.kv_cache.layers.push_back({layer["numKVHeads"].Uint32(), layer["headDim"].Uint32()});
   }
   return spec;

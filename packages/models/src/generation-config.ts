@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { ModelConfigError } from './errors.ts';
 import { parseFields, readJsonFile } from './json-file.ts';
-import { idList } from './model-config.ts';
+import { idList, tokenIds } from './model-config.ts';
 
 /** Defaults a checkpoint brings for requests that name none; null where it is silent. */
 export interface GenerationConfig {
@@ -18,7 +18,7 @@ export interface GenerationConfig {
 }
 
 const schema = z.object({
-  eos_token_id: z.union([z.int().min(-1), z.array(z.int().min(0)).max(256)]).nullish(),
+  eos_token_id: tokenIds,
   temperature: z.number().min(0).max(100).nullish(),
   top_k: z
     .int()

@@ -1,10 +1,12 @@
-export { type Architecture, KNOWN_ARCHITECTURES } from './architectures.ts';
+export { checkCheckpoint } from './checkpoint-check.ts';
 export { DTYPE_BYTES, type DtypeOption, resolveDtype } from './dtype.ts';
 export { CheckpointError, CheckpointWriteError, ModelConfigError, StageSplitError } from './errors.ts';
 export { modelFingerprint } from './fingerprint.ts';
 export { type GenerationConfig, parseGenerationConfig, readGenerationConfig } from './generation-config.ts';
 export { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
-export { type ModelConfig, parseModelConfig, readModelConfig } from './model-config.ts';
+export type { Model } from './model.ts';
+export type { ModelConfig } from './model-config.ts';
+export { KNOWN_ARCHITECTURES, parseModel, readModel } from './model-registry.ts';
 export type { RopeConfig, RopeScaling } from './rope-config.ts';
 export { ropeFrequencies, type RopeFrequencies } from './rope-frequencies.ts';
 export { INDEX_FILE, readCheckpointTensors, SINGLE_FILE } from './safetensors.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseGenerationConfig } from './generation-config.ts';
-import { parseModelConfig } from './model-config.ts';
+import { parseModel } from './model-registry.ts';
 
 const llama = {
   architectures: ['LlamaForCausalLM'],
@@ -15,7 +15,7 @@ const llama = {
   bos_token_id: 1,
   eos_token_id: [2, 3],
 };
-const parse = (change: object) => parseModelConfig({ ...llama, ...change }, 'm/config.json');
+const parse = (change: object) => parseModel({ ...llama, ...change }, 'm/config.json').config;
 
 test('fields have transformers defaults', () => {
   expect(parse({})).toEqual({
@@ -36,6 +36,7 @@ test('fields have transformers defaults', () => {
     dtype: 'bf16',
     bosTokenId: 1,
     eosTokenIds: [2, 3],
+    kvCacheLayers: Array.from({ length: 4 }, () => ({ kind: 'heads', numKVHeads: 4, headDim: 16 })),
   });
 });
 

@@ -22,20 +22,20 @@ export class ProgramRecorder {
   }
 
   rmsNorm(x: ValueId, weightName: string, eps: number): ValueId {
-    const width = this.#width(x);
+    const width = this.width(x);
     const weight = this.#parameter(weightName, [width]);
     return this.#push(width, (out) => ({ op: 'rmsNorm', x, weight, eps, out }));
   }
 
   /** `name` is the module's: its parameters are `name.weight` and, with a bias, `name.bias`. */
   linear(x: ValueId, name: string, options: { readonly width: number; readonly bias: boolean }): ValueId {
-    const weight = this.#parameter(`${name}.weight`, [options.width, this.#width(x)]);
+    const weight = this.#parameter(`${name}.weight`, [options.width, this.width(x)]);
     const bias = options.bias ? this.#parameter(`${name}.bias`, [options.width]) : null;
     return this.#push(options.width, (out) => ({ op: 'linear', x, weight, bias, out }));
   }
 
   rope(x: ValueId, options: Omit<Extract<Op, { op: 'rope' }>, 'op' | 'x' | 'out'>): ValueId {
-    return this.#push(this.#width(x), (out) => ({ op: 'rope', x, ...options, out }));
+    return this.#push(this.width(x), (out) => ({ op: 'rope', x, ...options, out }));
   }
 
   attention(input: Omit<Extract<Op, { op: 'attention' }>, 'op' | 'out'>): ValueId {
@@ -43,20 +43,20 @@ export class ProgramRecorder {
   }
 
   siluMul(gate: ValueId, up: ValueId): ValueId {
-    return this.#push(this.#width(gate), (out) => ({ op: 'siluMul', gate, up, out }));
+    return this.#push(this.width(gate), (out) => ({ op: 'siluMul', gate, up, out }));
   }
 
   add(a: ValueId, b: ValueId): ValueId {
-    return this.#push(this.#width(a), (out) => ({ op: 'add', a, b, out }));
+    return this.#push(this.width(a), (out) => ({ op: 'add', a, b, out }));
   }
 
   /** From here on values have one row per logit row. */
   gatherRows(x: ValueId): ValueId {
-    return this.#push(this.#width(x), (out) => ({ op: 'gatherRows', x, out }));
+    return this.#push(this.width(x), (out) => ({ op: 'gatherRows', x, out }));
   }
 
   logits(x: ValueId, weightName: string, vocabSize: number): ValueId {
-    const weight = this.#parameter(weightName, [vocabSize, this.#width(x)]);
+    const weight = this.#parameter(weightName, [vocabSize, this.width(x)]);
     return this.#push(vocabSize, (out) => ({ op: 'logits', x, weight, out }));
   }
 
@@ -86,7 +86,8 @@ export class ProgramRecorder {
     return out;
   }
 
-  #width(x: ValueId): number {
+  /** Width of a value that was recorded. */
+  width(x: ValueId): number {
     const width = this.#widths[x];
     if (width === undefined) throw new RangeError(`value ${x} was never recorded`);
     return width;

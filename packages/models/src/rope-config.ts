@@ -72,7 +72,7 @@ const fieldsSchema = z.object({
 });
 
 /** Reads `rope_theta` with `rope_scaling` (its kind under `rope_type` or `type`), or `rope_parameters`, which holds all. */
-export function parseRopeConfig(config: unknown, file: string): RopeConfig {
+export function parseRopeConfig(config: unknown, file: string, headDim: number): RopeConfig {
   const where = { file, ErrorClass: ModelConfigError };
   const fields = parseFields(fieldsSchema, config, where);
   const source = fields.rope_parameters ?? fields.rope_scaling ?? {};
@@ -103,7 +103,13 @@ export function parseRopeConfig(config: unknown, file: string): RopeConfig {
     { [fieldName]: source },
     where,
   )[fieldName];
-  return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, scaling: scalingOf(own, file) };
+  const scaling = scalingOf(own, file);
+  if (scaling.type === 'dynamic' && headDim === 2) {
+    throw new ModelConfigError(`${file}: head_dim is 2: dynamic rope scaling needs at least 4`, {
+      details: { file, field: 'head_dim', value: headDim },
+    });
+  }
+  return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, scaling };
 }
 
 function scalingOf(fields: z.infer<typeof scalingSchema> | undefined, file: string): RopeScaling {

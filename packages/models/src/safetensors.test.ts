@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { modelFingerprint } from './fingerprint.ts';
-import { parseModelConfig } from './model-config.ts';
+import { parseModel } from './model-registry.ts';
 import { readCheckpointTensors, readSafetensors } from './safetensors.ts';
 import { writeSafetensors } from './safetensors-writer.ts';
 
@@ -123,18 +123,17 @@ test('a directory without a checkpoint is refused', async () => {
 });
 
 test('the fingerprint follows weights, config, block size and dtype, and no path', async () => {
-  const config = parseModelConfig(
-    {
-      architectures: ['LlamaForCausalLM'],
-      vocab_size: 8,
-      hidden_size: 8,
-      intermediate_size: 8,
-      num_hidden_layers: 1,
-      num_attention_heads: 2,
-      eos_token_id: 1,
-    },
-    'config.json',
-  );
+  const document = {
+    architectures: ['LlamaForCausalLM'],
+    vocab_size: 8,
+    hidden_size: 8,
+    intermediate_size: 8,
+    num_hidden_layers: 1,
+    num_attention_heads: 2,
+    eos_token_id: 1,
+  };
+  const { config } = parseModel(document, 'config.json');
+  const { config: otherEps } = parseModel({ ...document, rms_norm_eps: 1e-5 }, 'config.json');
   const write = async (value: number) => {
     const dir = newDir();
     const data = new Uint8Array(40_000);
@@ -156,7 +155,7 @@ test('the fingerprint follows weights, config, block size and dtype, and no path
     modelFingerprint({ ...base, tensors: await write(2) }),
     modelFingerprint({ ...base, blockSize: 32 }),
     modelFingerprint({ ...base, dtype: 'f32' }),
-    modelFingerprint({ ...base, config: { ...config, rmsNormEps: 1e-5 } }),
+    modelFingerprint({ ...base, config: otherEps }),
   ]);
   expect(new Set([fingerprint, ...others]).size).toBe(5);
 });

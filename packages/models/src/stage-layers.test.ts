@@ -45,7 +45,8 @@ test.each([
 });
 
 test('a block counts K and V of every layer of the stage', () => {
-  const bytes = kvBlockBytes({ numKVHeads: 8, headDim: 64 }, [4, 8], { blockSize: 16, dtype: 'bf16' });
+  const kvCacheLayers = Array.from({ length: 8 }, () => ({ kind: 'heads', numKVHeads: 8, headDim: 64 }) as const);
+  const bytes = kvBlockBytes({ kvCacheLayers }, [4, 8], { blockSize: 16, dtype: 'bf16' });
   expect(bytes).toBe(2 * 4 * 8 * 64 * 16 * 2);
   expect(kvBlocksInBudget(10 * bytes - 1, bytes)).toBe(9);
   expect(kvBlocksInBudget(-1, bytes)).toBe(0);

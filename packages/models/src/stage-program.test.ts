@@ -1,7 +1,7 @@
 import type { Op, ProgramSpec, TensorSource } from '@skein/native';
 import { expect, test } from 'vitest';
 import { resolveDtype } from './dtype.ts';
-import { parseModelConfig } from './model-config.ts';
+import { parseModel } from './model-registry.ts';
 import { stageLayers } from './stage-layers.ts';
 import { buildStageProgram } from './stage-program.ts';
 
@@ -57,8 +57,8 @@ function build(
 ): ProgramSpec {
   const { stages = 1, stage = 0 } = options;
   const layers = stageLayers(4, stages, null)[stage] ?? [0, 0];
-  const config = parseModelConfig({ ...document, ...options.config }, 'config.json');
-  return buildStageProgram({ config, tensors: options.tensors ?? tensors(), stages, stage, layers, limits, kvCache });
+  const model = parseModel({ ...document, ...options.config }, 'config.json');
+  return buildStageProgram({ model, tensors: options.tensors ?? tensors(), stages, stage, layers, limits, kvCache });
 }
 
 const names = (spec: ProgramSpec) => spec.ops.map((op) => op.op).join(' ');
@@ -69,7 +69,7 @@ test('one stage runs from embedding to sampling without channels', () => {
   const spec = build();
   expect(names(spec)).toBe(`embed ${LAYER} ${LAYER} ${LAYER} ${LAYER} gatherRows rmsNorm logits sample`);
   expect(spec.weights).toHaveLength(3 + 4 * 9);
-  expect(spec.kvCache.layers).toEqual(Array.from({ length: 4 }, () => ({ numKVHeads: 2, headDim: 4 })));
+  expect(spec.kvCache.layers).toEqual(Array.from({ length: 4 }, () => ({ kind: 'heads', numKVHeads: 2, headDim: 4 })));
 });
 
 test('four stages pass the residual on and the sampled tokens back', () => {
@@ -172,7 +172,7 @@ test.each([
 });
 
 test('the cache dtype is the option, else the config, else that of most weights', () => {
-  const config = parseModelConfig({ ...document, torch_dtype: 'float32' }, 'config.json');
+  const { config } = parseModel({ ...document, torch_dtype: 'float32' }, 'config.json');
   expect(resolveDtype('bfloat16', config, tensors())).toBe('bf16');
   expect(resolveDtype('half', config, tensors())).toBe('f16');
   expect(resolveDtype('auto', config, tensors())).toBe('f32');

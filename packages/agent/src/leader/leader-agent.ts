@@ -36,6 +36,11 @@ export async function runLeaderAgent(
   // Files that cannot be served, and a split that cannot be, are mistakes of the configuration: said before anyone joins.
   const model = await readServedModel(options);
   stageLayers(model.config.numLayers, groupSize, options.layerPartition);
+  const { numTensors: tensors, numUnneededTensors: unneededTensors } = model;
+  logger.info(
+    { model: model.name, architecture: model.config.architecture, tensors, unneededTensors },
+    'read the model',
+  );
   const address =
     groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, { logger, signal });
   const bindHost = isLoopback(address) ? address : address.includes(':') ? '::' : '0.0.0.0';

@@ -1,10 +1,11 @@
 import { basename, resolve } from 'node:path';
 import {
+  checkCheckpoint,
   type GenerationConfig,
   type ModelConfig,
   readCheckpointTensors,
   readGenerationConfig,
-  readModelConfig,
+  readModel,
   resolveDtype,
 } from '@skein/models';
 import type { Dtype } from '@skein/native';
@@ -19,6 +20,9 @@ export interface ServedModelFiles {
   readonly name: string;
   readonly config: ModelConfig;
   readonly generation: GenerationConfig | null;
+  readonly numTensors: number;
+  /** Tensors that inference does not read, among `numTensors`. */
+  readonly numUnneededTensors: number;
   readonly kvDtype: Dtype;
   readonly codec: TextCodec;
   readonly maxModelLen: number;
@@ -27,9 +31,12 @@ export interface ServedModelFiles {
 
 export async function readServedModel(options: NodeOptions): Promise<ServedModelFiles> {
   const dir = resolve(options.model);
-  const config = await readModelConfig(dir);
+  const described = await readModel(dir);
+  const { config } = described;
   const generation = await readGenerationConfig(dir);
-  const kvDtype = resolveDtype(options.dtype, config, await readCheckpointTensors(dir));
+  const tensors = await readCheckpointTensors(dir);
+  const unneededTensors = checkCheckpoint(described, tensors);
+  const kvDtype = resolveDtype(options.dtype, config, tensors);
   const codec = tokenizerCodec(await Tokenizer.load(dir));
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
@@ -44,6 +51,8 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     name: options.servedModelName || basename(dir),
     config,
     generation,
+    numTensors: tensors.size,
+    numUnneededTensors: unneededTensors.length,
     kvDtype,
     codec,
     maxModelLen,

@@ -8,13 +8,7 @@ import type {
   SendChannel,
   Transport,
 } from '@skein/native';
-import {
-  buildStageProgram,
-  modelFingerprint,
-  readCheckpointTensors,
-  readModelConfig,
-  resolveDtype,
-} from '@skein/models';
+import { buildStageProgram, modelFingerprint, readCheckpointTensors, readModel, resolveDtype } from '@skein/models';
 import { SkeinError } from '@skein/protocol';
 import type { ChannelSpec, LoadSpec, RankStatus } from './rank-actor.ts';
 
@@ -70,13 +64,13 @@ export class StageRunner implements Disposable {
       this.#loaded?.program.close();
       this.#loaded = null;
       this.#enter('load', spec.model);
-      const config = await readModelConfig(spec.model);
+      const model = await readModel(spec.model);
       const tensors = await readCheckpointTensors(spec.model);
-      const dtype = resolveDtype(spec.dtype, config, tensors);
+      const dtype = resolveDtype(spec.dtype, model.config, tensors);
       const { stages, stage, layers, limits, numBlocks, blockSize } = spec;
       const program = this.#addon.createProgram(
         this.#device,
-        buildStageProgram({ config, tensors, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
+        buildStageProgram({ model, tensors, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
       );
       try {
         await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
@@ -84,7 +78,11 @@ export class StageRunner implements Disposable {
         program.close();
         throw error;
       }
-      this.#loaded = { key, program, fingerprint: await modelFingerprint({ config, tensors, blockSize, dtype }) };
+      this.#loaded = {
+        key,
+        program,
+        fingerprint: await modelFingerprint({ config: model.config, tensors, blockSize, dtype }),
+      };
     }
     this.#enter('connect', '');
     return { fingerprint: this.#loaded.fingerprint, ...this.#loaded.program.memory };

@@ -1,8 +1,8 @@
-import { type ModelConfig, parseModelConfig } from '@skein/models';
+import { type ModelConfig, parseModel } from '@skein/models';
 import type { FormationInput } from '../leader/formation-plan.ts';
 
 /** Five layers, two KV heads 8 wide. */
-const config: ModelConfig = parseModelConfig(
+const { config }: { readonly config: ModelConfig } = parseModel(
   {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',

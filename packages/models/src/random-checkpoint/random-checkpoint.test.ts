@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseModelConfig, readModelConfig } from '../model-config.ts';
+import { parseModel, readModel } from '../model-registry.ts';
 import { readCheckpointTensors } from '../safetensors.ts';
 import { buildStageProgram } from '../stage-program.ts';
 import { makeByteTokenizer } from './byte-tokenizer.ts';
@@ -26,10 +26,10 @@ test('a sharded checkpoint is whole, loadable and the same each time', async () 
   await write('c', 1e9, 2);
   expect(numFiles).toBeGreaterThan(2);
   const dir = join(root, 'a');
-  const config = await readModelConfig(dir);
+  const model = await readModel(dir);
   const tensors = await readCheckpointTensors(dir);
   const spec = buildStageProgram({
-    config,
+    model,
     tensors,
     stages: 1,
     stage: 0,
@@ -82,7 +82,7 @@ test.each([261, 300, 32_000, 128_256])('a tokenizer of %i ids names each id once
 test('published shapes are valid configs', async () => {
   const { architectures } = JSON.parse(await readFile(join(root, 'used', 'config.json'), 'utf8'));
   for (const [name, fields] of Object.entries(CHECKPOINT_SHAPES))
-    expect(parseModelConfig({ architectures, ...fields }, name).vocabSize).toBe(fields.vocab_size);
+    expect(parseModel({ architectures, ...fields }, name).config.vocabSize).toBe(fields.vocab_size);
   expect(() => parseCheckpointShape('llama-9')).toThrow(/"llama-9" is neither a known shape/);
   expect(() => parseCheckpointShape('layers=x')).toThrow(/"layers=x"/);
 });

@@ -3,7 +3,7 @@ import { mkdir, readdir, rename, rm, rmdir, statfs, writeFile } from 'node:fs/pr
 import { dirname, join, resolve } from 'node:path';
 import type { Dtype } from '@skein/native';
 import { CheckpointWriteError } from '../errors.ts';
-import { parseModelConfig } from '../model-config.ts';
+import { parseModel } from '../model-registry.ts';
 import { INDEX_FILE, SINGLE_FILE } from '../safetensors.ts';
 import { tensorBytes, type TensorToWrite, writeSafetensors } from '../safetensors-writer.ts';
 import { makeByteTokenizer } from './byte-tokenizer.ts';
@@ -80,7 +80,7 @@ function plan({ shape, seed, dtype }: RandomCheckpointOptions): {
     torch_dtype: DTYPE_NAMES[dtype],
     use_cache: true,
   };
-  parseModelConfig(config, 'shape');
+  parseModel(config, 'shape');
   const configs = new Map<string, object>([
     ['config.json', config],
     [

@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { resolveDtype } from '@skein/models';
 import type { Dtype, NativeAddon } from '@skein/native';
 import { describe, expect, test } from 'vitest';
-import { deviation, expectGreedyIds, expectIdentical } from './llama-comparison.ts';
-import { type Chunking, chunksOf, Driver, type Generation, randomChunks, whole } from './llama-driver.ts';
-import { type Fixture, fixtureNames, readFixture, stageSpecs } from './llama-fixture.ts';
-import { openNative } from './llama-pipeline.ts';
+import { deviation, expectGreedyIds, expectIdentical } from './comparison.ts';
+import { type Chunking, chunksOf, continued, Driver, type Generation, randomChunks, whole } from './driver.ts';
+import { type Fixture, fixtureNames, readFixture, stageSpecs } from './fixture.ts';
+import { openNative } from './pipeline.ts';
 
 const TIMEOUT_MS = 120_000;
 const ADDON = fileURLToPath(new URL('../../native/build/skein.node', import.meta.url));
@@ -22,9 +22,9 @@ async function withDriver<T>(
   use: (driver: Driver) => Promise<T>,
 ): Promise<T> {
   if (addon === null) throw new Error('the addon is not built');
-  const dtype = options.dtype ?? resolveDtype('auto', fixture.config, fixture.tensors);
+  const dtype = options.dtype ?? resolveDtype('auto', fixture.model.config, fixture.tensors);
   await using pipeline = await openNative(addon, stageSpecs(fixture, options.stages ?? 1, dtype), options.threads ?? 1);
-  return await use(new Driver(pipeline, fixture.config.vocabSize));
+  return await use(new Driver(pipeline, fixture.model.config.vocabSize));
 }
 
 /** Every prompt by itself: the way that all others are held against. */
@@ -44,6 +44,18 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
       const found = await withDriver(fixture, { dtype: 'f32' }, (driver) => alone(driver, fixture, whole));
       expectGreedyIds(fixture, found);
       expect(deviation(fixture, found)).toBeLessThan(1e-4);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'in bfloat16 logits stay as near to those of f32 as transformers in bfloat16',
+    async () => {
+      const fixture = await readFixture(name);
+      const found = await withDriver(fixture, { dtype: 'bf16' }, (driver) =>
+        driver.generate(fixture.cases.map(continued), whole),
+      );
+      expect(deviation(fixture, found)).toBeLessThanOrEqual(1.5 * fixture.bfloat16Deviation);
     },
     TIMEOUT_MS,
   );

@@ -1,12 +1,21 @@
 import { feedbackToken, type StepInput, type StepRow, type StepSequence } from '@skein/native';
-import { BLOCK_SIZE, type FixtureCase, NUM_BLOCKS } from './llama-fixture.ts';
-import type { Pipeline } from './llama-pipeline.ts';
+import { BLOCK_SIZE, type FixtureCase, NUM_BLOCKS } from './fixture.ts';
+import type { Pipeline } from './pipeline.ts';
 
 /** What a way of computing found for one prompt. */
 export interface Generation {
   readonly tokenIds: number[];
   /** By position: those the fixture has, and every sampled one. */
   readonly logits: Map<number, Float32Array>;
+}
+
+/** The case with its greedy continuation as part of the prompt: what is computed then is the same whatever is sampled. */
+export function continued(wanted: FixtureCase): FixtureCase {
+  return {
+    ...wanted,
+    promptTokenIds: [...wanted.promptTokenIds, ...wanted.greedyTokenIds],
+    greedyTokenIds: [],
+  };
 }
 
 /** Tokens of a prompt to compute in the next step. */

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
-import type { Generation } from './llama-driver.ts';
-import type { Fixture } from './llama-fixture.ts';
+import type { Generation } from './driver.ts';
+import type { Fixture } from './fixture.ts';
 
 /** Largest difference from the reference over all logits the fixture has, of sequences whose tokens agree so far. */
 export function deviation(fixture: Fixture, found: readonly Generation[]): number {

@@ -1,19 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import {
-  buildStageProgram,
-  type ModelConfig,
-  readCheckpointTensors,
-  readModelConfig,
-  stageLayers,
-} from '@skein/models';
+import { buildStageProgram, type Model, readCheckpointTensors, readModel, stageLayers } from '@skein/models';
 import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
 
-const ROOT = fileURLToPath(new URL('../fixtures/llama/', import.meta.url));
+const ROOT = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
 export const BLOCK_SIZE = 16;
 export const NUM_BLOCKS = 80;
-const LIMITS = { maxTokens: 512, maxSeqs: 16, maxRows: 128, maxModelLen: 256, maxLogprobs: 0, numSlots: 16 };
+const LIMITS = { maxTokens: 1024, maxSeqs: 16, maxRows: 128, maxModelLen: 256, maxLogprobs: 0, numSlots: 16 };
 
 export interface FixtureCase {
   readonly promptTokenIds: readonly number[];
@@ -24,26 +18,33 @@ export interface FixtureCase {
 
 export interface Fixture {
   readonly name: string;
-  readonly config: ModelConfig;
+  readonly model: Model;
   readonly tensors: ReadonlyMap<string, TensorSource>;
   readonly storage: 'float32' | 'float16' | 'bfloat16';
   /** How far transformers' run in the storage type is from its f32 run; null for f32. */
   readonly storageTypeDeviation: number | null;
-  readonly inverseFrequencies: Float32Array;
-  readonly attentionFactor: number;
+  /** The same for its run in bfloat16, over the positions whose logits the fixture has. */
+  readonly bfloat16Deviation: number;
+  /** Null for a family with more than one table. */
+  readonly rope: { readonly inverseFrequencies: Float32Array; readonly attentionFactor: number } | null;
   readonly cases: readonly FixtureCase[];
 }
 
-export const fixtureNames: readonly string[] = readdirSync(ROOT).sort();
+/** family/case. */
+export const fixtureNames: readonly string[] = readdirSync(ROOT, { withFileTypes: true })
+  .filter((family) => family.isDirectory())
+  .flatMap((family) => readdirSync(ROOT + family.name).map((name) => `${family.name}/${name}`))
+  .sort();
 
 export async function readFixture(name: string): Promise<Fixture> {
-  const config = await readModelConfig(ROOT + name);
+  const model = await readModel(ROOT + name);
   const tensors = await readCheckpointTensors(ROOT + name);
+  const { vocabSize } = model.config;
   const expected = JSON.parse(readFileSync(`${ROOT}${name}/expected.json`, 'utf8'));
   const cases = expected.cases.map(
     (c: { promptTokenIds: number[]; greedyTokenIds: number[]; positions: number[]; logits: string }) => {
       const logits = f32(c.logits);
-      const row = (i: number): Float32Array => logits.subarray(i * config.vocabSize, (i + 1) * config.vocabSize);
+      const row = (i: number): Float32Array => logits.subarray(i * vocabSize, (i + 1) * vocabSize);
       return {
         promptTokenIds: c.promptTokenIds,
         greedyTokenIds: c.greedyTokenIds,
@@ -53,21 +54,24 @@ export async function readFixture(name: string): Promise<Fixture> {
   );
   return {
     name,
-    config,
+    model,
     tensors,
     storage: expected.dtype,
     storageTypeDeviation: expected.storageTypeDeviation,
-    inverseFrequencies: f32(expected.inverseFrequencies),
-    attentionFactor: expected.attentionFactor,
+    bfloat16Deviation: JSON.parse(readFileSync(`${ROOT}${name}/bfloat16.json`, 'utf8')).deviation,
+    rope:
+      expected.inverseFrequencies === undefined
+        ? null
+        : { inverseFrequencies: f32(expected.inverseFrequencies), attentionFactor: expected.attentionFactor },
     cases,
   };
 }
 
 export function stageSpecs(fixture: Fixture, stages: number, dtype: Dtype): ProgramSpec[] {
-  const { config, tensors } = fixture;
+  const { model, tensors } = fixture;
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
-  return stageLayers(config.numLayers, stages, null).map((layers, stage) =>
-    buildStageProgram({ config, tensors, stages, stage, layers, limits: LIMITS, kvCache }),
+  return stageLayers(model.config.numLayers, stages, null).map((layers, stage) =>
+    buildStageProgram({ model, tensors, stages, stage, layers, limits: LIMITS, kvCache }),
   );
 }
 

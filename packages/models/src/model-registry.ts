@@ -1,0 +1,31 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ModelConfigError } from './errors.ts';
+import { llama } from './families/llama.ts';
+import { parseFields, readJsonFile } from './json-file.ts';
+import type { Model, ModelFamily } from './model.ts';
+
+/** The family of each name that config.json may give first under `architectures`. */
+const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map([['LlamaForCausalLM', llama]]);
+
+export const KNOWN_ARCHITECTURES: readonly string[] = [...MODEL_FAMILIES.keys()].sort();
+
+/** The model of a checkpoint directory, by its config.json. Reads no weights. */
+export async function readModel(dir: string): Promise<Model> {
+  const file = join(dir, 'config.json');
+  return parseModel(await readJsonFile(file, ModelConfigError), file);
+}
+
+/** @param file names the document in errors. */
+export function parseModel(document: unknown, file: string): Model {
+  const { architectures } = parseFields(z.object({ architectures: z.array(z.string()).min(1) }), document, {
+    file,
+    ErrorClass: ModelConfigError,
+  });
+  const family = MODEL_FAMILIES.get(architectures[0] ?? '');
+  if (family !== undefined) return family(document, file);
+  throw new ModelConfigError(
+    `${file}: architectures is ${JSON.stringify(architectures)}; served are ${KNOWN_ARCHITECTURES.join(', ')}`,
+    { details: { file, field: 'architectures', value: architectures } },
+  );
+}
