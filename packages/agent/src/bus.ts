@@ -2,15 +2,12 @@ import { connectLocal, connectNats, type MessageBus, MessageBusError, type OnWar
 import type { Identity } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { ConfigError } from './errors.ts';
-import { untilAborted } from './until-aborted.ts';
 import { Waiting } from './waiting.ts';
 
 /** A broker may come up long after those who need it; whoever starts us tries again after this. */
 const DEADLINE_MS = 600_000;
 /** Shorter than the leader's deadline of the call that opens it, so that the reason arrives there. */
 const DIRECT_DEADLINE_MS = 10_000;
-/** How long an attempt may outlive its abort. */
-const ATTEMPT_MS = 1000;
 
 export function busWarnings(logger: Logger): OnWarning {
   return ({ code, message, details }) => logger.warn({ code, ...details }, message);
@@ -30,50 +27,27 @@ export interface NatsBusOptions {
 /** The broker's bus. Says every 5 s that it waits, and why.
  *  @throws ConfigError ERR_ADDRESS and ERR_GROUP_KEY, MessageBusError ERR_DEADLINE, or the signal's reason. */
 export async function natsBus(url: string, options: NatsBusOptions): Promise<MessageBus> {
-  const {
-    identity,
-    groupKey,
-    logger,
-    deadlineMs = DEADLINE_MS,
-    waitingFor = `the broker at ${brokerPlace(url)}`,
-    signal = new AbortController().signal,
-  } = options;
-  const deadlineAt = performance.now() + deadlineMs;
-  using waiting = new Waiting(logger, waitingFor);
-  for (;;) {
-    signal.throwIfAborted();
-    const attemptMs = Math.max(1, Math.min(ATTEMPT_MS, Math.round(deadlineAt - performance.now())));
-    const connecting = connectNats({
+  const { identity, groupKey, logger, signal, deadlineMs = DEADLINE_MS } = options;
+  using waiting = new Waiting(logger, options.waitingFor ?? `the broker at ${brokerPlace(url)}`);
+  try {
+    return await connectNats({
       servers: url.split(','),
       identity,
       groupKey,
-      deadlineMs: attemptMs,
+      deadlineMs,
       onWaiting: (reason) => {
         waiting.detail = reason;
       },
       onWarning: busWarnings(logger),
+      ...(signal ? { signal } : {}),
     });
-    try {
-      return await untilAborted(connecting, signal);
-    } catch (error) {
-      // A connection that comes after all belongs to nobody.
-      connecting.then((late) => late.close()).catch(() => {});
-      signal.throwIfAborted();
-      if (!(error instanceof MessageBusError)) throw error;
-      if (error.code === 'ERR_ADDRESS')
-        throw new ConfigError(error.code, `${variables.natsUrl.name}: ${error.message}`, { cause: error });
-      if (error.code === 'ERR_GROUP_KEY') {
-        const message = `${variables.groupKey.name} differs from the one of the broker at ${brokerPlace(url)}; give every member of the group the same`;
-        throw new ConfigError('ERR_GROUP_KEY', message, { cause: error });
-      }
-      if (error.code !== 'ERR_DEADLINE') throw error;
-      if (performance.now() < deadlineAt) continue;
-      throw new MessageBusError(
-        'ERR_DEADLINE',
-        `no connection to the broker at ${brokerPlace(url)} in ${deadlineMs} ms: ${String(error.details['reason'])}`,
-        { cause: error },
-      );
-    }
+  } catch (error) {
+    if (!(error instanceof MessageBusError)) throw error;
+    if (error.code === 'ERR_ADDRESS')
+      throw new ConfigError(error.code, `${variables.natsUrl.name}: ${error.message}`, { cause: error });
+    if (error.code !== 'ERR_GROUP_KEY') throw error;
+    const message = `${variables.groupKey.name} differs from the one of the broker at ${brokerPlace(url)}; give every member of the group the same`;
+    throw new ConfigError('ERR_GROUP_KEY', message, { cause: error });
   }
 }
 

@@ -1,5 +1,4 @@
 export { natsBus } from './bus.ts';
-export { endProcess, spawnBound, watchParent } from './child-process.ts';
 export { ConfigError, FormationError } from './errors.ts';
 export { Broker } from './leader/broker.ts';
 export { runLeaderAgent } from './leader/leader-agent.ts';
@@ -9,3 +8,4 @@ export type { NodeOptions } from './node-options.ts';
 export { Waiting } from './waiting.ts';
 export { runWorkerAgent } from './worker/worker-agent.ts';
 export { untilAbort } from './until-aborted.ts';
+export { watchParent } from './watch-parent.ts';

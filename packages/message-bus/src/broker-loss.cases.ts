@@ -102,6 +102,10 @@ export function brokerLossCases(kind: BrokerKind): void {
     const reasons: string[] = [];
     const joining = party.bus('a', { onWaiting: (reason) => reasons.push(reason) });
     await until('it says why', () => reasons.length > 0);
+    const givenUp = new AbortController();
+    const reason = new Error('given up');
+    const leaving = party.bus('b', { signal: givenUp.signal, onWaiting: () => givenUp.abort(reason) });
+    await expect(leaving).rejects.toBe(reason);
     await broker.restart();
     expect((await joining).connected).toBe(true);
   }, 20_000);

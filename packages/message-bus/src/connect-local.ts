@@ -13,7 +13,7 @@ export interface ConnectLocalOptions extends ConnectOptions {
 }
 
 /** Connects to a hub. Waits for one that does not listen yet; reconnects for ever once it was connected.
- *  @throws ERR_DEADLINE, and ERR_GROUP_KEY at once. */
+ *  @throws ERR_DEADLINE, ERR_GROUP_KEY at once, and the signal's reason. */
 export async function connectLocal(options: ConnectLocalOptions): Promise<MessageBus> {
   return new CarrierBus(options.identity, await openLocalCarrier(options), options.onWarning);
 }

@@ -15,7 +15,7 @@ export interface ConnectNatsOptions extends ConnectOptions {
 }
 
 /** Connects to a NATS broker. Waits for one that does not listen yet; reconnects for ever once it was connected.
- *  @throws ERR_DEADLINE, and ERR_ADDRESS and ERR_GROUP_KEY at once. */
+ *  @throws ERR_DEADLINE, ERR_ADDRESS and ERR_GROUP_KEY at once, and the signal's reason. */
 export async function connectNats(options: ConnectNatsOptions): Promise<MessageBus> {
   return new CarrierBus(options.identity, await openNatsCarrier(options), options.onWarning);
 }

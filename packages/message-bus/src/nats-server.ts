@@ -1,12 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { FRAME_BYTES_MAX } from './carrier.ts';
-import { findProgram, tiedToParent } from './child-command.ts';
+import { spawnBound } from './child-process.ts';
 import { MessageBusError } from './errors.ts';
+import { findProgram } from './find-program.ts';
 
 const START_MS_MAX = 10_000;
 const STOP_MS_MAX = 5000;
@@ -52,8 +53,8 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   try {
     const config = join(directory, 'nats.conf');
     await writeFile(config, configuration(options, directory), { mode: 0o600 });
-    const command = [...(await tiedToParent(options.path)), binary, '--config', config];
-    return await NatsServerProcess.start(command, directory, options);
+    const child = spawnBound(binary, ['--config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+    return await NatsServerProcess.start(child, directory, options);
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
     throw error;
@@ -101,17 +102,7 @@ class NatsServerProcess implements NatsServer {
     });
   }
 
-  static async start(
-    command: readonly string[],
-    directory: string,
-    options: NatsServerOptions,
-  ): Promise<NatsServerProcess> {
-    const [program = '', ...args] = command;
-    const child = spawn(
-      program,
-      args, // A process group of its own: a terminal's Ctrl-C is for its parent, which stops it in turn.
-      { stdio: ['ignore', 'ignore', 'pipe'], detached: true },
-    );
+  static async start(child: ChildProcess, directory: string, options: NatsServerOptions): Promise<NatsServerProcess> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     child.once('spawn', resolve);
     child.on('error', reject);

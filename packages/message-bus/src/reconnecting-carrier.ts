@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Carrier, type OnFrame, RECONNECT_MS_MAX, RECONNECT_MS_MIN } from './carrier.ts';
 import { MessageBusError } from './errors.ts';
+import { untilAborted } from './until-aborted.ts';
 import type { OnWarning } from './warning.ts';
 import { WarningGate } from './warning.ts';
 
@@ -29,6 +30,8 @@ export type Dial = (events: WireEvents) => Promise<Wire>;
 export interface ConnectOptions {
   /** Time for the first connection; ERR_DEADLINE after it. */
   readonly deadlineMs: number;
+  /** Gives the first connection up; after it, of no effect. */
+  readonly signal?: AbortSignal;
   /** Told why there is no connection yet, when the reason changes. */
   readonly onWaiting?: (reason: string) => void;
   readonly onWarning?: OnWarning;
@@ -51,16 +54,24 @@ export class ReconnectingCarrier implements Carrier {
     this.#warnings = new WarningGate(onWarning);
   }
 
-  /** @throws ERR_DEADLINE with the last reason, and ERR_GROUP_KEY at once: another attempt has no other key. */
+  /** @throws ERR_DEADLINE with the last reason, ERR_GROUP_KEY at once (another attempt has no other key), and the signal's
+   *  reason. */
   static async open(target: string, dial: Dial, options: ConnectOptions): Promise<ReconnectingCarrier> {
     const carrier = new ReconnectingCarrier(target, dial, options.onWarning);
+    const { signal = new AbortController().signal } = options;
     const deadlineAt = performance.now() + options.deadlineMs;
     let told = '';
     for (let pauseMs = RECONNECT_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, RECONNECT_MS_MAX)) {
+      signal.throwIfAborted();
       try {
-        await carrier.#connect();
+        await untilAborted(carrier.#connect(), signal);
         return carrier;
       } catch (error) {
+        if (signal.aborted) {
+          // A connection that comes after all is closed as it comes.
+          await carrier.close();
+          throw signal.reason;
+        }
         if (error instanceof MessageBusError && error.code === 'ERR_GROUP_KEY') throw error;
         const reason = reasonOf(error);
         if (performance.now() + pauseMs > deadlineAt) {
@@ -76,7 +87,7 @@ export class ReconnectingCarrier implements Carrier {
         if (reason !== told) options.onWaiting?.(reason);
         told = reason;
       }
-      await sleep(pauseMs);
+      await sleep(pauseMs, undefined, { signal }).catch(() => {});
     }
   }
 

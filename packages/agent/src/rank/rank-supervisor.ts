@@ -1,9 +1,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { endProcess, spawnBound } from '@skein/message-bus';
 import { type Identity, identitySchema } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { z } from 'zod';
-import { endProcess, spawnBound } from '../child-process.ts';
 import type { RankProcessInit } from './rank-init.ts';
 import { Silence } from './silence.ts';
 

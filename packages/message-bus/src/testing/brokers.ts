@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import type { HubAddress, LocalHubOptions } from '../local-hub.ts';
 import { natsToken } from '../nats-token.ts';
 import { startNatsServer } from '../nats-server.ts';
-import type { Target } from './target.ts';
+import type { BusTarget } from '../bus-target.ts';
 
 /** A broker or hub in a process of its own. */
 export interface Broker extends AsyncDisposable {
-  readonly target: Target;
+  readonly target: BusTarget;
   readonly warnings: string[];
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
   /** Kills it, with all it knew. */

@@ -1,10 +1,11 @@
 // A member of a bus in a process of its own, which a test can freeze and kill.
 import type { Identity } from '@skein/protocol';
 import { CarrierBus } from '../carrier-bus.ts';
-import { openCarrier, type Target } from './target.ts';
+import type { BusTarget } from '../bus-target.ts';
+import { openCarrier } from './target.ts';
 
 export interface MemberOrder {
-  readonly target: Target;
+  readonly target: BusTarget;
   readonly identity: Identity;
   readonly lease?: { readonly key: string; readonly ttlMs: number };
   /** Serves a stream that counts for ever. */

@@ -5,15 +5,16 @@ import { CarrierBus } from '../carrier-bus.ts';
 import type { MessageBus } from '../message-bus.ts';
 import { FaultyCarrier } from './faulty-carrier.ts';
 import type { MemberOrder } from './member-process.ts';
-import { identityOf, openCarrier, type OpenOptions, type Target } from './target.ts';
+import type { BusTarget } from '../bus-target.ts';
+import { identityOf, openCarrier, type OpenOptions } from './target.ts';
 
 /** The buses and processes of one test; all are gone when it ends. */
 export class Party implements AsyncDisposable {
-  readonly target: Target;
+  readonly target: BusTarget;
   readonly #buses: MessageBus[] = [];
   readonly #children: ChildProcess[] = [];
 
-  constructor(target: Target) {
+  constructor(target: BusTarget) {
     this.target = target;
   }
 

@@ -1,23 +1,18 @@
 import { type Identity, newIdentity } from '@skein/protocol';
+import type { BusTarget } from '../bus-target.ts';
 import type { Carrier } from '../carrier.ts';
 import { openLocalCarrier } from '../connect-local.ts';
 import { openNatsCarrier } from '../connect-nats.ts';
-import type { HubAddress } from '../local-hub.ts';
 import type { OnWarning } from '../warning.ts';
-
-/** What a process needs to join a bus, as plain data. */
-export type Target = { readonly groupKey: string | null } & (
-  | { readonly nats: readonly string[] }
-  | { readonly hub: HubAddress }
-);
 
 export interface OpenOptions {
   readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
   readonly onWaiting?: (reason: string) => void;
   readonly onWarning?: OnWarning;
 }
 
-export async function openCarrier(target: Target, identity: Identity, options: OpenOptions = {}): Promise<Carrier> {
+export async function openCarrier(target: BusTarget, identity: Identity, options: OpenOptions = {}): Promise<Carrier> {
   const { groupKey } = target;
   const common = { deadlineMs: 10_000, ...options, identity, groupKey };
   if ('nats' in target) return openNatsCarrier({ ...common, servers: target.nats });

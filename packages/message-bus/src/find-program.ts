@@ -18,10 +18,3 @@ export async function findProgram(name: string, path = ''): Promise<string | nul
   }
   return null;
 }
-
-/** What to put before a child's command so that the kernel kills it when this process dies, by whatever signal. Empty
- *  where setpriv is missing (Debian package util-linux): then a child needs a watch of its own. */
-export async function tiedToParent(path?: string): Promise<string[]> {
-  const setpriv = await findProgram('setpriv', path);
-  return setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL'];
-}
