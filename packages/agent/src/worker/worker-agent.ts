@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { readCheckpointTensors, readModelConfig } from '@skein/models';
+import { checkCheckpoint, readCheckpointTensors, readModel } from '@skein/models';
 import { newIdentity, subjects } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { brokerPlace, natsBus } from '../bus.ts';
@@ -18,8 +18,7 @@ export async function runWorkerAgent(
   signal: AbortSignal,
 ): Promise<void> {
   // The leader names the folder; one that is broken here is found out before anyone waits for this rank.
-  await readModelConfig(options.model);
-  await readCheckpointTensors(options.model);
+  checkCheckpoint(await readModel(options.model), await readCheckpointTensors(options.model));
   const leader = await resolveLeader(place.leaderAddress, { logger, signal });
   const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
   const identity = newIdentity(`${place.group}-${place.workerIndex}`);
