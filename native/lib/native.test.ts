@@ -35,8 +35,8 @@ const SHAPES: readonly (readonly [string, readonly number[]])[] = [
   ['bias', [HEAD_DIM]],
 ];
 const OPS: readonly Op[] = [
-  { op: 'embed', weight: 0, out: 0 },
-  { op: 'rmsNorm', x: 0, weight: 1, eps: EPS, out: 1 },
+  { op: 'embed', weight: 0, scale: 1, out: 0 },
+  { op: 'rmsNorm', x: 0, weight: 1, eps: EPS, weightOffset: 0, out: 1 },
   { op: 'linear', x: 1, weight: 2, bias: null, out: 2 },
   { op: 'linear', x: 1, weight: 3, bias: 9, out: 3 },
   { op: 'linear', x: 1, weight: 4, bias: null, out: 4 },
@@ -70,6 +70,8 @@ const OPS: readonly Op[] = [
     numKVHeads: 1,
     headDim: HEAD_DIM,
     scale: HEAD_DIM ** -0.5,
+    window: null,
+    softCap: null,
     out: 7,
   },
   { op: 'linear', x: 7, weight: 5, bias: null, out: 8 },
@@ -80,7 +82,7 @@ const OPS: readonly Op[] = [
   { op: 'linear', x: 12, weight: 8, bias: null, out: 13 },
   { op: 'add', a: 9, b: 13, out: 14 },
   { op: 'gatherRows', x: 14, out: 15 },
-  { op: 'logits', x: 15, weight: 0, out: 16 },
+  { op: 'logits', x: 15, weight: 0, softCap: null, out: 16 },
   { op: 'sample', logits: 16 },
 ];
 

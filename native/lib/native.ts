@@ -21,14 +21,16 @@ export type ValueId = number;
 /** One recorded operation. Token values have one row per token of the step; row values (after gatherRows) one per logit
  *  row. Widths follow from the weights; the addon checks them when the program is created. */
 export type Op =
-  /** out[t] = weight[token(t)]; weight [vocab, width]. A negative token id -1-s reads the feedback slot s. */
-  | { readonly op: 'embed'; readonly weight: WeightId; readonly out: ValueId }
-  /** out = x / sqrt(mean(x^2) + eps) * weight. */
+  /** out[t] = weight[token(t)] * scale; weight [vocab, width]. A negative token id -1-s reads the feedback slot s. */
+  | { readonly op: 'embed'; readonly weight: WeightId; readonly scale: number; readonly out: ValueId }
+  /** out = x / sqrt(mean(x^2) + eps) * (weight + weightOffset). A weight narrower than x normalises each run of its width by
+   *  itself, as the heads of q and k. */
   | {
       readonly op: 'rmsNorm';
       readonly x: ValueId;
       readonly weight: WeightId;
       readonly eps: number;
+      readonly weightOffset: number;
       readonly out: ValueId;
     }
   /** out = x weight^T (+ bias); weight [n, k], bias [n] or null. Neighbours with the same x may run as one. */
@@ -51,8 +53,9 @@ export type Op =
       readonly attentionFactor: number;
       readonly out: ValueId;
     }
-  /** Writes k and v of this step to the cache layer, then attends causally over each sequence's whole context.
-   *  q [t, numHeads*headDim], k and v [t, numKVHeads*headDim]. K and V are read back in the cache's type. */
+  /** Writes k and v of this step to the cache layer, then attends causally over each sequence's whole context, or over the
+   *  last `window` positions, its own included. q [t, numHeads*headDim], k and v [t, numKVHeads*headDim]. K and V are read
+   *  back in the cache's type. A score s = scale * q.k with a cap becomes softCap * tanh(s / softCap). */
   | {
       readonly op: 'attention';
       readonly q: ValueId;
@@ -63,15 +66,25 @@ export type Op =
       readonly numKVHeads: number;
       readonly headDim: number;
       readonly scale: number;
+      readonly window: number | null;
+      readonly softCap: number | null;
       readonly out: ValueId;
     }
   /** out = silu(gate) * up. */
   | { readonly op: 'siluMul'; readonly gate: ValueId; readonly up: ValueId; readonly out: ValueId }
+  /** out = gelu(gate) * up, with the tanh form of gelu. */
+  | { readonly op: 'geluTanhMul'; readonly gate: ValueId; readonly up: ValueId; readonly out: ValueId }
   | { readonly op: 'add'; readonly a: ValueId; readonly b: ValueId; readonly out: ValueId }
   /** out[r] = x[rowToken[r]]: keeps the rows whose logits the step asks for. */
   | { readonly op: 'gatherRows'; readonly x: ValueId; readonly out: ValueId }
-  /** As linear without bias, over rows; out f32 [numRows, vocab]. */
-  | { readonly op: 'logits'; readonly x: ValueId; readonly weight: WeightId; readonly out: ValueId }
+  /** As linear without bias, over rows; out f32 [numRows, vocab]. With a cap, out becomes softCap * tanh(out / softCap). */
+  | {
+      readonly op: 'logits';
+      readonly x: ValueId;
+      readonly weight: WeightId;
+      readonly softCap: number | null;
+      readonly out: ValueId;
+    }
   /** Samples or scores each row (see StepInput rows) and stores sampled ids in the feedback slots of this rank. */
   | { readonly op: 'sample'; readonly logits: ValueId }
   /** Sends a token value [t, width] as f32 to the next stage, under the step's number. */

@@ -14,6 +14,8 @@ namespace {
 struct Problem {
   uint32_t group, kv_heads, head_dim, length;
   Dtype dtype;
+  uint32_t window = 0;
+  float soft_cap = 0;
   KVCache cache;
   std::vector<int32_t> blocks;
   std::vector<float> q, k, v;  // [length, heads, head_dim], k and v rounded to the cache's type
@@ -60,6 +62,8 @@ struct Problem {
                            .block_ids = blocks.data(),
                            .kv_head = kv_head,
                            .scale = 0.3f,
+                           .soft_cap = soft_cap,
+                           .window = window,
                            .q = &q[t * stride + size_t{kv_head} * group * head_dim],
                            .q_stride = stride,
                            .out = &out[size_t{t - begin} * group * head_dim],
@@ -74,13 +78,15 @@ struct Problem {
   void CheckToken(uint32_t kv_head, uint32_t t, const float* got) const {
     for (uint32_t g = 0; g < group; ++g) {
       const float* mine = &q[((size_t{t} * kv_heads + kv_head) * group + g) * head_dim];
-      std::vector<double> weights(t + 1);
+      std::vector<double> weights(t + 1, -1e300);
       double total = 0, high = -1e300;
-      for (uint32_t j = 0; j <= t; ++j) {
+      const uint32_t first = window == 0 || t < window ? 0 : t - window + 1;
+      for (uint32_t j = first; j <= t; ++j) {
         double dot = 0;
         for (uint32_t i = 0; i < head_dim; ++i)
           dot += double{mine[i]} * k[(size_t{j} * kv_heads + kv_head) * head_dim + i];
         weights[j] = dot * double{0.3f};
+        if (soft_cap > 0) weights[j] = soft_cap * std::tanh(weights[j] / soft_cap);
         high = std::max(high, weights[j]);
       }
       for (double& w : weights) total += w = std::exp(w - high);
@@ -110,14 +116,50 @@ TEST(AttentionMatchesPlainSoftmax) {
   });
 }
 
+TEST(WindowsAndCapsMatchPlainSoftmax) {
+  ForEachLevel([] {
+    for (const uint32_t window : {1u, 7u, 64u, 100u, 513u, 5000u}) {
+      for (const float soft_cap : {0.0f, 1.5f}) {
+        Problem p(3, 1, 24, 1200, Dtype::kBF16, 16);
+        p.window = window;
+        p.soft_cap = soft_cap;
+        const auto step = static_cast<uint32_t>(cpu::AttentionShape{3, 24}.tokens_per_item());
+        const std::vector<float> got = p.Compute(0, 0, 1200, step);
+        for (const uint32_t t : {0u, 6u, 63u, 64u, 127u, 512u, 575u, 1023u, 1199u})
+          p.CheckToken(0, t, &got[size_t{t} * 3 * 24]);
+      }
+    }
+  });
+}
+
+/// What lies wholly outside the windows of an item is never read: it may be anything.
+TEST(TilesOutsideTheWindowAreSkipped) {
+  ForEachLevel([] {
+    Problem p(2, 1, 16, 900, Dtype::kF32, 16);
+    p.window = 100;
+    const std::vector<float> want = p.Compute(0, 800, 820, 20);
+    for (uint32_t t = 0; t < 640; ++t) {
+      std::byte* key = p.cache.layer(0).Head(static_cast<uint32_t>(p.blocks[t / 16]), 0, 0);
+      std::byte* value = p.cache.layer(0).Head(static_cast<uint32_t>(p.blocks[t / 16]), 1, 0);
+      std::memset(key, 0xff, 16 * 16 * sizeof(float));
+      std::memset(value, 0xff, 16 * 16 * sizeof(float));
+    }
+    const std::vector<float> got = p.Compute(0, 800, 820, 20);
+    CHECK(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)) == 0);
+  });
+}
+
 TEST(AttentionIsTheSameInAnyChunk) {
   ForEachLevel([] {
-    const Problem p(4, 1, 40, 1100, Dtype::kBF16, 16);
-    const std::vector<float> whole = p.Compute(0, 0, 1100, 16);
-    for (const uint32_t step : {1u, 3u, 7u}) {
-      for (const uint32_t begin : {0u, 50u, 509u, 1000u}) {
-        const std::vector<float> part = p.Compute(0, begin, begin + 30, step);
-        CHECK(std::memcmp(part.data(), &whole[size_t{begin} * 4 * 40], part.size() * sizeof(float)) == 0);
+    Problem p(4, 1, 40, 1100, Dtype::kBF16, 16);
+    for (const uint32_t window : {0u, 5u, 70u, 600u}) {
+      p.window = window;
+      const std::vector<float> whole = p.Compute(0, 0, 1100, 16);
+      for (const uint32_t step : {1u, 3u, 7u}) {
+        for (const uint32_t begin : {0u, 50u, 509u, 1000u}) {
+          const std::vector<float> part = p.Compute(0, begin, begin + 30, step);
+          CHECK(std::memcmp(part.data(), &whole[size_t{begin} * 4 * 40], part.size() * sizeof(float)) == 0);
+        }
       }
     }
   });

@@ -27,26 +27,41 @@ TEST(RowsMatchPlainLoops) {
     for (const size_t n : {1u, 3u, 8u, 20u, 33u, 2048u}) {
       const auto x = Random(n, 3), y = Random(n, 1);
       std::vector<float> out(n);
-      cpu::RmsNormRow(x.data(), y.data(), n, 1e-5f, out.data());
+      const float offset = n % 2 == 0 ? 1.0f : 0.0f;
+      cpu::RmsNormRow(x.data(), {y.data(), offset, 1e-5f}, n, out.data());
       double squares = 0;
       for (const float v : x) squares += double{v} * v;
       const double inverse = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
-      for (size_t i = 0; i < n; ++i) CHECK(Near(out[i], x[i] * inverse * y[i], 1e-6));
+      for (size_t i = 0; i < n; ++i) CHECK(Near(out[i], x[i] * inverse * (double{y[i]} + offset), 1e-5));
       cpu::SiluMulRow(x.data(), y.data(), n, out.data());
       for (size_t i = 0; i < n; ++i) CHECK(Near(out[i], x[i] / (1 + std::exp(-double{x[i]})) * y[i], 1e-6));
+      cpu::GeluTanhMulRow(x.data(), y.data(), n, out.data());
+      for (size_t i = 0; i < n; ++i) {
+        const double g = x[i], u = std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g);
+        CHECK(Near(out[i], g / (1 + std::exp(-2 * u)) * y[i], 4e-6));
+      }
+      cpu::SoftCapRow(x.data(), 2.5f, n, out.data());
+      for (size_t i = 0; i < n; ++i) CHECK(Near(out[i], 2.5 * std::tanh(x[i] / 2.5), 1e-6));
+      cpu::ScaleRow(x.data(), 1.7f, n, out.data());
+      for (size_t i = 0; i < n; ++i) CHECK_EQ(out[i], x[i] * 1.7f);
       cpu::AddRow(x.data(), y.data(), n, out.data());
       for (size_t i = 0; i < n; ++i) CHECK_EQ(out[i], x[i] + y[i]);
     }
   });
 }
 
-TEST(SiluOfLargeNumbersIsFinite) {
+TEST(GatesOfLargeNumbersAreFinite) {
   ForEachLevel([] {
     const std::vector<float> gate = {-1e30f, -500, -90, 90, 500, 1e30f}, up(6, 1.0f);
     std::vector<float> out(6);
     cpu::SiluMulRow(gate.data(), up.data(), 6, out.data());
     for (size_t i = 0; i < 3; ++i) CHECK(out[i] <= 0 && out[i] > -1e-6f * std::abs(gate[i]));
     for (size_t i = 3; i < 6; ++i) CHECK_EQ(out[i], gate[i]);
+    cpu::GeluTanhMulRow(gate.data(), up.data(), 6, out.data());
+    for (size_t i = 0; i < 3; ++i) CHECK(out[i] <= 0 && out[i] > -1e-6f * std::abs(gate[i]));
+    for (size_t i = 3; i < 6; ++i) CHECK_EQ(out[i], gate[i]);
+    cpu::SoftCapRow(gate.data(), 30, 6, out.data());
+    for (size_t i = 0; i < 6; ++i) CHECK(std::abs(out[i]) <= 30 && std::abs(out[i]) > 29);
   });
 }
 

@@ -14,12 +14,15 @@ export function weightBytesPerStep(spec: ProgramSpec): number {
  *  with logits of its last token. */
 export function prefillFlops(spec: ProgramSpec, numTokens: number): number {
   const products = (id: WeightId): number => 2 * (spec.weights[id]?.shape ?? []).reduce((a, b) => a * b, 1);
-  // Token t attends to t + 1 positions; scores and their weighted sum take 2 operations an element each.
-  const attended = (numTokens * (numTokens + 1)) / 2;
+  // Token t attends to t + 1 positions or its window; scores and their weighted sum take 2 operations an element each.
+  const attended = (window: number): number => {
+    const growing = Math.min(numTokens, window);
+    return (growing * (growing + 1)) / 2 + (numTokens - growing) * growing;
+  };
   return spec.ops.reduce((flops, op) => {
     if (op.op === 'linear') return flops + products(op.weight) * numTokens;
     if (op.op === 'logits') return flops + products(op.weight);
-    if (op.op === 'attention') return flops + 4 * op.numHeads * op.headDim * attended;
+    if (op.op === 'attention') return flops + 4 * op.numHeads * op.headDim * attended(op.window ?? Infinity);
     return flops;
   }, 0);
 }

@@ -18,6 +18,14 @@ Dtype ReadDtype(const Field& field) {
 int64_t ReadId(const Field& field) { return field.Integer(0, INT32_MAX); }
 int64_t ReadIdOrNull(const Field& field) { return field.IsNull() ? -1 : ReadId(field); }
 
+/// 0 stands for none.
+float ReadSoftCap(const Field& field) {
+  if (field.IsNull()) return 0;
+  const float cap = field.Float();
+  if (!(cap > 0)) field.Fail("null or a number > 0");
+  return cap;
+}
+
 TensorSource ReadTensorSource(const Field& field) {
   TensorSource source;
   source.name = field["name"].String();
@@ -53,12 +61,14 @@ Op ReadOp(const Field& field) {
   switch (op.kind) {
     case OpKind::kEmbed:
       op.weight = ReadId(field["weight"]);
+      op.scale = field["scale"].Float();
       out();
       break;
     case OpKind::kRmsNorm:
       inputs("x");
       op.weight = ReadId(field["weight"]);
       op.eps = field["eps"].Float();
+      op.weight_offset = field["weightOffset"].Float();
       out();
       break;
     case OpKind::kLinear:
@@ -85,9 +95,13 @@ Op ReadOp(const Field& field) {
       op.num_kv_heads = field["numKVHeads"].Uint32();
       op.head_dim = field["headDim"].Uint32();
       op.scale = field["scale"].Float();
+      if (!field["window"].IsNull())
+        op.window = static_cast<uint32_t>(field["window"].Integer(1, UINT32_MAX));
+      op.soft_cap = ReadSoftCap(field["softCap"]);
       out();
       break;
     case OpKind::kSiluMul:
+    case OpKind::kGeluTanhMul:
       inputs("gate", "up");
       out();
       break;
@@ -102,6 +116,7 @@ Op ReadOp(const Field& field) {
     case OpKind::kLogits:
       inputs("x");
       op.weight = ReadId(field["weight"]);
+      op.soft_cap = ReadSoftCap(field["softCap"]);
       out();
       break;
     case OpKind::kSample:

@@ -40,14 +40,17 @@ class Backend {
   /// `input` lives until the next BeginStep.
   virtual void BeginStep(const StepInput& input) = 0;
   /// ids: one per row of `out`, all in [0, weight.rows).
-  virtual void Embed(const WeightView& weight, const int32_t* ids, Matrix out) = 0;
+  virtual void Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) = 0;
   /// Each run of `norm_width` columns is normalised by itself; weight [norm_width].
-  virtual void RmsNorm(Matrix x, const float* weight, size_t norm_width, float eps, Matrix out) = 0;
+  virtual void RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) = 0;
   virtual void Linear(Matrix x, std::span<const LinearPart> parts) = 0;
   virtual void Rope(const Op& op, Matrix x, Matrix out) = 0;
   virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
                          Matrix out) = 0;
   virtual void SiluMul(Matrix gate, Matrix up, Matrix out) = 0;
+  virtual void GeluTanhMul(Matrix gate, Matrix up, Matrix out) = 0;
+  /// x = cap * tanh(x / cap).
+  virtual void SoftCap(float cap, Matrix x) = 0;
   virtual void Add(Matrix a, Matrix b, Matrix out) = 0;
   virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;
   /// kInternal names a row whose logits are not finite.

@@ -95,6 +95,11 @@ class Checker {
     return Status::Ok();
   }
 
+  Status SoftCap(const Op& op) const {
+    const bool ok = op.soft_cap >= 0 && std::isfinite(op.soft_cap);
+    return ok ? Status::Ok() : Fail("softCap is not a number > 0");
+  }
+
   Status Peer(const Op& op) const { return op.peer.empty() ? Fail("peer is empty") : Status::Ok(); }
 
   Status CheckOp(const Op& op) {
@@ -106,6 +111,7 @@ class Checker {
           return Fail("weight '" + weight->name + "' is " + Shape(*weight) + ", vocabSize is " +
                       std::to_string(spec_.vocab_size));
         }
+        if (!std::isfinite(op.scale)) return Fail("scale is not finite");
         return Output(op.out, weight->shape[1], RowKind::kToken);
       }
       case OpKind::kRmsNorm:
@@ -131,12 +137,13 @@ class Checker {
       case OpKind::kAttention:
         return CheckAttention(op);
       case OpKind::kSiluMul:
+      case OpKind::kGeluTanhMul:
       case OpKind::kAdd: {
         const Value *a, *b;
-        const bool silu = op.kind == OpKind::kSiluMul;
+        const bool gated = op.kind != OpKind::kAdd;
         const auto kind = RowKindOf(op.inputs[0]);
-        if (Status s = Input(op.inputs[0], silu ? "gate" : "a", kind, &a); !s.ok()) return s;
-        if (Status s = Input(op.inputs[1], silu ? "up" : "b", kind, &b); !s.ok()) return s;
+        if (Status s = Input(op.inputs[0], gated ? "gate" : "a", kind, &a); !s.ok()) return s;
+        if (Status s = Input(op.inputs[1], gated ? "up" : "b", kind, &b); !s.ok()) return s;
         if (a->width != b->width) return Fail("its inputs are " + Width(*a) + " and " + Width(*b));
         return Output(op.out, a->width, kind);
       }
@@ -186,6 +193,7 @@ class Checker {
     if (Status s = Input(op.inputs[0], "x", kind, &x); !s.ok()) return s;
     if (Status s = Weight(op.weight, "weight", 1, &weight); !s.ok()) return s;
     if (!(op.eps >= 0) || !std::isfinite(op.eps)) return Fail("eps is not a number >= 0");
+    if (!std::isfinite(op.weight_offset)) return Fail("weightOffset is not finite");
     // A shorter weight normalises each head on its own, as Qwen3 does with q and k.
     if (x->width % weight->shape[0] != 0) {
       return Fail("x is " + Width(*x) + ", weight '" + weight->name + "' is " + Shape(*weight));
@@ -211,6 +219,7 @@ class Checker {
                     Shape(*bias));
       }
     }
+    if (Status s = SoftCap(op); !s.ok()) return s;
     if (logits) {
       if (program_->logits >= 0) return Fail("a program has one logits op");
       program_->logits = op.out;
@@ -241,6 +250,7 @@ class Checker {
                   std::to_string(layer.num_kv_heads) + " of " + std::to_string(layer.head_dim));
     }
     if (!std::isfinite(op.scale)) return Fail("scale is not finite");
+    if (Status s = SoftCap(op); !s.ok()) return s;
     return Output(op.out, q->width, RowKind::kToken);
   }
 
@@ -280,7 +290,7 @@ Status CheckLimits(const ProgramSpec& spec) {
 
 const char* OpName(OpKind kind) {
   static constexpr const char* kNames[] = {"embed",   "rmsNorm", "linear",     "rope",      "attention",
-                                           "siluMul", "add",     "gatherRows", "logits",    "sample",
+                                           "siluMul", "geluTanhMul", "add",     "gatherRows", "logits",    "sample",
                                            "send",    "recv",    "sendTokens", "recvTokens"};
   return kNames[static_cast<size_t>(kind)];
 }

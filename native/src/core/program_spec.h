@@ -27,6 +27,7 @@ enum class OpKind {
   kRope,
   kAttention,
   kSiluMul,
+  kGeluTanhMul,
   kAdd,
   kGatherRows,
   kLogits,
@@ -49,6 +50,7 @@ struct Op {
   int64_t weight = -1;
   int64_t bias = -1;
   float eps = 0;
+  float weight_offset = 0;
   uint32_t num_heads = 0;
   uint32_t num_kv_heads = 0;
   uint32_t head_dim = 0;
@@ -56,7 +58,12 @@ struct Op {
   std::vector<float> inverse_frequencies;
   float attention_factor = 1;
   uint32_t cache_layer = 0;
+  /// Of scores, or of embedded rows.
   float scale = 1;
+  /// Positions that a token attends to, its own included; 0 for all.
+  uint32_t window = 0;
+  /// 0 for none.
+  float soft_cap = 0;
   uint32_t width = 0;
   std::string peer;
 };

@@ -74,7 +74,7 @@ Status StepExecutor::RunOp(size_t* index) {
     case OpKind::kEmbed:
       return Embed(op);
     case OpKind::kRmsNorm:
-      backend_->RmsNorm(At(op.inputs[0]), weights_.vector(op.weight), weights_.view(op.weight).cols, op.eps,
+      backend_->RmsNorm(op, weights_.vector(op.weight), weights_.view(op.weight).cols, At(op.inputs[0]),
                         At(op.out));
       break;
     case OpKind::kLinear:
@@ -89,6 +89,9 @@ Status StepExecutor::RunOp(size_t* index) {
       break;
     case OpKind::kSiluMul:
       backend_->SiluMul(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
+      break;
+    case OpKind::kGeluTanhMul:
+      backend_->GeluTanhMul(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
       break;
     case OpKind::kAdd:
       backend_->Add(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
@@ -119,7 +122,8 @@ Status StepExecutor::RunOp(size_t* index) {
 
 void StepExecutor::Linears(size_t* index) {
   const std::vector<Op>& ops = program_.spec.ops;
-  const int64_t x = ops[*index].inputs[0];
+  const size_t first = *index;
+  const int64_t x = ops[first].inputs[0];
   parts_.clear();
   // Neighbours with the same input run as one parallel region.
   for (; *index < ops.size(); ++*index) {
@@ -129,6 +133,9 @@ void StepExecutor::Linears(size_t* index) {
         {weights_.view(op.weight), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out)});
   }
   backend_->Linear(At(x), parts_);
+  for (size_t i = first; i < *index; ++i) {
+    if (ops[i].soft_cap > 0) backend_->SoftCap(ops[i].soft_cap, At(ops[i].out));
+  }
 }
 
 Status StepExecutor::Embed(const Op& op) {
@@ -144,7 +151,7 @@ Status StepExecutor::Embed(const Op& op) {
     }
     resolved_ids_[t] = id;
   }
-  backend_->Embed(weights_.view(op.weight), resolved_ids_.data(), At(op.out));
+  backend_->Embed(op, weights_.view(op.weight), resolved_ids_.data(), At(op.out));
   return Status::Ok();
 }
 

@@ -12,6 +12,7 @@
 // clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
 #include "cpu/dot_tile-inl.h"
+#include "cpu/soft_cap-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 // clang-format on
 
@@ -86,16 +87,23 @@ void LoadTile(const cpu::AttentionItem& item, size_t begin, size_t count, const 
   }
 }
 
-/// Scales, and turns a row's scores into weights exp(score - max) in place; updates max and weight. Returns
-/// the factor by which the sums so far shrink.
-float SoftmaxTile(float* scores, size_t count, float scale, float* max_score, float* weight) {
+/// Scales and caps, and turns a row's scores of positions [hidden, count) into weights exp(score - max) in
+/// place, those before into 0; updates max and weight. Returns the factor by which the sums so far shrink.
+float SoftmaxTile(const cpu::AttentionItem& item, float* scores, size_t hidden, size_t count,
+                  float* max_score, float* weight) {
   const DF d;
-  const VF factor = hn::Set(d, scale);
+  const VF factor = hn::Set(d, item.scale);
   VF highest = hn::Set(d, *max_score);
   for (size_t j = 0; j < count; j += kLanes) {
     const VF v = hn::Mul(hn::Load(d, scores + j), factor);
     hn::Store(v, d, scores + j);
   }
+  if (item.soft_cap > 0) {
+    const VF cap = hn::Set(d, item.soft_cap), inverse = hn::Set(d, 1.0f / item.soft_cap);
+    for (size_t j = 0; j < count; j += kLanes)
+      hn::Store(SoftCapOf(hn::Load(d, scores + j), cap, inverse), d, scores + j);
+  }
+  for (size_t j = 0; j < hidden; ++j) scores[j] = -std::numeric_limits<float>::infinity();
   for (size_t j = count; j < hwy::RoundUpTo(count, kLanes); ++j)
     scores[j] = -std::numeric_limits<float>::infinity();
   for (size_t j = 0; j < count; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + j));
@@ -169,13 +177,31 @@ void MergeSplit(const cpu::AttentionScratch& s, size_t row) {
   }
 }
 
-/// One tile for the rows that can see any of it: rows [first_row, rows).
+struct Range {
+  size_t begin, end;
+};
+
+/// First position that the token at `position` sees.
+size_t FirstSeen(const cpu::AttentionItem& item, size_t position) {
+  return item.window == 0 || position < item.window ? 0 : position - item.window + 1;
+}
+
+/// Rows whose tokens see any of the positions [begin, end): causality cuts the first ones, windows the last.
+Range RowsThatSee(const cpu::AttentionItem& item, size_t begin, size_t end) {
+  const size_t first = item.first_position, last = first + item.num_tokens;
+  const size_t from = std::min(std::max(begin, first), last);
+  const size_t to = item.window == 0 ? last : std::max(from, std::min(last, end + item.window - 1));
+  const size_t group = item.shape.heads_per_kv_head;
+  return {(from - first) * group, (to - first) * group};
+}
+
+/// One tile for the rows that see any of it.
 template <typename T>
-void AttendTile(const cpu::AttentionItem& item, size_t begin, size_t rows, const cpu::AttentionScratch& s) {
+void AttendTile(const cpu::AttentionItem& item, size_t begin, const cpu::AttentionScratch& s) {
   const size_t group = item.shape.heads_per_kv_head;
   const size_t end = std::min<size_t>(begin + cpu::kTilePositions, item.first_position + item.num_tokens);
-  const size_t first_token = begin > item.first_position ? begin - item.first_position : 0;
-  const size_t first_row = first_token * group;
+  const auto [first_row, rows] = RowsThatSee(item, begin, begin + cpu::kTilePositions);
+  if (first_row == rows) return;
   LoadTile<T>(item, begin, end - begin, s);
   const float* keys = s.keys;
   for (size_t j = 0; j < end - begin; j += kTileCols, keys += PackedFloats(item.layer.head_dim)) {
@@ -194,8 +220,9 @@ void AttendTile(const cpu::AttentionItem& item, size_t begin, size_t rows, const
     if (together < 4) together = 1;
     float shrink[4];
     for (size_t i = 0; i < together; ++i) {
-      shrink[i] = SoftmaxTile(s.scores + (r + i) * cpu::kTilePositions, count, item.scale,
-                              &s.max_score[r + i], &s.weight[r + i]);
+      const size_t seen = FirstSeen(item, item.first_position + (r + i) / group);
+      shrink[i] = SoftmaxTile(item, s.scores + (r + i) * cpu::kTilePositions, std::max(seen, begin) - begin,
+                              count, &s.max_score[r + i], &s.weight[r + i]);
     }
     const float* weights = s.scores + r * cpu::kTilePositions;
     if (together == 4) {
@@ -220,17 +247,20 @@ void Attend(const cpu::AttentionItem& item, float* scratch) {
     s.merged_weight[r] = 0;
   }
   const size_t end = item.first_position + item.num_tokens;
-  for (size_t split = 0; split < end; split += cpu::kSplitPositions) {
-    const size_t first_row = split > item.first_position ? (split - item.first_position) * group : 0;
-    for (size_t r = first_row; r < rows; ++r) {
+  const size_t first_seen = FirstSeen(item, item.first_position);
+  for (size_t split = RoundDown(first_seen, cpu::kSplitPositions); split < end;
+       split += cpu::kSplitPositions) {
+    const auto [first_row, end_row] = RowsThatSee(item, split, split + cpu::kSplitPositions);
+    for (size_t r = first_row; r < end_row; ++r) {
       std::fill_n(s.sum + r * s.dim, s.dim, 0.0f);
       s.max_score[r] = -std::numeric_limits<float>::infinity();
       s.weight[r] = 0;
     }
     const size_t split_end = std::min(end, split + cpu::kSplitPositions);
-    for (size_t tile = split; tile < split_end; tile += cpu::kTilePositions)
-      AttendTile<T>(item, tile, rows, s);
-    for (size_t r = first_row; r < rows; ++r) MergeSplit(s, r);
+    for (size_t tile = std::max(split, RoundDown(first_seen, cpu::kTilePositions)); tile < split_end;
+         tile += cpu::kTilePositions)
+      AttendTile<T>(item, tile, s);
+    for (size_t r = first_row; r < end_row; ++r) MergeSplit(s, r);
   }
   for (size_t r = 0; r < rows; ++r) {
     float* out = item.out + r / group * item.out_stride + r % group * head_dim;

@@ -28,6 +28,8 @@ struct AttentionItem {
   const int32_t* block_ids;  // of the sequence
   uint32_t kv_head;
   float scale;
+  float soft_cap;   // 0 for none
+  uint32_t window;  // 0 for all positions
   const float* q;  // first token, first of these heads
   size_t q_stride;
   float* out;
@@ -36,8 +38,9 @@ struct AttentionItem {
   uint32_t num_tokens;
 };
 
-/// Causal attention over positions 0 .. own of each token, read from the cache. Positions are visited in
-/// tiles and splits that start at fixed multiples, so a token's result depends on its own context alone.
+/// Causal attention over the positions up to its own of each token, or the last `window` of them, read from
+/// the cache. Positions are visited in tiles and splits that start at fixed multiples, and none that lies
+/// outside a token's window touches its sums, so a token's result depends on its own context alone.
 /// `scratch` is 64-byte aligned.
 void AttentionBlock(const AttentionItem& item, float* scratch);
 

@@ -75,21 +75,24 @@ void CpuBackend::ForRows(size_t rows, size_t width, const Body& body) {
             [&](size_t i, size_t) { body(i * chunk, std::min(rows, (i + 1) * chunk)); });
 }
 
-void CpuBackend::Embed(const WeightView& weight, const int32_t* ids, Matrix out) {
+void CpuBackend::Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) {
   const size_t row_bytes = weight.cols * DtypeBytes(weight.dtype);
   ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       const auto* row = static_cast<const std::byte*>(weight.data) + static_cast<size_t>(ids[r]) * row_bytes;
-      WidenRow(row, weight.dtype, out.width, out.data + r * out.stride);
+      float* to = out.data + r * out.stride;
+      WidenRow(row, weight.dtype, out.width, to);
+      if (op.scale != 1) ScaleRow(to, op.scale, out.width, to);
     }
   });
 }
 
-void CpuBackend::RmsNorm(Matrix x, const float* weight, size_t norm_width, float eps, Matrix out) {
+void CpuBackend::RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) {
   ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       for (size_t c = 0; c < x.width; c += norm_width) {
-        RmsNormRow(x.data + r * x.stride + c, weight, norm_width, eps, out.data + r * out.stride + c);
+        RmsNormRow(x.data + r * x.stride + c, {weight, op.weight_offset, op.eps}, norm_width,
+                   out.data + r * out.stride + c);
       }
     }
   });
@@ -191,6 +194,8 @@ void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Ma
                     .block_ids = input_->block_ids + input_->block_start[block.sequence],
                     .kv_head = head,
                     .scale = op.scale,
+                    .soft_cap = op.soft_cap,
+                    .window = op.window,
                     .q = q.data + block.first_token * q.stride + column,
                     .q_stride = q.stride,
                     .out = out.data + block.first_token * out.stride + column,
@@ -206,6 +211,21 @@ void CpuBackend::SiluMul(Matrix gate, Matrix up, Matrix out) {
     for (size_t r = begin; r < end; ++r) {
       SiluMulRow(gate.data + r * gate.stride, up.data + r * up.stride, out.width, out.data + r * out.stride);
     }
+  });
+}
+
+void CpuBackend::GeluTanhMul(Matrix gate, Matrix up, Matrix out) {
+  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      GeluTanhMulRow(gate.data + r * gate.stride, up.data + r * up.stride, out.width,
+                     out.data + r * out.stride);
+    }
+  });
+}
+
+void CpuBackend::SoftCap(float cap, Matrix x) {
+  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) SoftCapRow(x.data + r * x.stride, cap, x.width, x.data + r * x.stride);
   });
 }
 

@@ -18,12 +18,14 @@ class CpuBackend final : public Backend {
   Status Init();
 
   void BeginStep(const StepInput& input) override;
-  void Embed(const WeightView& weight, const int32_t* ids, Matrix out) override;
-  void RmsNorm(Matrix x, const float* weight, size_t norm_width, float eps, Matrix out) override;
+  void Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) override;
+  void RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) override;
   void Linear(Matrix x, std::span<const LinearPart> parts) override;
   void Rope(const Op& op, Matrix x, Matrix out) override;
   void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) override;
   void SiluMul(Matrix gate, Matrix up, Matrix out) override;
+  void GeluTanhMul(Matrix gate, Matrix up, Matrix out) override;
+  void SoftCap(float cap, Matrix x) override;
   void Add(Matrix a, Matrix b, Matrix out) override;
   void GatherRows(Matrix x, const int32_t* row_token, Matrix out) override;
   Status Sample(Matrix logits, StepOutput* output) override;

@@ -10,13 +10,14 @@
 // clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
 #include "cpu/simd-inl.h"
+#include "cpu/soft_cap-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
-void RmsNormImpl(const float* x, const float* weight, size_t n, float eps, float* out) {
+void RmsNormImpl(const float* x, const cpu::RmsNormWeight& w, size_t n, float* out) {
   const DF d;
   VF squares = hn::Zero(d);
   size_t i = 0;
@@ -28,12 +29,13 @@ void RmsNormImpl(const float* x, const float* weight, size_t n, float eps, float
     const VF v = LoadPartial(x + i, n - i);
     squares = hn::MulAdd(v, v, squares);
   }
-  const float inverse = 1.0f / std::sqrt(SumOf(squares) / static_cast<float>(n) + eps);
-  const VF factor = hn::Set(d, inverse);
+  const float inverse = 1.0f / std::sqrt(SumOf(squares) / static_cast<float>(n) + w.eps);
+  const VF factor = hn::Set(d, inverse), offset = hn::Set(d, w.offset);
   for (i = 0; i + kLanes <= n; i += kLanes) {
-    hn::StoreU(hn::Mul(hn::Mul(LoadF32(x + i), factor), LoadF32(weight + i)), d, out + i);
+    const VF weight = hn::Add(LoadF32(w.weight + i), offset);
+    hn::StoreU(hn::Mul(hn::Mul(LoadF32(x + i), factor), weight), d, out + i);
   }
-  for (; i < n; ++i) out[i] = x[i] * inverse * weight[i];
+  for (; i < n; ++i) out[i] = x[i] * inverse * (w.weight[i] + w.offset);
 }
 
 void SiluMulImpl(const float* gate, const float* up, size_t n, float* out) {
@@ -48,6 +50,38 @@ void SiluMulImpl(const float* gate, const float* up, size_t n, float* out) {
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) hn::StoreU(silu_mul(LoadF32(gate + i), LoadF32(up + i)), d, out + i);
   if (i < n) StorePartial(silu_mul(LoadPartial(gate + i, n - i), LoadPartial(up + i, n - i)), out + i, n - i);
+}
+
+void GeluTanhMulImpl(const float* gate, const float* up, size_t n, float* out) {
+  const DF d;
+  const VF one = hn::Set(d, 1.0f);
+  // (1 + tanh u) / 2 = 1 / (1 + exp(-2u)): no digits are lost where tanh nears -1.
+  const VF linear = hn::Set(d, -1.5957691216f), cubic = hn::Set(d, -0.0713548162726f);
+  // Beyond these gelu is 0 or its argument to the last bit, and Exp takes no infinity.
+  const VF lowest = hn::Set(d, -87.0f), highest = hn::Set(d, 87.0f);
+  const auto gelu_mul = [&](VF g, VF u) HWY_ATTR {
+    const VF exponent = hn::Mul(g, hn::MulAdd(hn::Mul(g, g), cubic, linear));
+    const VF e = hn::Exp(d, hn::Clamp(exponent, lowest, highest));
+    return hn::Mul(hn::Div(g, hn::Add(one, e)), u);
+  };
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(gelu_mul(LoadF32(gate + i), LoadF32(up + i)), d, out + i);
+  if (i < n) StorePartial(gelu_mul(LoadPartial(gate + i, n - i), LoadPartial(up + i, n - i)), out + i, n - i);
+}
+
+void SoftCapImpl(const float* x, float cap, size_t n, float* out) {
+  const DF d;
+  const VF factor = hn::Set(d, cap), inverse = hn::Set(d, 1.0f / cap);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(SoftCapOf(LoadF32(x + i), factor, inverse), d, out + i);
+  if (i < n) StorePartial(SoftCapOf(LoadPartial(x + i, n - i), factor, inverse), out + i, n - i);
+}
+
+void ScaleImpl(const float* x, float factor, size_t n, float* out) {
+  const VF f = hn::Set(DF(), factor);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(hn::Mul(LoadF32(x + i), f), DF(), out + i);
+  for (; i < n; ++i) out[i] = x[i] * factor;
 }
 
 void AddImpl(const float* a, const float* b, size_t n, float* out) {
@@ -113,17 +147,29 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 HWY_EXPORT(RmsNormImpl);
 HWY_EXPORT(SiluMulImpl);
+HWY_EXPORT(GeluTanhMulImpl);
+HWY_EXPORT(SoftCapImpl);
+HWY_EXPORT(ScaleImpl);
 HWY_EXPORT(AddImpl);
 HWY_EXPORT(RopeImpl);
 HWY_EXPORT(WidenImpl);
 HWY_EXPORT(NarrowImpl);
 namespace cpu {
 
-void RmsNormRow(const float* x, const float* weight, size_t n, float eps, float* out) {
-  HWY_DYNAMIC_DISPATCH(RmsNormImpl)(x, weight, n, eps, out);
+void RmsNormRow(const float* x, const RmsNormWeight& weight, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(RmsNormImpl)(x, weight, n, out);
 }
 void SiluMulRow(const float* gate, const float* up, size_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(SiluMulImpl)(gate, up, n, out);
+}
+void GeluTanhMulRow(const float* gate, const float* up, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(GeluTanhMulImpl)(gate, up, n, out);
+}
+void SoftCapRow(const float* x, float cap, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(SoftCapImpl)(x, cap, n, out);
+}
+void ScaleRow(const float* x, float factor, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(ScaleImpl)(x, factor, n, out);
 }
 void AddRow(const float* a, const float* b, size_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(AddImpl)(a, b, n, out);

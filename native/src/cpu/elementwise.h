@@ -8,11 +8,26 @@
 /// Row-wise operations on f32; nothing needs alignment or padding.
 namespace skein::cpu {
 
-/// out = x / sqrt(mean(x^2) + eps) * weight over `n` elements.
-void RmsNormRow(const float* x, const float* weight, size_t n, float eps, float* out);
+struct RmsNormWeight {
+  const float* weight;
+  float offset;
+  float eps;
+};
+
+/// out = x / sqrt(mean(x^2) + eps) * (weight + offset) over `n` elements.
+void RmsNormRow(const float* x, const RmsNormWeight& weight, size_t n, float* out);
 
 /// out = silu(gate) * up.
 void SiluMulRow(const float* gate, const float* up, size_t n, float* out);
+
+/// out = gelu(gate) * up, gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+void GeluTanhMulRow(const float* gate, const float* up, size_t n, float* out);
+
+/// out = cap * tanh(x / cap). `out` may be `x`.
+void SoftCapRow(const float* x, float cap, size_t n, float* out);
+
+/// out = x * factor. `out` may be `x`.
+void ScaleRow(const float* x, float factor, size_t n, float* out);
 
 /// out = a + b.
 void AddRow(const float* a, const float* b, size_t n, float* out);

@@ -2,24 +2,27 @@ import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Dtype, TensorSource } from '@skein/native';
 import { CheckpointError } from './errors.ts';
-import type { ModelConfig } from './model-config.ts';
+import { type Model, wholeModel } from './model.ts';
+import { checkpointParameters, ProgramRecorder } from './program-recorder.ts';
 
 const SAMPLE_BYTES = 4096;
 const HEX_DIGITS = 32;
 
 /** Equal for two processes exactly when their KV blocks and tokens can be exchanged, short of weights that differ only in
- *  the middle of a tensor: it covers the config, every tensor's name, type and shape with its first and last 4 KiB, the block
- *  size and the cache's type. Where the files lie and how they are sharded does not count. */
+ *  the middle of a tensor: it covers the model's operations, every tensor's name, type and shape with its first and last
+ *  4 KiB, the block size and the cache's type. Where the files lie and how they are sharded does not count. */
 export async function modelFingerprint(options: {
-  readonly config: ModelConfig;
+  readonly model: Model;
   readonly tensors: ReadonlyMap<string, TensorSource>;
+  readonly maxModelLen: number;
   readonly blockSize: number;
   readonly dtype: Dtype;
 }): Promise<string> {
-  const { config, tensors, blockSize, dtype } = options;
-  // Token ids that end a text are the leader's business and change no block.
-  const { bosTokenId: _bos, eosTokenIds: _eos, dtype: _named, ...computed } = config;
-  const hash = createHash('sha256').update(JSON.stringify([canonical(computed), blockSize, dtype]));
+  const { model, tensors, maxModelLen, blockSize, dtype } = options;
+  const whole = new ProgramRecorder(checkpointParameters(tensors));
+  model.record(whole, wholeModel(model, maxModelLen));
+  const names = whole.weights.map((weight) => weight.name);
+  const hash = createHash('sha256').update(JSON.stringify([canonical(whole.ops), names, blockSize, dtype]));
   const files = new Map<string, FileHandle>();
   try {
     for (const t of [...tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1))) {

@@ -28,10 +28,12 @@ test('fields have transformers defaults', () => {
     numKVHeads: 4,
     headDim: 16,
     rmsNormEps: 1e-5,
-    rope: { theta: 10000, scaling: { type: 'default' } },
+    rope: { theta: 10000, rotaryDim: 16, scaling: { type: 'default' } },
     tieWordEmbeddings: false,
-    attentionBias: false,
-    mlpBias: false,
+    bias: { qkv: false, o: false, mlp: false },
+    headNorm: false,
+    projections: 'separate',
+    windows: [],
     maxPositionEmbeddings: 512,
     dtype: 'bf16',
     bosTokenId: 1,
@@ -54,7 +56,7 @@ const refused: [name: string, change: object, message: RegExp][] = [
   [
     'an unknown architecture',
     { architectures: ['MambaForCausalLM'] },
-    /architectures is \["MambaForCausalLM"\]; served are LlamaForCausalLM/,
+    /architectures is \["MambaForCausalLM"\]; served are .*Gemma2ForCausalLM, .*LlamaForCausalLM/,
   ],
   ['a missing field', { hidden_size: undefined }, /m\/config\.json: hidden_size is missing/],
   ['a fraction', { num_hidden_layers: 1.5 }, /num_hidden_layers is 1\.5/],
@@ -72,8 +74,8 @@ const refused: [name: string, change: object, message: RegExp][] = [
   ['a strange dtype', { torch_dtype: 'int8' }, /dtype is "int8": served are float32/],
   [
     'a strange rope',
-    { rope_scaling: { type: 'longrope' } },
-    /rope_scaling\.rope_type is "longrope"; served are default, linear/,
+    { rope_scaling: { type: 'spiral' } },
+    /rope_scaling\.rope_type is "spiral"; served are default, linear/,
   ],
   ['a rope without its factor', { rope_scaling: { type: 'linear' } }, /rope_scaling\.factor is missing/],
   [
@@ -82,12 +84,53 @@ const refused: [name: string, change: object, message: RegExp][] = [
     /rope_parameters\.factor is -1/,
   ],
   ['a partial rope', { partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0\.5/],
+  [
+    'a window where layers need one',
+    { architectures: ['Qwen2ForCausalLM'], layer_types: Array(4).fill('sliding_attention') },
+    /sliding_window is null: layer 0 needs one/,
+  ],
+  [
+    'layer types of another depth',
+    { architectures: ['Gemma2ForCausalLM'], layer_types: ['full_attention'] },
+    /layer_types is \["full_attention"\]: num_hidden_layers is 4/,
+  ],
+  [
+    'longrope factors of another width',
+    {
+      architectures: ['Phi3ForCausalLM'],
+      partial_rotary_factor: 0.5,
+      rope_scaling: { type: 'longrope', short_factor: [1, 1, 1, 1], long_factor: [1] },
+    },
+    /rope_scaling\.long_factor has 1 entries; 4 are needed/,
+  ],
+  [
+    'a cap that Gemma 3 does not have',
+    { architectures: ['Gemma3ForCausalLM'], attn_logit_softcapping: 50 },
+    /attn_logit_softcapping is 50/,
+  ],
 ];
 
 test.each(refused)('%s is refused by name', (_, change, message) => {
   expect(() => parse(change)).toThrow(
     expect.objectContaining({ code: 'ERR_MODEL_CONFIG', message: expect.stringMatching(message) }),
   );
+});
+
+test('windows follow layer_types, else the rule of the family', () => {
+  const windows = (change: object): unknown => Reflect.get(parse({ num_hidden_layers: 7, ...change }), 'windows');
+  const qwen = { architectures: ['Qwen2ForCausalLM'], use_sliding_window: true, sliding_window: 8 };
+  expect(windows({ ...qwen, max_window_layers: 5 })).toEqual([null, null, null, null, null, 8, 8]);
+  expect(windows({ ...qwen, use_sliding_window: false, max_window_layers: 0 })).toEqual(Array(7).fill(null));
+  expect(windows({ architectures: ['MistralForCausalLM'] })).toEqual(Array(7).fill(4096));
+  expect(windows({ architectures: ['MistralForCausalLM'], sliding_window: null })).toEqual(Array(7).fill(null));
+  const gemma = { sliding_window: 8, head_dim: 16 };
+  expect(windows({ ...gemma, architectures: ['Gemma2ForCausalLM'] })).toEqual([8, null, 8, null, 8, null, 8]);
+  expect(windows({ ...gemma, architectures: ['Gemma3ForCausalLM'] })).toEqual([8, 8, 8, 8, 8, null, 8]);
+  const types = ['full_attention', ...Array<string>(6).fill('sliding_attention')];
+  expect(windows({ ...gemma, architectures: ['Gemma3ForCausalLM'], layer_types: types })).toEqual([
+    null,
+    ...Array<number>(6).fill(8),
+  ]);
 });
 
 test('generation defaults are read, and bounds hold', () => {

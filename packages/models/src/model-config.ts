@@ -71,6 +71,42 @@ export const intermediateSize = z
   .min(1)
   .max(2 ** 20);
 
+export const silu = z.literal('silu', 'only silu is served').default('silu');
+
+/** Positions that a token attends to, its own included. */
+export const window = z
+  .int()
+  .min(1)
+  .max(2 ** 27);
+
+/** Which layers have a window; null leaves it to the family. */
+export const layerTypes = z
+  .array(z.enum(['full_attention', 'sliding_attention']))
+  .max(4096)
+  .nullish();
+
+interface LayerFields {
+  readonly num_hidden_layers: number;
+  readonly layer_types?: readonly ('full_attention' | 'sliding_attention')[] | null | undefined;
+}
+
+/** The window of each layer, by `layer_types`, or where that is absent by `isSliding`. */
+export function layerWindows(
+  { num_hidden_layers: numLayers, layer_types: types }: LayerFields,
+  file: string,
+  { window, isSliding }: { readonly window: number | null; readonly isSliding: (layer: number) => boolean },
+): (number | null)[] {
+  if (types && types.length !== numLayers) {
+    const why = `num_hidden_layers is ${numLayers}; give one entry for each`;
+    throw refusedField(file, { field: 'layer_types', value: types, why });
+  }
+  return Array.from({ length: numLayers }, (_, layer) => {
+    if (types ? types[layer] !== 'sliding_attention' : !isSliding(layer)) return null;
+    if (window !== null) return window;
+    throw refusedField(file, { field: 'sliding_window', value: null, why: `layer ${layer} needs one` });
+  });
+}
+
 /** Reads config.json by a family's schema; the error names file and field. */
 export function parseConfig<T>(schema: z.ZodType<T>, document: unknown, file: string): T {
   return parseFields(schema, document, { file, ErrorClass: ModelConfigError });

@@ -1,12 +1,24 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ModelConfigError } from './errors.ts';
+import { gemma2, gemma3 } from './families/gemma.ts';
 import { llama } from './families/llama.ts';
+import { mistral } from './families/mistral.ts';
+import { phi3 } from './families/phi3.ts';
+import { qwen2, qwen3 } from './families/qwen.ts';
 import { parseFields, readJsonFile } from './json-file.ts';
 import type { Model, ModelFamily } from './model.ts';
 
 /** The family of each name that config.json may give first under `architectures`. */
-const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map([['LlamaForCausalLM', llama]]);
+const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map([
+  ['Gemma2ForCausalLM', gemma2],
+  ['Gemma3ForCausalLM', gemma3],
+  ['LlamaForCausalLM', llama],
+  ['MistralForCausalLM', mistral],
+  ['Phi3ForCausalLM', phi3],
+  ['Qwen2ForCausalLM', qwen2],
+  ['Qwen3ForCausalLM', qwen3],
+]);
 
 export const KNOWN_ARCHITECTURES: readonly string[] = [...MODEL_FAMILIES.keys()].sort();
 

@@ -7,6 +7,8 @@ export interface Stage {
   readonly index: number;
   readonly count: number;
   readonly layers: LayerRange;
+  /** Most tokens a sequence will have. */
+  readonly maxModelLen: number;
 }
 
 /** What a config.json describes: sizes, the operations of each stage, and the tensors that its checkpoints carry and nothing
@@ -22,3 +24,8 @@ export interface Model {
 /** Checks the config.json of its architectures. Throws ModelConfigError naming `file` and field when it asks for something
  *  that is not served. */
 export type ModelFamily = (document: unknown, file: string) => Model;
+
+/** All layers as one stage. */
+export function wholeModel({ config }: Model, maxModelLen: number): Stage {
+  return { index: 0, count: 1, layers: [0, config.numLayers], maxModelLen };
+}

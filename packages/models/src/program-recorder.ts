@@ -1,37 +1,62 @@
 import type { Op, TensorSource, ValueId, WeightId } from '@skein/native';
+import { DTYPE_BYTES } from './dtype.ts';
 import { CheckpointError } from './errors.ts';
 
-/** Reads like the model's forward pass and writes down its operations. Parameters are named as in the checkpoint; one that
- *  is missing or has another shape throws CheckpointError by name. */
+/** Gives the tensor of a parameter. Throws CheckpointError when there is none of that name and shape. */
+export type ParameterSource = (name: string, shape: readonly number[]) => TensorSource;
+
+export interface NormOptions {
+  readonly eps: number;
+  /** Added to the weight: 1 where a checkpoint stores how far the factor is from 1. */
+  readonly weightOffset: number;
+}
+
+export interface LinearOptions {
+  readonly width: number;
+  readonly bias: boolean;
+  /** The output's rows, `width` from `first` on, of a weight of `of` rows that serves several outputs; null for all. */
+  readonly rows?: { readonly first: number; readonly of: number } | null;
+}
+
+/** Reads like the model's forward pass and writes down its operations. Parameters are named as in the checkpoint. */
 export class ProgramRecorder {
   readonly ops: Op[] = [];
   readonly weights: TensorSource[] = [];
-  readonly #tensors: ReadonlyMap<string, TensorSource>;
+  /** Names of the checkpoint's tensors that are used, whole or in part. */
+  readonly usedTensors = new Set<string>();
+  readonly #parameters: ParameterSource;
   readonly #weightIds = new Map<string, WeightId>();
   /** Width of each value. */
   readonly #widths: number[] = [];
 
-  /** @param tensors all tensors of the checkpoint; only those that are recorded become weights. */
-  constructor(tensors: ReadonlyMap<string, TensorSource>) {
-    this.#tensors = tensors;
+  constructor(parameters: ParameterSource) {
+    this.#parameters = parameters;
   }
 
-  embed(weightName: string, vocabSize: number, width: number): ValueId {
-    const weight = this.#parameter(weightName, [vocabSize, width]);
-    return this.#push(width, (out) => ({ op: 'embed', weight, out }));
+  embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {
+    const { vocabSize, width, scale } = options;
+    const weight = this.#weight(weightName, [vocabSize, width]);
+    return this.#push(width, (out) => ({ op: 'embed', weight, scale, out }));
   }
 
-  rmsNorm(x: ValueId, weightName: string, eps: number): ValueId {
-    const width = this.width(x);
-    const weight = this.#parameter(weightName, [width]);
-    return this.#push(width, (out) => ({ op: 'rmsNorm', x, weight, eps, out }));
+  rmsNorm(x: ValueId, weightName: string, norm: NormOptions): ValueId {
+    return this.rmsNormHeads(x, weightName, { ...norm, headDim: this.width(x) });
+  }
+
+  /** Normalises each head of x by itself. */
+  rmsNormHeads(x: ValueId, weightName: string, options: NormOptions & { readonly headDim: number }): ValueId {
+    const { eps, weightOffset, headDim } = options;
+    const weight = this.#weight(weightName, [headDim]);
+    return this.#push(this.width(x), (out) => ({ op: 'rmsNorm', x, weight, eps, weightOffset, out }));
   }
 
   /** `name` is the module's: its parameters are `name.weight` and, with a bias, `name.bias`. */
-  linear(x: ValueId, name: string, options: { readonly width: number; readonly bias: boolean }): ValueId {
-    const weight = this.#parameter(`${name}.weight`, [options.width, this.width(x)]);
-    const bias = options.bias ? this.#parameter(`${name}.bias`, [options.width]) : null;
-    return this.#push(options.width, (out) => ({ op: 'linear', x, weight, bias, out }));
+  linear(x: ValueId, name: string, { width, bias: hasBias, rows = null }: LinearOptions): ValueId {
+    const part = rows === null ? null : { first: rows.first, count: width };
+    const allRows = rows?.of ?? width;
+    const weight = this.#weight(`${name}.weight`, [allRows, this.width(x)], part);
+    const bias = hasBias ? this.#weight(`${name}.bias`, [allRows], part) : null;
+    return this.#push(width, (out) => ({ op: 'linear', x, weight, bias, out }));
   }
 
   rope(x: ValueId, options: Omit<Extract<Op, { op: 'rope' }>, 'op' | 'x' | 'out'>): ValueId {
@@ -42,8 +67,9 @@ export class ProgramRecorder {
     return this.#push(input.numHeads * input.headDim, (out) => ({ op: 'attention', ...input, out }));
   }
 
-  siluMul(gate: ValueId, up: ValueId): ValueId {
-    return this.#push(this.width(gate), (out) => ({ op: 'siluMul', gate, up, out }));
+  /** act(gate) * up. */
+  gatedMul(activation: GatedActivation, gate: ValueId, up: ValueId): ValueId {
+    return this.#push(this.width(gate), (out) => ({ op: `${activation}Mul`, gate, up, out }));
   }
 
   add(a: ValueId, b: ValueId): ValueId {
@@ -55,9 +81,10 @@ export class ProgramRecorder {
     return this.#push(this.width(x), (out) => ({ op: 'gatherRows', x, out }));
   }
 
-  logits(x: ValueId, weightName: string, vocabSize: number): ValueId {
-    const weight = this.#parameter(weightName, [vocabSize, this.width(x)]);
-    return this.#push(vocabSize, (out) => ({ op: 'logits', x, weight, out }));
+  logits(x: ValueId, weightName: string, options: { readonly vocabSize: number; readonly softCap: number | null }) {
+    const { vocabSize, softCap } = options;
+    const weight = this.#weight(weightName, [vocabSize, this.width(x)]);
+    return this.#push(vocabSize, (out) => ({ op: 'logits', x, weight, softCap, out }));
   }
 
   sample(logits: ValueId): void {
@@ -93,8 +120,44 @@ export class ProgramRecorder {
     return width;
   }
 
-  #parameter(name: string, shape: readonly number[]): WeightId {
-    const tensor = this.#tensors.get(name);
+  /** @param part rows of the tensor that become the weight; null for all. */
+  #weight(name: string, shape: readonly number[], part: RowRange | null = null): WeightId {
+    const id = part === null ? name : `${name}[${part.first}:${part.first + part.count}]`;
+    const known = this.#weightIds.get(id);
+    if (known !== undefined) return known;
+    const tensor = this.#parameters(name, shape);
+    this.usedTensors.add(name);
+    const weight = this.weights.push(part === null ? tensor : rowsOf(tensor, id, part)) - 1;
+    this.#weightIds.set(id, weight);
+    return weight;
+  }
+}
+
+export type GatedActivation = 'silu' | 'geluTanh';
+
+interface RowRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Some rows of a tensor, in place: tensors are row-major, so that they are one run of bytes. */
+function rowsOf(tensor: TensorSource, name: string, { first, count }: RowRange): TensorSource {
+  const [numRows = 0, ...inner] = tensor.shape;
+  if (first < 0 || first + count > numRows) throw new RangeError(`${name} is not within the ${numRows} rows`);
+  const rowBytes = DTYPE_BYTES[tensor.dtype] * inner.reduce((a, b) => a * b, 1);
+  return {
+    ...tensor,
+    name,
+    offsetBytes: tensor.offsetBytes + first * rowBytes,
+    sizeBytes: count * rowBytes,
+    shape: [count, ...inner],
+  };
+}
+
+/** Parameters of a checkpoint, by name. */
+export function checkpointParameters(tensors: ReadonlyMap<string, TensorSource>): ParameterSource {
+  return (name, shape) => {
+    const tensor = tensors.get(name);
     if (tensor === undefined) {
       throw new CheckpointError(
         `the checkpoint lacks tensor ${name} [${shape.join(', ')}]; config.json and weights do not belong together`,
@@ -104,15 +167,9 @@ export class ProgramRecorder {
     if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
       throw new CheckpointError(
         `${tensor.file}: tensor ${name} has shape [${tensor.shape.join(', ')}]; config.json calls for [${shape.join(', ')}]`,
-        {
-          details: { name, shape: tensor.shape, wanted: shape },
-        },
+        { details: { name, shape: tensor.shape, wanted: shape } },
       );
     }
-    const known = this.#weightIds.get(name);
-    if (known !== undefined) return known;
-    const id = this.weights.push(tensor) - 1;
-    this.#weightIds.set(name, id);
-    return id;
-  }
+    return tensor;
+  };
 }

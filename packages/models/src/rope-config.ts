@@ -23,14 +23,25 @@ export type RopeScaling =
       readonly lowFreqFactor: number;
       readonly highFreqFactor: number;
       readonly originalMaxPositionEmbeddings: number;
+    }
+  | {
+      readonly type: 'longrope';
+      /** One for each pair of components. */
+      readonly shortFactor: readonly number[];
+      readonly longFactor: readonly number[];
+      readonly factor: number | null;
+      readonly originalMaxPositionEmbeddings: number | null;
+      readonly attentionFactor: number | null;
     };
 
 export interface RopeConfig {
   readonly theta: number;
+  /** How many of a head's components turn, from the first on. */
+  readonly rotaryDim: number;
   readonly scaling: RopeScaling;
 }
 
-const ROPE_TYPES = ['default', 'linear', 'dynamic', 'yarn', 'llama3'];
+const ROPE_TYPES = ['default', 'linear', 'dynamic', 'yarn', 'llama3', 'longrope'];
 
 const positions = z
   .int()
@@ -62,22 +73,39 @@ const scalingSchema = z.discriminatedUnion('type', [
     high_freq_factor: positive,
     original_max_position_embeddings: positions,
   }),
+  z.object({
+    type: z.literal('longrope'),
+    short_factor: z.array(positive).max(1024),
+    long_factor: z.array(positive).max(1024),
+    factor: factor.nullish(),
+    original_max_position_embeddings: positions.nullish(),
+    attention_factor: positive.nullish(),
+  }),
 ]);
 
 const fieldsSchema = z.object({
   rope_theta: theta.nullish(),
   rope_scaling: z.record(z.string(), z.unknown()).nullish(),
   rope_parameters: z.record(z.string(), z.unknown()).nullish(),
-  partial_rotary_factor: z.number().nullish(),
+  partial_rotary_factor: z.number().gt(0).max(1).nullish(),
+  original_max_position_embeddings: positions.nullish(),
 });
 
+export interface RopeOptions {
+  readonly headDim: number;
+  /** Whether the family turns only part of a head when config.json says so. */
+  readonly partial: 'served' | 'refused';
+}
+
 /** Reads `rope_theta` with `rope_scaling` (its kind under `rope_type` or `type`), or `rope_parameters`, which holds all. */
-export function parseRopeConfig(config: unknown, file: string, headDim: number): RopeConfig {
+export function parseRopeConfig(config: unknown, file: string, { headDim, partial }: RopeOptions): RopeConfig {
   const where = { file, ErrorClass: ModelConfigError };
   const fields = parseFields(fieldsSchema, config, where);
   const source = fields.rope_parameters ?? fields.rope_scaling ?? {};
   const fieldName = fields.rope_parameters ? 'rope_parameters' : 'rope_scaling';
-  const type = source['rope_type'] ?? source['type'] ?? 'default';
+  const named = source['rope_type'] ?? source['type'] ?? 'default';
+  // The older name.
+  const type = named === 'su' ? 'longrope' : named;
   if (typeof type !== 'string' || !ROPE_TYPES.includes(type)) {
     throw new ModelConfigError(
       `${file}: ${fieldName}.rope_type is ${JSON.stringify(type)}; served are ${ROPE_TYPES.join(', ')}`,
@@ -86,14 +114,14 @@ export function parseRopeConfig(config: unknown, file: string, headDim: number):
       },
     );
   }
-  const partial = source['partial_rotary_factor'] ?? fields.partial_rotary_factor ?? 1;
-  if (partial !== 1) {
-    throw new ModelConfigError(
-      `${file}: partial_rotary_factor is ${JSON.stringify(partial)}; only 1 (the whole head) is served`,
-      {
-        details: { file, field: 'partial_rotary_factor', value: partial },
-      },
-    );
+  const share = fields.partial_rotary_factor ?? 1;
+  const rotaryDim = Math.trunc(headDim * share);
+  if ((share !== 1 && partial === 'refused') || rotaryDim < 2 || rotaryDim % 2 !== 0) {
+    const why =
+      partial === 'refused' ? 'only 1 (the whole head) is served' : `of a head of ${headDim} that is no even number`;
+    throw new ModelConfigError(`${file}: partial_rotary_factor is ${share}: ${why}`, {
+      details: { file, field: 'partial_rotary_factor', value: share },
+    });
   }
   const own = parseFields(z.object({ [fieldName]: scalingSchema }), { [fieldName]: { ...source, type } }, where)[
     fieldName
@@ -103,18 +131,43 @@ export function parseRopeConfig(config: unknown, file: string, headDim: number):
     { [fieldName]: source },
     where,
   )[fieldName];
-  const scaling = scalingOf(own, file);
+  const scaling = scalingOf(own, file, fields.original_max_position_embeddings ?? null);
+  if (scaling.type === 'longrope') {
+    for (const [name, { length }] of [
+      ['short_factor', scaling.shortFactor],
+      ['long_factor', scaling.longFactor],
+    ] as const) {
+      if (length === rotaryDim / 2) continue;
+      throw new ModelConfigError(`${file}: ${fieldName}.${name} has ${length} entries; ${rotaryDim / 2} are needed`, {
+        details: { file, field: `${fieldName}.${name}`, value: length },
+      });
+    }
+  }
   if (scaling.type === 'dynamic' && headDim === 2) {
     throw new ModelConfigError(`${file}: head_dim is 2: dynamic rope scaling needs at least 4`, {
       details: { file, field: 'head_dim', value: headDim },
     });
   }
-  return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, scaling };
+  return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, rotaryDim, scaling };
 }
 
-function scalingOf(fields: z.infer<typeof scalingSchema> | undefined, file: string): RopeScaling {
+function scalingOf(
+  fields: z.infer<typeof scalingSchema> | undefined,
+  file: string,
+  originalMaxPositionEmbeddings: number | null,
+): RopeScaling {
   if (fields === undefined || fields.type === 'default') return { type: 'default' };
   if (fields.type === 'linear' || fields.type === 'dynamic') return { type: fields.type, factor: fields.factor };
+  if (fields.type === 'longrope') {
+    return {
+      type: 'longrope',
+      shortFactor: fields.short_factor,
+      longFactor: fields.long_factor,
+      factor: fields.factor ?? null,
+      originalMaxPositionEmbeddings: fields.original_max_position_embeddings ?? originalMaxPositionEmbeddings,
+      attentionFactor: fields.attention_factor ?? null,
+    };
+  }
   if (fields.type === 'llama3') {
     if (fields.low_freq_factor >= fields.high_freq_factor) {
       throw new ModelConfigError(

@@ -93,7 +93,13 @@ const tables = [
 test.each(tables)(
   '$name equals transformers to two units in the last place',
   ({ config, shape, table, attentionFactor }) => {
-    const found = ropeFrequencies(parseRopeConfig(config, 'config.json', shape.headDim), shape);
+    const found = ropeFrequencies(
+      parseRopeConfig(config, 'config.json', { headDim: shape.headDim, partial: 'served' }),
+      {
+        maxModelLen: shape.maxPositionEmbeddings,
+        ...shape,
+      },
+    );
     expect(found.attentionFactor).toBe(attentionFactor);
     const places = [...bits(found.inverseFrequencies)].map((b, i) =>
       Math.abs(b - (bits(new Float32Array(table))[i] ?? 0)),

@@ -7,8 +7,9 @@ export interface RopeFrequencies {
 }
 
 export interface RopeShape {
-  readonly headDim: number;
   readonly maxPositionEmbeddings: number;
+  /** Most tokens a sequence will have; at most the above. */
+  readonly maxModelLen: number;
 }
 
 // Every step rounds to f32 where transformers' ROPE_INIT_FUNCTIONS does: torch turns `scalar / tensor` into the reciprocal
@@ -16,42 +17,45 @@ export interface RopeShape {
 const f = Math.fround;
 const reciprocal = (x: number): number => f(1 / x);
 
-/** The table transformers computes. `dynamic` equals `default` below max_position_embeddings, and serving stops there: a
- *  table that changes with the longest position seen would make K in the cache depend on what ran before. */
+/** The table transformers computes, one for all lengths: a table that changes with the longest position seen would make K in
+ *  the cache depend on what ran before. So `dynamic` is `default`, as it is up to max_position_embeddings, where serving
+ *  stops; and `longrope` takes its long factors when sequences may outgrow the original context, as vLLM does. */
 export function ropeFrequencies(rope: RopeConfig, shape: RopeShape): RopeFrequencies {
-  const { scaling } = rope;
+  const { scaling, rotaryDim } = rope;
   switch (scaling.type) {
     case 'default':
-      return { inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim), attentionFactor: 1 };
+      return { inverseFrequencies: defaultFrequencies(rope.theta, rotaryDim), attentionFactor: 1 };
     case 'linear':
       return {
-        inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim).map((x) => f(x / f(scaling.factor))),
+        inverseFrequencies: defaultFrequencies(rope.theta, rotaryDim).map((x) => f(x / f(scaling.factor))),
         attentionFactor: 1,
       };
     case 'dynamic': {
       // At max_position_embeddings the stretch of the base is 1 up to rounding, which transformers keeps.
       const stretch =
         (scaling.factor * shape.maxPositionEmbeddings) / shape.maxPositionEmbeddings - (scaling.factor - 1);
-      const theta = rope.theta * stretch ** (shape.headDim / (shape.headDim - 2));
-      return { inverseFrequencies: defaultFrequencies(theta, shape.headDim), attentionFactor: 1 };
+      const theta = rope.theta * stretch ** (rotaryDim / (rotaryDim - 2));
+      return { inverseFrequencies: defaultFrequencies(theta, rotaryDim), attentionFactor: 1 };
     }
     case 'llama3':
       return {
-        inverseFrequencies: defaultFrequencies(rope.theta, shape.headDim).map((x) => llama3Frequency(x, scaling)),
+        inverseFrequencies: defaultFrequencies(rope.theta, rotaryDim).map((x) => llama3Frequency(x, scaling)),
         attentionFactor: 1,
       };
     case 'yarn':
-      return yarnFrequencies(rope.theta, scaling, shape);
+      return yarnFrequencies(rope, scaling, shape);
+    case 'longrope':
+      return longropeFrequencies(rope, scaling, shape);
   }
 }
 
-/** theta ** (2i / headDim), f32. */
-function wavelengths(theta: number, headDim: number): Float32Array {
-  return Float32Array.from({ length: headDim / 2 }, (_, i) => f(theta) ** f((2 * i) / headDim));
+/** theta ** (2i / rotaryDim), f32. */
+function wavelengths(theta: number, rotaryDim: number): Float32Array {
+  return Float32Array.from({ length: rotaryDim / 2 }, (_, i) => f(theta) ** f((2 * i) / rotaryDim));
 }
 
-function defaultFrequencies(theta: number, headDim: number): Float32Array {
-  return wavelengths(theta, headDim).map(reciprocal);
+function defaultFrequencies(theta: number, rotaryDim: number): Float32Array {
+  return wavelengths(theta, rotaryDim).map(reciprocal);
 }
 
 function llama3Frequency(x: number, s: Extract<RopeScaling, { type: 'llama3' }>): number {
@@ -65,8 +69,24 @@ function llama3Frequency(x: number, s: Extract<RopeScaling, { type: 'llama3' }>)
   return f(f(f(f(1 - smooth) * x) / f(s.factor)) + f(smooth * x));
 }
 
-function yarnFrequencies(theta: number, s: Extract<RopeScaling, { type: 'yarn' }>, shape: RopeShape): RopeFrequencies {
-  const dim = shape.headDim;
+function longropeFrequencies(
+  { theta, rotaryDim }: RopeConfig,
+  s: Extract<RopeScaling, { type: 'longrope' }>,
+  shape: RopeShape,
+): RopeFrequencies {
+  const original = s.originalMaxPositionEmbeddings ?? shape.maxPositionEmbeddings;
+  const factors = shape.maxModelLen > original ? s.longFactor : s.shortFactor;
+  const stretch = s.originalMaxPositionEmbeddings === null ? (s.factor ?? 1) : shape.maxPositionEmbeddings / original;
+  const inverseFrequencies = wavelengths(theta, rotaryDim).map((wave, i) => reciprocal(f(f(factors[i] ?? 1) * wave)));
+  const advised = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
+  return { inverseFrequencies, attentionFactor: s.attentionFactor ?? advised };
+}
+
+function yarnFrequencies(
+  { theta, rotaryDim: dim }: RopeConfig,
+  s: Extract<RopeScaling, { type: 'yarn' }>,
+  shape: RopeShape,
+): RopeFrequencies {
   const original = s.originalMaxPositionEmbeddings ?? shape.maxPositionEmbeddings;
   // Component whose wave makes `turns` turns within the original context.
   const component = (turns: number): number =>

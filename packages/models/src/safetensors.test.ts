@@ -3,8 +3,6 @@ import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { modelFingerprint } from './fingerprint.ts';
-import { parseModel } from './model-registry.ts';
 import { readCheckpointTensors, readSafetensors } from './safetensors.ts';
 import { writeSafetensors } from './safetensors-writer.ts';
 
@@ -120,42 +118,4 @@ test.each([
 
 test('a directory without a checkpoint is refused', async () => {
   await expect(readCheckpointTensors(newDir())).rejects.toThrow(/holds neither model\.safetensors nor/);
-});
-
-test('the fingerprint follows weights, config, block size and dtype, and no path', async () => {
-  const document = {
-    architectures: ['LlamaForCausalLM'],
-    vocab_size: 8,
-    hidden_size: 8,
-    intermediate_size: 8,
-    num_hidden_layers: 1,
-    num_attention_heads: 2,
-    eos_token_id: 1,
-  };
-  const { config } = parseModel(document, 'config.json');
-  const { config: otherEps } = parseModel({ ...document, rms_norm_eps: 1e-5 }, 'config.json');
-  const write = async (value: number) => {
-    const dir = newDir();
-    const data = new Uint8Array(40_000);
-    data[39_999] = value;
-    await writeSafetensors(
-      join(dir, 'model.safetensors'),
-      [{ name: 'a', dtype: 'f32', shape: [10_000], chunks: () => [data] }],
-      { signal: null },
-    );
-    return readCheckpointTensors(dir);
-  };
-  const base = { config, tensors: await write(1), blockSize: 16, dtype: 'bf16' } as const;
-  const fingerprint = await modelFingerprint(base);
-  expect(fingerprint).toMatch(/^sha256:[0-9a-f]{32}$/);
-  expect(await modelFingerprint({ ...base, tensors: await write(1), config: { ...config, eosTokenIds: [] } })).toBe(
-    fingerprint,
-  );
-  const others = await Promise.all([
-    modelFingerprint({ ...base, tensors: await write(2) }),
-    modelFingerprint({ ...base, blockSize: 32 }),
-    modelFingerprint({ ...base, dtype: 'f32' }),
-    modelFingerprint({ ...base, config: otherEps }),
-  ]);
-  expect(new Set([fingerprint, ...others]).size).toBe(5);
 });

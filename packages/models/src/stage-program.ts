@@ -2,7 +2,7 @@ import type { Dtype, ProgramLimits, ProgramSpec, TensorSource } from '@skein/nat
 import { checkCheckpoint } from './checkpoint-check.ts';
 import { ModelConfigError, StageSplitError } from './errors.ts';
 import type { Model } from './model.ts';
-import { ProgramRecorder } from './program-recorder.ts';
+import { checkpointParameters, ProgramRecorder } from './program-recorder.ts';
 import type { LayerRange } from './stage-layers.ts';
 
 export interface StageProgramOptions {
@@ -37,8 +37,8 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     );
   }
   checkCheckpoint(model, tensors);
-  const recorder = new ProgramRecorder(tensors);
-  model.record(recorder, { index: stage, count: stages, layers });
+  const recorder = new ProgramRecorder(checkpointParameters(tensors));
+  model.record(recorder, { index: stage, count: stages, layers, maxModelLen: limits.maxModelLen });
   return {
     vocabSize: config.vocabSize,
     weights: recorder.weights,

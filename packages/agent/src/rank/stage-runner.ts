@@ -81,7 +81,7 @@ export class StageRunner implements Disposable {
       this.#loaded = {
         key,
         program,
-        fingerprint: await modelFingerprint({ config: model.config, tensors, blockSize, dtype }),
+        fingerprint: await modelFingerprint({ model, tensors, maxModelLen: limits.maxModelLen, blockSize, dtype }),
       };
     }
     this.#enter('connect', '');

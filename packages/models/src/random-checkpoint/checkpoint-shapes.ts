@@ -1,7 +1,7 @@
 import { ModelConfigError } from '../errors.ts';
 
-/** Fields of config.json that set a model's sizes. */
-export interface CheckpointShape {
+/** Fields of config.json that name a model's family and set its sizes. */
+export interface CheckpointShape extends Family {
   readonly vocab_size: number;
   readonly hidden_size: number;
   readonly intermediate_size: number;
@@ -15,6 +15,45 @@ export interface CheckpointShape {
   readonly rope_scaling: Readonly<Record<string, string | number>> | null;
 }
 
+/** What config.json says of a family beside the sizes. */
+interface Family extends Readonly<Record<string, unknown>> {
+  readonly architectures: readonly [string];
+  readonly model_type: string;
+}
+
+const LLAMA: Family = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  attention_bias: false,
+  mlp_bias: false,
+};
+const QWEN2: Family = {
+  architectures: ['Qwen2ForCausalLM'],
+  model_type: 'qwen2',
+  rms_norm_eps: 1e-6,
+  hidden_act: 'silu',
+  use_sliding_window: false,
+};
+const QWEN3: Family = {
+  ...QWEN2,
+  architectures: ['Qwen3ForCausalLM'],
+  model_type: 'qwen3',
+  attention_bias: false,
+};
+const GEMMA3: Family = {
+  architectures: ['Gemma3ForCausalLM'],
+  model_type: 'gemma3_text',
+  rms_norm_eps: 1e-6,
+  hidden_activation: 'gelu_pytorch_tanh',
+  attention_bias: false,
+  query_pre_attn_scalar: 256,
+  sliding_window: 512,
+  sliding_window_pattern: 6,
+  rope_local_base_freq: 10000,
+};
+
 const llama3Rope = (
   factor: number,
 ): Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'> => ({
@@ -27,6 +66,11 @@ const llama3Rope = (
     original_max_position_embeddings: 8192,
   },
   max_position_embeddings: 131072,
+});
+const millionRope = (max_position_embeddings: number) => ({
+  rope_theta: 1e6,
+  rope_scaling: null,
+  max_position_embeddings,
 });
 const plainRope = { rope_theta: 10000, rope_scaling: null, max_position_embeddings: 2048 } as const;
 
@@ -52,6 +96,21 @@ export const CHECKPOINT_SHAPES: Readonly<Record<string, CheckpointShape>> = {
     { vocab: 49152, hidden: 576, intermediate: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64, tied: true },
     plainRope,
   ),
+  'qwen2.5-0.5b': sizes(
+    { vocab: 151936, hidden: 896, intermediate: 4864, layers: 24, heads: 14, kvHeads: 2, headDim: 64, tied: true },
+    millionRope(32768),
+    QWEN2,
+  ),
+  'qwen3-0.6b': sizes(
+    { vocab: 151936, hidden: 1024, intermediate: 3072, layers: 28, heads: 16, kvHeads: 8, headDim: 128, tied: true },
+    millionRope(40960),
+    QWEN3,
+  ),
+  'gemma-3-1b': sizes(
+    { vocab: 262144, hidden: 1152, intermediate: 6912, layers: 26, heads: 4, kvHeads: 1, headDim: 256, tied: true },
+    millionRope(32768),
+    GEMMA3,
+  ),
 };
 
 interface Sizes {
@@ -68,8 +127,10 @@ interface Sizes {
 function sizes(
   s: Sizes,
   rope: Pick<CheckpointShape, 'rope_theta' | 'rope_scaling' | 'max_position_embeddings'>,
+  family: Family = LLAMA,
 ): CheckpointShape {
   return {
+    ...family,
     vocab_size: s.vocab,
     hidden_size: s.hidden,
     intermediate_size: s.intermediate,

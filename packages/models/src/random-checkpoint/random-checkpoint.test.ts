@@ -1,5 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -79,10 +79,9 @@ test.each([261, 300, 32_000, 128_256])('a tokenizer of %i ids names each id once
   expect(eosTokenIds).toHaveLength(2);
 });
 
-test('published shapes are valid configs', async () => {
-  const { architectures } = JSON.parse(await readFile(join(root, 'used', 'config.json'), 'utf8'));
+test('published shapes are valid configs', () => {
   for (const [name, fields] of Object.entries(CHECKPOINT_SHAPES))
-    expect(parseModel({ architectures, ...fields }, name).config.vocabSize).toBe(fields.vocab_size);
+    expect(parseModel(fields, name).config.vocabSize).toBe(fields.vocab_size);
   expect(() => parseCheckpointShape('llama-9')).toThrow(/"llama-9" is neither a known shape/);
   expect(() => parseCheckpointShape('layers=x')).toThrow(/"layers=x"/);
 });

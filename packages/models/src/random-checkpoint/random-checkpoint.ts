@@ -3,7 +3,9 @@ import { mkdir, readdir, rename, rm, rmdir, statfs, writeFile } from 'node:fs/pr
 import { dirname, join, resolve } from 'node:path';
 import type { Dtype } from '@skein/native';
 import { CheckpointWriteError } from '../errors.ts';
+import { type Model, wholeModel } from '../model.ts';
 import { parseModel } from '../model-registry.ts';
+import { ProgramRecorder } from '../program-recorder.ts';
 import { INDEX_FILE, SINGLE_FILE } from '../safetensors.ts';
 import { tensorBytes, type TensorToWrite, writeSafetensors } from '../safetensors-writer.ts';
 import { makeByteTokenizer } from './byte-tokenizer.ts';
@@ -30,7 +32,7 @@ const DTYPE_NAMES: Readonly<Record<Dtype, string>> = { f32: 'float32', f16: 'flo
 /** Room for tokenizer and headers beside the tensors. */
 const OTHER_BYTES = 64 * 2 ** 20;
 
-/** Writes a Llama checkpoint with random weights, loadable like a published one. It appears under `dir` whole or, with a
+/** Writes a checkpoint with random weights, loadable like a published one. It appears under `dir` whole or, with a
  *  CheckpointWriteError, not at all. */
 export async function writeRandomCheckpoint(options: RandomCheckpointOptions): Promise<RandomCheckpoint> {
   const dir = resolve(options.dir);
@@ -67,20 +69,14 @@ function plan({ shape, seed, dtype }: RandomCheckpointOptions): {
 } {
   const { tokenizer, tokenizerConfig, bosTokenId, eosTokenIds } = makeByteTokenizer(shape.vocab_size);
   const config = {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
     ...shape,
-    rms_norm_eps: 1e-5,
-    hidden_act: 'silu',
-    attention_bias: false,
-    mlp_bias: false,
     initializer_range: 0.02,
     bos_token_id: bosTokenId,
     eos_token_id: eosTokenIds,
     torch_dtype: DTYPE_NAMES[dtype],
     use_cache: true,
   };
-  parseModel(config, 'shape');
+  const model = parseModel(config, 'shape');
   const configs = new Map<string, object>([
     ['config.json', config],
     [
@@ -90,39 +86,28 @@ function plan({ shape, seed, dtype }: RandomCheckpointOptions): {
     ['tokenizer.json', tokenizer],
     ['tokenizer_config.json', { ...tokenizerConfig, model_max_length: shape.max_position_embeddings }],
   ]);
-  return {
-    configs,
-    tensors: llamaTensors(
-      shape,
-      new RandomWeights(dtype, seed, shape.hidden_size * Math.max(shape.vocab_size, shape.intermediate_size)),
-    ),
-  };
+  return { configs, tensors: randomTensors(model, dtype, seed) };
 }
 
-function llamaTensors(s: CheckpointShape, random: RandomWeights): TensorToWrite[] {
-  const { hidden_size: hidden, intermediate_size: intermediate, vocab_size: vocab } = s;
-  const queries = s.num_attention_heads * s.head_dim;
-  const keys = s.num_key_value_heads * s.head_dim;
-  const layer = (i: number): TensorToWrite[] => {
-    const name = (part: string): string => `model.layers.${i}.${part}.weight`;
-    return [
-      random.ones(name('input_layernorm'), [hidden]),
-      random.normal(name('self_attn.q_proj'), [queries, hidden]),
-      random.normal(name('self_attn.k_proj'), [keys, hidden]),
-      random.normal(name('self_attn.v_proj'), [keys, hidden]),
-      random.normal(name('self_attn.o_proj'), [hidden, queries]),
-      random.ones(name('post_attention_layernorm'), [hidden]),
-      random.normal(name('mlp.gate_proj'), [intermediate, hidden]),
-      random.normal(name('mlp.up_proj'), [intermediate, hidden]),
-      random.normal(name('mlp.down_proj'), [hidden, intermediate]),
-    ];
-  };
-  return [
-    random.normal('model.embed_tokens.weight', [vocab, hidden]),
-    ...Array.from({ length: s.num_hidden_layers }, (_, i) => layer(i)).flat(),
-    random.ones('model.norm.weight', [hidden]),
-    ...(s.tie_word_embeddings ? [] : [random.normal('lm_head.weight', [vocab, hidden])]),
-  ];
+/** The parameters that the model's own recording asks for, in its order. Norms multiply by 1. */
+function randomTensors(model: Model, dtype: Dtype, seed: number): TensorToWrite[] {
+  const shapes = new Map<string, readonly number[]>();
+  const recorder = new ProgramRecorder((name, shape) => {
+    shapes.set(name, shape);
+    return { name, file: '', offsetBytes: 0, sizeBytes: tensorBytes({ dtype, shape }), dtype, shape };
+  });
+  model.record(recorder, wholeModel(model, model.config.maxPositionEmbeddings));
+  const norms = new Map(
+    recorder.ops.flatMap((op) =>
+      op.op === 'rmsNorm' ? [[recorder.weights[op.weight]?.name ?? '', 1 - op.weightOffset] as const] : [],
+    ),
+  );
+  const sizes = [...shapes.values()].map((shape) => shape.reduce((a, b) => a * b, 1));
+  const random = new RandomWeights(dtype, seed, Math.max(...sizes));
+  return [...shapes].map(([name, shape]) => {
+    const constant = norms.get(name);
+    return constant === undefined ? random.normal(name, shape) : random.constant(name, shape, constant);
+  });
 }
 
 function splitShards(tensors: readonly TensorToWrite[], shardBytes: number): TensorToWrite[][] {

@@ -44,8 +44,8 @@ export class RandomWeights {
     };
   }
 
-  ones(name: string, shape: readonly number[]): TensorToWrite {
-    const values = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1);
+  constant(name: string, shape: readonly number[], value: number): TensorToWrite {
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value);
     const bytes = encode(values, this.#dtype);
     return { name, dtype: this.#dtype, shape, chunks: () => [bytes] };
   }

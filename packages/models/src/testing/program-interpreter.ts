@@ -67,11 +67,12 @@ export class ProgramInterpreter {
       case 'embed':
         return this.#embed(op, step);
       case 'rmsNorm':
-        return rmsNorm(value(op.x), this.#weight(op.weight), op.eps);
+        return rmsNorm(value(op.x), this.#weight(op.weight), op);
       case 'linear':
         return linear(value(op.x), this.#weight(op.weight), op.bias === null ? null : this.#weight(op.bias));
       case 'logits': {
         const logits = linear(value(op.x), this.#weight(op.weight), null);
+        if (op.softCap !== null) capInPlace(logits.data, op.softCap);
         this.#logits = logits.data;
         return logits;
       }
@@ -85,6 +86,8 @@ export class ProgramInterpreter {
         );
       case 'siluMul':
         return zip(value(op.gate), value(op.up), (g, u) => (g / (1 + Math.exp(-g))) * u);
+      case 'geluTanhMul':
+        return zip(value(op.gate), value(op.up), (g, u) => geluTanh(g) * u);
       case 'add':
         return zip(value(op.a), value(op.b), (a, b) => a + b);
       case 'gatherRows':
@@ -99,7 +102,7 @@ export class ProgramInterpreter {
     const width = weight.length / this.#spec.vocabSize;
     return rows(width, step.tokenIds, (id, out) => {
       const token = id >= 0 ? id : (this.#slots[-1 - id] ?? fail(`no slot ${-1 - id}`));
-      out.set(weight.subarray(token * width, (token + 1) * width));
+      out.set(weight.subarray(token * width, (token + 1) * width).map((x) => x * op.scale));
     });
   }
 
@@ -187,13 +190,23 @@ function dot(a: Float32Array, b: Float32Array): number {
   return sum;
 }
 
-function rmsNorm(x: Value, weight: Float32Array, eps: number): Value {
-  const numRows = x.data.length / x.width;
-  return rows(x.width, [...Array(numRows).keys()], (r, out) => {
-    const from = row(x, r);
-    const scale = 1 / Math.sqrt(dot(from, from) / x.width + eps);
-    for (let i = 0; i < out.length; i++) out[i] = (from[i] ?? 0) * scale * (weight[i] ?? 0);
-  });
+function rmsNorm(x: Value, weight: Float32Array, op: Extract<Op, { op: 'rmsNorm' }>): Value {
+  const width = weight.length;
+  const normed = { width: x.width, data: new Float32Array(x.data.length) };
+  for (let at = 0; at < x.data.length; at += width) {
+    const from = x.data.subarray(at, at + width);
+    const scale = 1 / Math.sqrt(dot(from, from) / width + op.eps);
+    for (let i = 0; i < width; i++) normed.data[at + i] = (from[i] ?? 0) * scale * ((weight[i] ?? 0) + op.weightOffset);
+  }
+  return normed;
+}
+
+function geluTanh(x: number): number {
+  return (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+}
+
+function capInPlace(values: Float32Array | number[], cap: number): void {
+  for (let i = 0; i < values.length; i++) values[i] = cap * Math.tanh((values[i] ?? 0) / cap);
 }
 
 function linear(x: Value, weight: Float32Array, bias: Float32Array | null): Value {
@@ -263,13 +276,18 @@ function attention(
     for (let h = 0; h < op.numHeads; h++) {
       const head = Math.floor(h / (op.numHeads / numKVHeads));
       const query = row(q, t).subarray(h * headDim, (h + 1) * headDim);
-      const scores = Array.from({ length: position + 1 }, (_, p) => dot(query, cell(blocks, p, 0, head)) * op.scale);
+      const first = op.window === null ? 0 : Math.max(0, position + 1 - op.window);
+      const scores = Array.from(
+        { length: position + 1 - first },
+        (_, p) => dot(query, cell(blocks, first + p, 0, head)) * op.scale,
+      );
+      if (op.softCap !== null) capInPlace(scores, op.softCap);
       const most = Math.max(...scores);
       const shares = scores.map((s) => Math.exp(s - most));
       const total = shares.reduce((a, b) => a + b, 0);
       const sums = new Float64Array(headDim);
       for (const [p, share] of shares.entries()) {
-        const from = cell(blocks, p, 1, head);
+        const from = cell(blocks, first + p, 1, head);
         for (let i = 0; i < headDim; i++) sums[i] = (sums[i] as number) + share * (from[i] as number);
       }
       for (let i = 0; i < headDim; i++) out[h * headDim + i] = (sums[i] as number) / total;
