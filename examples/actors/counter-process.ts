@@ -1,8 +1,11 @@
-/** The process that holds the count. */
-import { hostActor, runActorProcess } from '@skein/actor';
-import { Counter, COUNTER } from './counter.ts';
+/** The process that holds a count. */
+import { runActor } from '@skein/actor';
+import { Counter } from './counter.ts';
 
 let count = 0;
-await runActorProcess((bus) => {
-  hostActor(bus, COUNTER, Counter, { add: async ({ amount }) => (count += amount) });
-});
+runActor(Counter, () => ({
+  add: async ({ amount }) => (count += amount),
+  upTo: async function* upTo({ end }) {
+    for (let value = 1; value <= end; value++) yield value;
+  },
+}));

@@ -1,92 +1,71 @@
-import { type MessageBus, MessageBusError } from '@skein/message-bus';
-import { SkeinError } from '@skein/protocol';
+import type { MessageBus } from '@skein/message-bus';
 import type { z } from 'zod';
-import type { ActorClass, Methods } from './actor-class.ts';
-import { actorKey } from './actor-key.ts';
-import { ActorCallError, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
+import type { ActorClass, MethodDefinition, Methods, StreamMethodDefinition } from './actor-class.ts';
+import { ActorCallError } from './errors.ts';
 import { ObjectRef } from './object-ref.ts';
-
-const DEADLINE_MS = 30_000;
-
-export interface CallOptions {
-  /** How long the answer may take. Default 30 s. */
-  readonly deadlineMs?: number;
-}
+import { type Call, type CallOptions, RemoteActor } from './remote-actor.ts';
 
 /** One method of a handle. Calling it directly is a mistake, as in Ray; `.remote()` calls the actor. */
-export interface RemoteMethod<Input, Output> {
-  remote(argument: Input): ObjectRef<Output>;
-  options(options: CallOptions): { remote(argument: Input): ObjectRef<Output> };
+export interface RemoteMethod<Input, Result> {
+  remote(argument: Input): Result;
+  options(options: CallOptions): { remote(argument: Input): Result };
 }
 
+/** Where a handle keeps its actor, for this package's functions. */
+export const remoteActor: unique symbol = Symbol('the actor of a handle');
+
+/** A stream method gives an async iterable: it starts when its first item is asked for, and leaving the loop cancels it. */
 export type ActorHandle<M extends Methods> = {
-  readonly [K in keyof M]: RemoteMethod<z.input<M[K]['input']>, z.output<M[K]['output']>>;
-};
+  readonly [K in keyof M]: M[K] extends StreamMethodDefinition<infer Input, infer Item>
+    ? RemoteMethod<z.input<Input>, AsyncIterable<z.output<Item>>>
+    : M[K] extends MethodDefinition<infer Input, infer Output>
+      ? RemoteMethod<z.input<Input>, ObjectRef<z.output<Output>>>
+      : never;
+} & { readonly [remoteActor]: RemoteActor };
 
 export function makeHandle<M extends Methods>(actor: ActorClass<M>, bus: MessageBus, subject: string): ActorHandle<M> {
-  const methods = Object.entries(actor.methods).map(([name, { input, output }]) => {
+  const remote = new RemoteActor(bus, subject);
+  const methods = Object.entries(actor.methods).map(([name, definition]) => {
+    const what = `${actor.name}.${name}`;
     const call = (options: CallOptions) => ({
-      remote: (argument: unknown) =>
-        new ObjectRef(async (signal) => {
-          const parsed = input.safeParse(argument);
-          if (!parsed.success)
-            throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}: ${parsed.error.message}`);
-          const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
-          const answer = await bus
-            .request(`${subject}.${name}`, parsed.data, { deadlineMs, signal })
-            .catch((error: unknown) => {
-              throw callError(error, `${actor.name}.${name}`);
-            });
-          const result = output.safeParse(answer);
-          if (!result.success)
-            throw new ActorCallError(
-              'ERR_ACTOR_RESULT',
-              `${actor.name}.${name} answered what its class does not declare: ${result.error.message}`,
+      remote: (argument: unknown) => {
+        const toCall = (): Call => ({ method: name, what, argument: checkArgument(definition.input, argument, what) });
+        return definition.kind === 'stream'
+          ? checkItems(definition.item, () => remote.stream(toCall(), options), what)
+          : new ObjectRef(async (signal) =>
+              checkResult(definition.output, await remote.call(toCall(), options, signal), what),
             );
-          return result.data;
-        }),
+      },
     });
     const direct = (): never => {
-      throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}() runs elsewhere: call ${name}.remote()`);
+      throw new ActorCallError('ERR_ACTOR_CALL', `${what}() runs elsewhere: call ${name}.remote()`);
     };
     return [name, Object.assign(direct, { ...call({}), options: call })] as const;
   });
-  return Object.fromEntries(methods) as unknown as ActorHandle<M>;
+  return { ...Object.fromEntries(methods), [remoteActor]: remote } as unknown as ActorHandle<M>;
 }
 
-export interface ActorDeath {
-  /** `left`: its host closed it; `expired`: not heard of; `replaced`: a new process hosts it. */
-  readonly reason: 'left' | 'expired' | 'replaced';
+async function* checkItems(
+  schema: z.ZodType,
+  open: () => AsyncIterable<unknown>,
+  what: string,
+): AsyncGenerator<unknown> {
+  for await (const item of open()) yield checkResult(schema, item, what);
 }
 
-/** Calls `onDeath` when the process that hosts the actor is gone. @returns what stops the watch. */
-export function watchActor(bus: MessageBus, subject: string, onDeath: (death: ActorDeath) => void): () => void {
-  const key = actorKey(subject);
-  const watch = bus.watch(key, (event) => {
-    if (event.type === 'lost' && event.member.key === key) onDeath({ reason: event.reason });
-  });
-  return () => watch.close();
+/** @throws ActorCallError ERR_ACTOR_CALL. */
+export function checkArgument(schema: z.ZodType, value: unknown, what: string): unknown {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new ActorCallError('ERR_ACTOR_CALL', `${what}: ${parsed.error.message}`);
 }
 
-/** What the bus says of a call, in an actor's terms. Only the bus's own errors speak of the actor: one with the same code that
- *  the method threw is about something else. */
-function callError(error: unknown, what: string): Error {
-  if (!(error instanceof SkeinError))
-    return error instanceof Error ? error : new RemoteError('ERR_INTERNAL', String(error));
-  const { code, message, details } = error;
-  if (!(error instanceof MessageBusError)) return new RemoteError(code, message, { cause: error, details });
-  switch (error.code) {
-    case 'ERR_NO_RESPONDER':
-      return new ActorDiedError('ERR_ACTOR_DIED', `${what}: no process hosts this actor`, { cause: error, details });
-    case 'ERR_DEADLINE':
-    case 'ERR_DISCONNECTED':
-      return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: ${message}`, { cause: error, details });
-    case 'ERR_ABORTED':
-      return new ActorCallError('ERR_ACTOR_CANCELLED', `${what} was cancelled by its caller`, {
-        cause: error,
-        details,
-      });
-    default:
-      return new ActorCallError(code, `${what}: ${message}`, { cause: error, details });
-  }
+/** @throws ActorCallError ERR_ACTOR_RESULT. */
+export function checkResult(schema: z.ZodType, value: unknown, what: string): unknown {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new ActorCallError(
+    'ERR_ACTOR_RESULT',
+    `${what} answered what its class does not declare: ${parsed.error.message}`,
+  );
 }

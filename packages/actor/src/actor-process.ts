@@ -1,109 +1,133 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { connectLocal, connectNats, type MessageBus } from '@skein/message-bus';
-import { identitySchema, newIdentity } from '@skein/protocol';
-import { z } from 'zod';
-import { ActorDiedError } from './errors.ts';
+import type { ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { type BusTarget, type MessageBus, spawnBound, type Subscription, SupervisedProcess } from '@skein/message-bus';
+import { type Identity, newIdentity } from '@skein/protocol';
+import type { ActorClass, Methods } from './actor-class.ts';
+import type { ActorHandle } from './actor-handle.ts';
+import { actorSubject, deathSubject, ownerAnswerSchema, ownerRequestSchema, ownerSubject } from './actor-wire.ts';
+import { ActorCallError, type ActorDeath, actorDied } from './errors.ts';
+import { askOwner } from './named-actor.ts';
+import { type ActorOrder, actorReportSchema } from './run-actor.ts';
 
-const CONNECT_DEADLINE_MS = 10_000;
-const RESTART_MS = 100;
-
-const orderSchema = z.object({
-  identity: identitySchema,
-  bus: z.union([z.object({ natsUrl: z.string() }), z.object({ hub: z.object({ host: z.string(), port: z.int() }) })]),
-  groupKey: z.string().nullable(),
-});
-type Order = z.infer<typeof orderSchema>;
+const START_MS_MAX = 15_000;
+const GRACE_MS = 1000;
 
 export interface ActorProcessOptions {
-  /** Of its identity; each start is a new incarnation. */
+  /** By which `getActor` finds it; each start is a new incarnation. */
   readonly name: string;
-  readonly bus: Order['bus'];
-  readonly groupKey: string | null;
-  /** How often it is started again after it died. Default 0, as Ray's. */
+  /** The module that calls `runActor`: `new URL('counter-process.ts', import.meta.url)`. */
+  readonly module: URL;
+  /** The owner's own bus, where it answers for the actor and tells its deaths. */
+  readonly bus: MessageBus;
+  /** How the process joins the same bus. */
+  readonly join: BusTarget;
+  /** For the module's constructor; JSON. */
+  readonly argument?: unknown;
+  /** How often it is started again after it died; a kill is for good. Default 0. */
   readonly maxRestarts?: number;
-  /** It died and is not started again. */
-  readonly onDeath?: (reason: string) => void;
+  readonly onDeath?: (death: ActorDeath) => void;
 }
 
-/** A child process that hosts actors: `module` calls `runActorProcess`. It ends with this process. */
-export class ActorProcess implements AsyncDisposable {
-  /** Resolves when the first process hosts its actors; rejects with ERR_ACTOR_DIED when none is left that could. */
-  readonly ready: Promise<void>;
-  readonly #module: string;
+/** An actor in a child process of this one, its owner, with which it ends. */
+export class ActorProcess<M extends Methods> implements AsyncDisposable {
+  readonly handle: ActorHandle<M>;
+  readonly #subject: string;
   readonly #options: ActorProcessOptions;
-  readonly #ready: PromiseWithResolvers<void> = Promise.withResolvers();
-  #child: ChildProcess;
+  readonly #hosting = Promise.withResolvers<void>();
+  readonly #process: SupervisedProcess;
+  readonly #served: Subscription;
+  #identity: Identity;
+  /** What the process that runs now reported before it ended. */
+  #failure: string | null = null;
   #restartsLeft: number;
-  #timer: NodeJS.Timeout | null = null;
-  #closed = false;
+  #isDead = false;
 
-  constructor(module: string, options: ActorProcessOptions) {
-    this.#module = module;
+  /** Resolves when the actor can be called.
+   *  @throws ActorCallError ERR_ACTOR_NAME when the name is taken, ActorDiedError when it does not come up. */
+  static async start<M extends Methods>(actor: ActorClass<M>, options: ActorProcessOptions): Promise<ActorProcess<M>> {
+    const { name, bus } = options;
+    if ((await askOwner(bus, actorSubject(name), 'describe')) !== null)
+      throw new ActorCallError('ERR_ACTOR_NAME', `another actor is named ${name}; names are unique on a bus`);
+    const started = new ActorProcess(actor, options);
+    await started.#hosting.promise;
+    return started;
+  }
+
+  private constructor(actor: ActorClass<M>, options: ActorProcessOptions) {
+    this.#subject = actorSubject(options.name);
     this.#options = options;
+    this.#identity = newIdentity(options.name);
     this.#restartsLeft = options.maxRestarts ?? 0;
-    this.ready = this.#ready.promise;
-    // A caller need not look.
-    this.ready.catch(() => {});
-    this.#child = this.#start();
+    // Whoever closes it while it starts does not wait for it.
+    this.#hosting.promise.catch(() => {});
+    this.handle = actor.handle(options.bus, this.#subject);
+    this.#served = options.bus.serve(ownerSubject(this.#subject), async ({ data }) => {
+      if (ownerRequestSchema.parse(data) === 'kill') await this.#end('was killed');
+      return ownerAnswerSchema.parse({ actor: actor.name });
+    });
+    this.#process = new SupervisedProcess({
+      start: () => this.#spawn(actor.name),
+      onEnd: ({ reason }) => this.#onEnd(reason),
+      graceMs: GRACE_MS,
+    });
   }
 
+  /** Of the process that runs now; null between two. */
   get pid(): number | null {
-    return this.#child.pid ?? null;
+    return this.#process.pid;
   }
 
-  kill(signal: NodeJS.Signals): void {
-    this.#child.kill(signal);
-  }
-
-  /** Ends the process, which is not started again. */
+  /** Ends the process; it is not started again, and its name is free. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    if (this.#timer) clearTimeout(this.#timer);
-    if (this.#child.pid === undefined || this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const { promise: gone, resolve } = Promise.withResolvers<void>();
-    this.#child.once('exit', () => resolve());
-    this.#child.kill('SIGKILL');
-    await gone;
+    await this.#end('was ended by its owner');
+    this.#served.close();
   }
 
-  #start(): ChildProcess {
-    const { name, bus, groupKey } = this.#options;
-    const child = fork(this.#module, { execArgv: [] });
-    child.once('message', () => this.#ready.resolve());
-    child.once('error', (error) => child.pid === undefined && this.#ended(`cannot be started: ${error.message}`));
-    child.once('exit', (code, signal) =>
-      this.#ended(signal === null ? `exited with ${code}` : `was killed by ${signal}`),
-    );
-    const order: Order = { identity: newIdentity(name), bus, groupKey };
+  #spawn(actor: string): ChildProcess {
+    const { name, module, join, argument = null } = this.#options;
+    this.#identity = newIdentity(name);
+    this.#failure = null;
+    const child = spawnBound(process.execPath, [fileURLToPath(module)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    const timer = setTimeout(() => {
+      this.#failure = `did not start within ${START_MS_MAX} ms`;
+      child.kill('SIGKILL');
+    }, START_MS_MAX);
+    child.once('exit', () => clearTimeout(timer));
+    child.once('message', (message) => {
+      clearTimeout(timer);
+      const report = actorReportSchema.parse(message);
+      if ('hosting' in report) this.#hosting.resolve();
+      else this.#failure = `could not start: ${report.failed}`;
+    });
+    const order: ActorOrder = { identity: this.#identity, bus: join, actor, argument };
     // One that has ended already does not hear it; its exit says so.
     child.send(order, () => {});
     return child;
   }
 
-  #ended(reason: string): void {
-    if (this.#closed) return;
-    if (this.#restartsLeft === 0) {
-      this.#ready.reject(new ActorDiedError('ERR_ACTOR_DIED', `the process ${this.#options.name} ${reason}`));
-      this.#options.onDeath?.(reason);
-      return;
-    }
+  #onEnd(reason: string): boolean {
+    const restarts = this.#restartsLeft > 0;
     this.#restartsLeft -= 1;
-    this.#timer = setTimeout(() => (this.#child = this.#start()), RESTART_MS);
+    this.#tell({ identity: this.#identity, cause: this.#failure ?? reason, restarts });
+    return restarts;
   }
-}
 
-/** The child's side: connects as its parent says, and lets `host` host actors on the bus. Ends with its parent. */
-export async function runActorProcess(host: (bus: MessageBus) => unknown): Promise<void> {
-  process.once('disconnect', () => process.exit(0));
-  const { promise, resolve } = Promise.withResolvers<unknown>();
-  process.once('message', resolve);
-  const { identity, bus, groupKey } = orderSchema.parse(await promise);
-  const options = { identity, groupKey, deadlineMs: CONNECT_DEADLINE_MS };
-  const joined =
-    'natsUrl' in bus
-      ? await connectNats({ ...options, servers: [bus.natsUrl] })
-      : await connectLocal({ ...options, address: bus.hub });
-  host(joined);
-  await joined.flush();
-  process.send?.({ hosting: true });
+  async #end(cause: string): Promise<void> {
+    await this.#process.close();
+    if (!this.#isDead) this.#tell({ identity: this.#identity, cause, restarts: false });
+  }
+
+  #tell(death: ActorDeath): void {
+    const { bus, onDeath } = this.#options;
+    // A bus that was closed has nobody to tell.
+    if (bus.connected) bus.publish(deathSubject(this.#subject), death);
+    onDeath?.(death);
+    if (death.restarts) return;
+    this.#isDead = true;
+    this.#hosting.reject(actorDied(this.#subject, death));
+    // The answer to a kill leaves first.
+    setImmediate(() => this.#served.close());
+  }
 }

@@ -1,23 +1,16 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import type { MessageBus } from '@skein/message-bus';
+import { connectBus, type MessageBus } from '@skein/message-bus';
+import { newIdentity } from '@skein/protocol';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type ActorDeath, type ActorHandle, watchActor } from './actor-handle.ts';
-import { ActorProcess, type ActorProcessOptions } from './actor-process.ts';
-import { ActorCallError, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
+import type { ActorHandle } from './actor-handle.ts';
+import { watchActor } from './actor-watch.ts';
+import { ActorCallError, type ActorDeath, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
 import { type HostedActor, hostActor } from './host-actor.ts';
 import { Counter, CounterState } from './testing/counter.ts';
-
-export interface Place extends AsyncDisposable {
-  connect(name: string): Promise<MessageBus>;
-  /** How another process joins. */
-  readonly address: Pick<ActorProcessOptions, 'bus' | 'groupKey'>;
-}
+import type { Place } from './testing/place.ts';
 
 const SUBJECT = 'test.counter';
-const PROCESS = fileURLToPath(new URL('testing/counter-process.ts', import.meta.url));
 
-/** What every bus must give an actor. */
+/** What every bus must give an actor hosted in any process. */
 export function actorCases(start: () => Promise<Place>): void {
   let place: Place;
   let caller: MessageBus;
@@ -27,46 +20,27 @@ export function actorCases(start: () => Promise<Place>): void {
 
   beforeEach(async () => {
     place = await start();
-    caller = await place.connect('caller');
+    stack.push(() => place[Symbol.asyncDispose]());
+    caller = await connect('caller');
     counter = Counter.handle(caller, SUBJECT);
     state = new CounterState();
-    stack.push(
-      () => place[Symbol.asyncDispose](),
-      () => caller.close(),
-    );
   });
 
   afterEach(async () => {
     for (const end of stack.splice(0).toReversed()) await end();
   });
 
-  async function host(options = {}): Promise<HostedActor> {
-    const bus = await place.connect('host');
+  async function connect(name: string): Promise<MessageBus> {
+    const bus = await connectBus(place.target, { identity: newIdentity(name), deadlineMs: 5000 });
     stack.push(() => bus.close());
+    return bus;
+  }
+
+  async function host(options = {}): Promise<HostedActor & { readonly bus: MessageBus }> {
+    const bus = await connect('host');
     const hosted = hostActor(bus, SUBJECT, Counter, state, options);
     await bus.flush();
-    return hosted;
-  }
-
-  function spawn(options: Partial<ActorProcessOptions> = {}): ActorProcess {
-    const child = new ActorProcess(PROCESS, { name: 'child', ...place.address, ...options });
-    stack.push(() => child[Symbol.asyncDispose]());
-    return child;
-  }
-
-  /** Calls until somebody hosts the actor. */
-  async function hostedPid(): Promise<number> {
-    for (;;) {
-      const pid = await counter.pid
-        .options({ deadlineMs: 1000 })
-        .remote({})
-        .then(
-          (value) => value,
-          () => null,
-        );
-      if (pid !== null) return pid;
-      await delay(20);
-    }
+    return { ...hosted, bus };
   }
 
   test('calls run one after another, in the order they were made', async () => {
@@ -150,50 +124,67 @@ export function actorCases(start: () => Promise<Place>): void {
     await expect(late).rejects.toBeInstanceOf(ActorUnavailableError);
   });
 
-  test('a closed actor is told to watchers as left, and takes no more calls', async () => {
+  test('a stream method gives its items in order, held to the class, and its end', async () => {
+    await host();
+    const seen: number[] = [];
+    for await (const value of counter.upTo.remote({ end: 300 })) seen.push(value);
+    expect(seen).toEqual(Array.from({ length: 300 }, (_, value) => value));
+    await expect(drain(counter.misstream.remote({}))).rejects.toMatchObject({ code: 'ERR_ACTOR_RESULT' });
+    await expect(drain(counter.upTo.remote({ end: 0.5 }))).rejects.toMatchObject({ code: 'ERR_ACTOR_CALL' });
+  });
+
+  test('the reader sets the pace of a stream, and ends it by leaving; calls pass meanwhile', async () => {
+    await host();
+    for await (const value of counter.upTo.options({ credit: 4 }).remote({ end: null })) {
+      expect(await counter.add.remote({ amount: 1 })).toBe(value + 1);
+      // What was taken, what may be ahead of it, and one that waits for credit.
+      expect(state.produced).toBeLessThanOrEqual(value + 1 + 4 + 1);
+      if (value === 20) break;
+    }
+    await expect.poll(() => state.ended).toBe(1);
+  });
+
+  test('a closed actor is told to watchers, and ends all that is open at once', async () => {
     const deaths: ActorDeath[] = [];
     stack.push(watchActor(caller, SUBJECT, (death) => deaths.push(death)));
-    await caller.flush();
     const hosted = await host();
-    await expect.poll(async () => counter.add.remote({ amount: 1 }).then((n) => n)).toBeGreaterThan(0);
+    const other = await connect('other');
+    const open = [
+      counter.forever.remote({}),
+      counter.add.remote({ amount: 1 }),
+      Counter.handle(other, SUBJECT).forever.remote({}),
+    ];
+    const items = counter.upTo.remote({ end: null })[Symbol.asyncIterator]();
+    expect(await items.next()).toEqual({ value: 0, done: false });
+    await expect.poll(() => state.waiting).toBe(1);
+    await other.flush();
     hosted.close();
-    await expect.poll(() => deaths).toEqual([{ reason: 'left' }]);
+    const { name, incarnation } = hosted.bus.identity;
+    const died = { code: 'ERR_ACTOR_DIED', details: { name, incarnation, cause: 'was closed by its host' } };
+    for (const ref of open) await expect(ref).rejects.toMatchObject(died);
+    await expect(drain({ [Symbol.asyncIterator]: () => items })).rejects.toMatchObject(died);
     await expect(counter.add.remote({ amount: 1 })).rejects.toBeInstanceOf(ActorDiedError);
+    expect(deaths).toEqual([{ identity: hosted.bus.identity, cause: 'was closed by its host', restarts: null }]);
   });
 
-  test('kill -9 of the process that hosts it is told to watchers, to its parent, and to the next caller', async () => {
-    const deaths: ActorDeath[] = [];
-    const ends: string[] = [];
-    stack.push(watchActor(caller, SUBJECT, (death) => deaths.push(death)));
-    const child = spawn({ onDeath: (reason) => ends.push(reason) });
-    await child.ready;
-    expect(await counter.pid.remote({})).toBe(child.pid);
-    child.kill('SIGKILL');
-    await expect.poll(() => ends, { timeout: 2000 }).toEqual(['was killed by SIGKILL']);
-    await expect(counter.add.options({ deadlineMs: 1000 }).remote({ amount: 1 })).rejects.toMatchObject({
-      code: 'ERR_ACTOR_DIED',
-    });
-    await expect.poll(() => deaths, { timeout: 8000 }).toEqual([{ reason: 'expired' }]);
-  }, 20_000);
-
-  test('a process that dies before it hosts anything says so', async () => {
-    const child = spawn();
-    child.kill('SIGKILL');
-    await expect(child.ready).rejects.toMatchObject({
-      code: 'ERR_ACTOR_DIED',
-      message: 'the process child was killed by SIGKILL',
-    });
+  test('a call with retries finds the actor that comes later, once for each retry', async () => {
+    const retried = counter.add.options({ maxTaskRetries: 1 }).remote({ amount: 1 });
+    const never = counter.add.options({ maxTaskRetries: 1, deadlineMs: 300 }).remote({ amount: 1 });
+    await expect(never).rejects.toBeInstanceOf(ActorDiedError);
+    const first = await host();
+    expect(await retried).toBe(1);
+    const again = counter.forever.options({ maxTaskRetries: 1 }).remote({});
+    await expect.poll(() => state.waiting).toBe(1);
+    first.close();
+    const second = await host();
+    await expect.poll(() => state.waiting).toBe(2);
+    second.close();
+    await expect(again).rejects.toMatchObject({ code: 'ERR_ACTOR_DIED' });
   });
+}
 
-  test('maxRestarts starts it again as a new incarnation, without its state, and then no more', async () => {
-    const ends: string[] = [];
-    const child = spawn({ maxRestarts: 1, onDeath: (reason) => ends.push(reason) });
-    const first = await hostedPid();
-    await counter.add.remote({ amount: 40 });
-    process.kill(first, 'SIGKILL');
-    await expect.poll(hostedPid, { timeout: 8000 }).not.toBe(first);
-    expect(await counter.add.remote({ amount: 2 })).toBe(2);
-    child.kill('SIGKILL');
-    await expect.poll(() => ends, { timeout: 2000 }).toHaveLength(1);
-  }, 20_000);
+async function drain(items: AsyncIterable<number>): Promise<number> {
+  let last = -1;
+  for await (const item of items) last = item;
+  return last;
 }

@@ -1,6 +1,7 @@
 import type { MessageBus } from '@skein/message-bus';
 import type { ActorClass, ActorImplementation, Methods } from './actor-class.ts';
-import { actorKey } from './actor-key.ts';
+import { checkArgument, checkResult } from './actor-handle.ts';
+import { actorKey } from './actor-wire.ts';
 import { ActorCallError } from './errors.ts';
 
 const LEASE_TTL_MS = 3000;
@@ -17,7 +18,8 @@ export interface HostedActor {
   close(): void;
 }
 
-/** Hosts an actor at `subject`. Calls run one after another in arrival order. */
+/** Hosts an actor at `subject`. Calls run one after another in arrival order; streams run beside them, since a reader that
+ *  stands still would hold up everyone else. */
 export function hostActor<M extends Methods>(
   bus: MessageBus,
   subject: string,
@@ -28,20 +30,21 @@ export function hostActor<M extends Methods>(
   const { mailboxMax = 256, concurrent = [] } = options;
   let tail: Promise<unknown> = Promise.resolve();
   let waiting = 0;
-  const served = Object.entries(actor.methods).map(([name, { input, output }]) =>
-    bus.serve(`${subject}.${name}`, async ({ data }, signal) => {
-      const argument = input.safeParse(data);
-      if (!argument.success)
-        throw new ActorCallError('ERR_ACTOR_CALL', `${actor.name}.${name}: ${argument.error.message}`);
+  const served = Object.entries(actor.methods).map(([name, definition]) => {
+    const at = `${subject}.${name}`;
+    const what = `${actor.name}.${name}`;
+    const start = (data: unknown, signal: AbortSignal): unknown =>
+      implementation[name as keyof M](checkArgument(definition.input, data, what), signal);
+    if (definition.kind === 'stream') {
+      return bus.serveStream(at, async function* items({ data }, signal) {
+        for await (const item of start(data, signal) as AsyncIterable<unknown>)
+          yield checkResult(definition.item, item, what);
+      });
+    }
+    return bus.serve(at, async ({ data }, signal) => {
       const run = async (): Promise<unknown> => {
         signal.throwIfAborted();
-        const result = output.safeParse(await implementation[name as keyof M](argument.data as never, signal));
-        if (!result.success)
-          throw new ActorCallError(
-            'ERR_ACTOR_RESULT',
-            `${actor.name}.${name} returned what its class does not declare: ${result.error.message}`,
-          );
-        return result.data;
+        return checkResult(definition.output, await start(data, signal), what);
       };
       if (concurrent.includes(name)) return run();
       if (waiting >= mailboxMax)
@@ -53,13 +56,14 @@ export function hostActor<M extends Methods>(
       const turn = tail.then(run).finally(() => (waiting -= 1));
       tail = turn.catch(() => {});
       return turn;
-    }),
-  );
+    });
+  });
   const lease = bus.announce(actorKey(subject), { actor: actor.name }, { ttlMs: LEASE_TTL_MS });
   return {
     close: () => {
-      for (const subscription of served) subscription.close();
+      // First, so that whoever finds nobody there knows already that the actor is gone.
       lease.close();
+      for (const subscription of served) subscription.close();
     },
   };
 }

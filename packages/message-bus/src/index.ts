@@ -18,6 +18,7 @@ export { connectLocal, type ConnectLocalOptions } from './connect-local.ts';
 export { type HubAddress, LocalHub, type LocalHubOptions, startLocalHub } from './local-hub.ts';
 export { connectNats, type ConnectNatsOptions } from './connect-nats.ts';
 export { endProcess, spawnBound } from './child-process.ts';
+export { type ProcessEnd, RestartPause, SupervisedProcess } from './supervised-process.ts';
 export { natsToken } from './nats-token.ts';
 export { type NatsServer, type NatsServerOptions, startNatsServer } from './nats-server.ts';
 export type { ConnectOptions } from './reconnecting-carrier.ts';
