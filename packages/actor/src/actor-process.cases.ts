@@ -55,7 +55,7 @@ export function actorProcessCases(start: () => Promise<Place>): void {
     const counter = await getActor(caller, Counter, 'counter');
     const items = counter.upTo.remote({ end: null })[Symbol.asyncIterator]();
     expect(await items.next()).toEqual({ value: 0, done: false });
-    const open = [counter.forever.remote({}), child.handle.add.remote({ amount: 1 })];
+    const open = [counter.forever.remote({}), child.handle.forever.remote({})];
     expect(await child.handle.pid.remote({})).toBe(child.pid);
     await caller.flush();
     killProcess(child);

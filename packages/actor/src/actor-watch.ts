@@ -1,7 +1,7 @@
 import type { LeaseEvent, MessageBus } from '@skein/message-bus';
 import type { Identity } from '@skein/protocol';
 import { actorKey, deathSchema, deathSubject } from './actor-wire.ts';
-import { type ActorDeath, actorDied } from './errors.ts';
+import type { ActorDeath } from './errors.ts';
 
 /** A watch that nobody uses is kept this long, so that a run of calls costs one. */
 const LINGER_MS = 5000;
@@ -59,22 +59,6 @@ export class ActorWatch {
   onDeath(listener: (death: ActorDeath) => void): () => void {
     this.#deathListeners.add(listener);
     return () => this.#deathListeners.delete(listener);
-  }
-
-  /** A signal for one call: aborted with ActorDiedError when the actor dies, with the caller's reason when the caller does. */
-  callSignal(caller: AbortSignal | null): Disposable & { readonly signal: AbortSignal } {
-    const controller = new AbortController();
-    const onAbort = (): void => controller.abort(caller?.reason);
-    const stop = this.onDeath((death) => controller.abort(actorDied(this.#subject, death)));
-    caller?.addEventListener('abort', onAbort, { once: true });
-    if (caller?.aborted) onAbort();
-    return {
-      signal: controller.signal,
-      [Symbol.dispose]: () => {
-        stop();
-        caller?.removeEventListener('abort', onAbort);
-      },
-    };
   }
 
   /** Waits until somebody hosts the actor, at most `deadlineMs`, or nobody ever will. @returns whether somebody does. */

@@ -14,6 +14,9 @@ export class ActorUnavailableError extends SkeinError {}
  *  directly, the mailbox is full, the caller cancelled, no actor has that name, or the bus refused the message. */
 export class ActorCallError extends SkeinError {}
 
+/** Bundles find no nodes, or an actor no room in its bundle. */
+export class PlacementError extends SkeinError {}
+
 /** The end of one incarnation of an actor. */
 export interface ActorDeath {
   readonly identity: Identity;

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type MessageBus, MessageBusError } from '@skein/message-bus';
 import { SkeinError } from '@skein/protocol';
 import { ActorWatch } from './actor-watch.ts';
-import { ActorCallError, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
+import { ActorCallError, actorDied, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
 
 export interface CallOptions {
   /** How long the answer may take, all retries together. Default 30 s. Streams have no end. */
@@ -46,7 +46,7 @@ export class RemoteActor {
     const deadlineAt = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
     const leftMs = (): number => Math.max(1, Math.ceil(deadlineAt - performance.now()));
     for (let retriesLeft = options.maxTaskRetries ?? 0; ; retriesLeft -= 1) {
-      using end = this.#watch.callSignal(caller);
+      using end = this.#callSignal(caller);
       try {
         const to = `${this.subject}.${call.method}`;
         return await this.bus.request(to, call.argument, { deadlineMs: leftMs(), signal: end.signal });
@@ -63,13 +63,29 @@ export class RemoteActor {
   /** Opens when its first item is asked for; leaving the loop cancels it. Errors as of `call`. */
   async *stream(call: Call, { idleMs = IDLE_MS, credit }: CallOptions): AsyncGenerator<unknown> {
     using _ = this.#watch.use();
-    using end = this.#watch.callSignal(null);
+    using end = this.#callSignal(null);
     const options = { idleMs, signal: end.signal, ...(credit === undefined ? {} : { credit }) };
     try {
       yield* this.bus.openStream(`${this.subject}.${call.method}`, call.argument, options);
     } catch (error) {
       throw this.#translate(error, call.what, end.signal);
     }
+  }
+
+  /** For one call: aborted with ActorDiedError when the actor dies, and when the caller aborts. */
+  #callSignal(caller: AbortSignal | null): Disposable & { readonly signal: AbortSignal } {
+    const controller = new AbortController();
+    const onAbort = (): void => controller.abort(caller?.reason);
+    const stop = this.#watch.onDeath((death) => controller.abort(actorDied(this.subject, death)));
+    caller?.addEventListener('abort', onAbort, { once: true });
+    if (caller?.aborted) onAbort();
+    return {
+      signal: controller.signal,
+      [Symbol.dispose]: () => {
+        stop();
+        caller?.removeEventListener('abort', onAbort);
+      },
+    };
   }
 
   /** What the bus says of a call, in an actor's terms. Only the bus's own errors speak of the actor: one with the same code
