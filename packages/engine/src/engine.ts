@@ -7,9 +7,10 @@ import { EngineError, ExecutorLostError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import type { GenerateEvent, GenerateRequest } from './generate.ts';
 import { Generation } from './generation.ts';
+import type { KVCacheEvent } from './kv-cache-event.ts';
 import { Request } from './request.ts';
 import { checkFields } from './request-limits.ts';
-import { type FailedRequest, type PreemptionCause, type RequestUpdate, Scheduler } from './scheduler.ts';
+import { type FailedRequest, type Preemption, type RequestUpdate, Scheduler } from './scheduler.ts';
 import type { SchedulerOutput } from './scheduler-output.ts';
 
 /** Serves requests on whatever executor is attached. Requests outlive executors: their tokens are here, so after a loss
@@ -23,6 +24,8 @@ export class Engine {
   readonly #generations = new Map<Request, Generation>();
   readonly #requestIds = new Set<string>();
   readonly #plannedAtMs = new Map<SchedulerOutput, number>();
+  /** Since the observer was last told; no more than one turn of the loop brings. */
+  #kvCacheEvents: KVCacheEvent[] = [];
   #core: EngineCore | null = null;
   #numArrived = 0;
   #lostAtMs: number;
@@ -39,7 +42,10 @@ export class Engine {
     this.#config = config;
     this.#observer = options.observer ?? {};
     this.#clock = options.clock ?? systemClock;
-    this.#scheduler = new Scheduler(config, (request, cause) => this.#preempted(request, cause));
+    this.#scheduler = new Scheduler(config, {
+      onPreemption: (preemption) => this.#preempted(preemption),
+      ...(this.#observer.onKVCacheEvents ? { onKVCacheEvent: (event) => this.#kvCacheEvents.push(event) } : {}),
+    });
     this.#lostAtMs = this.#clock.now();
     this.#progress = { stepsFinished: 0, atMs: this.#lostAtMs };
     this.#cancelLostTimer = this.#startLostTimer();
@@ -115,6 +121,7 @@ export class Engine {
       numStepsInFlight: core?.stepsUnderWay.length ?? 0,
       numBlocks: core ? kv.numBlocks : 0,
       numFreeBlocks: core ? kv.numFreeBlocks : 0,
+      numCachedBlocks: core ? kv.numCachedBlocks : 0,
       numUsedBlocks: core ? kv.numUsedBlocks : 0,
       kvCacheUsage: core && kv.numBlocks > 0 ? kv.numUsedBlocks / kv.numBlocks : 0,
       numPreemptions: { ...numPreemptions },
@@ -172,6 +179,7 @@ export class Engine {
       for (const update of updates) this.#deliver(update, nowMs);
       for (const output of planned) this.#stepPlanned(output, nowMs);
       if (lost) this.#lose(lost, core.stepsUnderWay);
+      this.#reportKVCacheEvents();
     } catch (error) {
       // A broken invariant: nothing in the pool can be trusted, so no request may go on as if it could.
       const cause = error instanceof Error ? error : new Error(String(error));
@@ -182,7 +190,20 @@ export class Engine {
 
   #stepPlanned(output: SchedulerOutput, nowMs: number): void {
     this.#plannedAtMs.set(output, nowMs);
-    for (const { request } of output.scheduled) this.#generations.get(request)?.scheduled(nowMs);
+    for (const { request } of output.scheduled) {
+      const generation = this.#generations.get(request);
+      if (generation?.scheduled(nowMs)) this.#firstScheduled(generation);
+    }
+  }
+
+  #firstScheduled({ request, ref }: Generation): void {
+    const { numPromptTokens, numCachedTokens } = request;
+    // A request that scores its prompt asks nothing of the cache.
+    const looked = this.#config.enablePrefixCaching && request.promptLogprobs === null;
+    const event = { ...ref, numQueries: looked ? numPromptTokens : 0, numHits: numCachedTokens ?? 0 };
+    this.#counters.numPrefixCacheQueries += event.numQueries;
+    this.#counters.numPrefixCacheHits += event.numHits;
+    this.#observer.onPrefixCache?.(event);
   }
 
   #stepFinished(output: SchedulerOutput, nowMs: number): void {
@@ -207,7 +228,7 @@ export class Engine {
     if (!generation) return;
     const { tokens, promptLogprobs, finishReason, stopReason } = update;
     const { timeToFirstTokenMs, sinceLastMs } = generation.deliver(
-      { tokens, promptLogprobs, finishReason, stopReason },
+      { tokens, promptLogprobs, finishReason, stopReason, numCachedTokens: update.request.numCachedTokens ?? 0 },
       nowMs,
     );
     this.#counters.numTokensGenerated += tokens.length;
@@ -216,11 +237,21 @@ export class Engine {
     if (finishReason) this.#end(generation, finishReason, null);
   }
 
-  #preempted(request: Request, cause: PreemptionCause): void {
+  #preempted({ request, cause, beneficiary, numTokensLost }: Preemption): void {
     this.#counters.numPreemptions[cause] += 1;
+    this.#counters.numTokensLostToPreemption += numTokensLost;
     const generation = this.#generations.get(request);
-    if (generation)
-      this.#observer.onPreemption?.({ ...generation.ref, cause, numTokensToRecompute: request.tokenIds.length });
+    if (!generation) return;
+    const { numPreemptions } = request;
+    const beneficiaryId = beneficiary?.id ?? null;
+    this.#observer.onPreemption?.({ ...generation.ref, cause, beneficiaryId, numTokensLost, numPreemptions });
+  }
+
+  #reportKVCacheEvents(): void {
+    if (this.#kvCacheEvents.length === 0) return;
+    const events = this.#kvCacheEvents;
+    this.#kvCacheEvents = [];
+    this.#observer.onKVCacheEvents?.(events);
   }
 
   /** Gives a request its outcome; the first one stands. `error` is what the reader gets after the events it has. */
@@ -263,6 +294,7 @@ export class Engine {
     this.#counters.numExecutorsLost += 1;
     this.#cancelLostTimer = this.#startLostTimer();
     this.#failAll(this.#scheduler.executorLost(blamed));
+    this.#reportKVCacheEvents();
     this.#observer.onExecutorLost?.(cause);
   }
 

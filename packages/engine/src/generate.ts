@@ -25,7 +25,12 @@ export interface GenerateRequest {
   readonly requestId: string;
   readonly promptTokenIds: readonly number[];
   readonly sampling: SamplingParams;
+  /** Who asks. Cached prefixes are shared within a client, never between clients. */
   readonly client: string;
+  /** Narrows sharing further, to requests of the client with the same salt. */
+  readonly cacheSalt?: string | null;
+  /** Lower goes first, under the policy `priority`; 0 by default. */
+  readonly priority?: number;
 }
 
 export interface TokenLogprob {
@@ -50,4 +55,6 @@ export interface GenerateEvent {
   readonly finishReason: FinishReason | null;
   /** The stop token id when one of the request's own stop tokens ended it. */
   readonly stopReason: number | null;
+  /** Prompt tokens that came out of the prefix cache. */
+  readonly numCachedTokens: number;
 }

@@ -20,8 +20,11 @@ export class Generation {
     this.#arrivedMs = nowMs;
   }
 
-  scheduled(nowMs: number): void {
+  /** @returns whether this is the first time. */
+  scheduled(nowMs: number): boolean {
+    const isFirst = this.#firstScheduledMs === null;
     this.#firstScheduledMs ??= nowMs;
+    return isFirst;
   }
 
   /** Hands the event to the reader. @returns what the observer is told of it. */
@@ -46,6 +49,7 @@ export class Generation {
       numPromptTokens: request.numPromptTokens,
       numOutputTokens: request.tokenIds.length - request.numPromptTokens,
       numPreemptions: request.numPreemptions,
+      numCachedTokens: request.numCachedTokens ?? 0,
       queueMs: since(this.#firstScheduledMs),
       timeToFirstTokenMs: since(this.#firstTokenMs),
       totalMs: nowMs - this.#arrivedMs,

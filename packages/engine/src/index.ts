@@ -10,6 +10,9 @@ export type {
   RequestRef,
   StepReport,
 } from './engine-observer.ts';
+export type { BlockHash } from './block-hash.ts';
+export type { CacheOwner, KVCacheEvent } from './kv-cache-event.ts';
+export type { SchedulingPolicy } from './request-queue.ts';
 export { EngineError, type EngineErrorCode, ExecutorLostError } from './errors.ts';
 export type { Executor } from './executor.ts';
 export type {

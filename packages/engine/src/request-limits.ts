@@ -58,6 +58,7 @@ export function checkFields(request: Request): void {
     (!(s.topP > 0 && s.topP <= 1) && `topP is ${s.topP}; above 0, at most 1`) ||
     (!(s.minP >= 0 && s.minP <= 1) && `minP is ${s.minP}; from 0 to 1`) ||
     (!(Number.isInteger(s.choice) && s.choice >= 0) && `choice is ${s.choice}; a whole number of at least 0`) ||
+    (!Number.isInteger(request.priority) && `priority is ${request.priority}; a whole number`) ||
     (![s.numLogprobs, s.numPromptLogprobs].every((k) => k === null || (Number.isInteger(k) && k >= 0)) &&
       'a number of logprobs is not a whole number of at least 0');
   if (wrong) throw new EngineError('ERR_INVALID_REQUEST', wrong, { details: { requestId: request.id } });

@@ -1,4 +1,6 @@
+import type { BlockHash } from './block-hash.ts';
 import type { GeneratedToken, GenerateRequest, SamplingParams } from './generate.ts';
+import { cacheKeyOf, type CacheOwner } from './kv-cache-event.ts';
 
 export type RequestStatus = 'waiting' | 'running' | 'finished';
 
@@ -12,7 +14,14 @@ export class Request {
   readonly id: string;
   /** Order of arrival: the scheduler's only notion of age. */
   readonly arrival: number;
+  /** Lower goes first, under the policy `priority`. */
+  readonly priority: number;
   readonly sampling: SamplingParams;
+  /** Whose cached blocks it may reuse, and the same as one string. */
+  readonly owner: CacheOwner;
+  readonly cacheKey: string;
+  /** Of its full blocks, as far as they were needed; KVCacheManager fills it. */
+  readonly blockHashes: BlockHash[] = [];
   readonly numPromptTokens: number;
   /** Prompt, then every sampled token that has arrived. */
   readonly tokenIds: number[];
@@ -24,6 +33,8 @@ export class Request {
   slot: number | null = null;
   numComputedTokens = 0;
   numPendingTokens = 0;
+  /** Prompt tokens found in the prefix cache when it was first admitted; null before. */
+  numCachedTokens: number | null = null;
   /** Last step that mentions this request; -1 before any. */
   lastScheduledStep = -1;
   /** Last step that samples a token of it; what a placeholder depends on. */
@@ -39,7 +50,10 @@ export class Request {
   constructor(request: GenerateRequest, arrival: number) {
     this.id = request.requestId;
     this.arrival = arrival;
+    this.priority = request.priority ?? 0;
     this.sampling = request.sampling;
+    this.owner = { client: request.client, cacheSalt: request.cacheSalt ?? null };
+    this.cacheKey = cacheKeyOf(this.owner);
     this.numPromptTokens = request.promptTokenIds.length;
     this.tokenIds = [...request.promptTokenIds];
     this.stopTokenIds = new Set(request.sampling.stopTokenIds);
@@ -60,6 +74,13 @@ export class Request {
   /** 0 when every output it may have is sampled or being sampled. */
   get numTokensToCompute(): number {
     return this.numOutputTokens >= this.maxTokens ? 0 : this.numTokens - this.numComputedTokens;
+  }
+
+  /** Tokens at most that cached blocks may stand in for: the last one is computed, since the next is sampled from it, and
+   *  so are those whose prompt logprobs are still wanted. */
+  get numSkippableTokens(): number {
+    const last = this.numTokens - 1;
+    return this.promptLogprobs === null ? last : Math.min(last, this.nextPromptTarget - 1);
   }
 
   get isDecode(): boolean {
@@ -92,5 +113,7 @@ export class Request {
     this.numPendingTokens = 0;
     this.lastScheduledStep = -1;
     this.nextPromptTarget = this.promptLogprobs?.length ?? 1;
+    // The next executor may have blocks of another size.
+    this.blockHashes.length = 0;
   }
 }

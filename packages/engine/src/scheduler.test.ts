@@ -9,14 +9,18 @@ import { toyRequest } from './testing/toy-request.ts';
 
 function setUp(config: Partial<EngineConfig> = {}, capacity: Partial<SchedulerCapacity> = {}) {
   const preempted: string[] = [];
-  const scheduler = new Scheduler(
-    engineConfig({ maxNumSeqs: 4, maxNumBatchedTokens: 32, maxNumRows: 8, ...config }),
-    (r) => preempted.push(r.id),
-  );
+  const scheduler = new Scheduler(engineConfig({ maxNumSeqs: 4, maxNumBatchedTokens: 32, maxNumRows: 8, ...config }), {
+    onPreemption: ({ request }) => preempted.push(request.id),
+  });
   scheduler.reset({ numStages: 1, numBlocks: 32, blockSize: 16, maxModelLen: 256, maxLogprobs: 5, ...capacity });
   let arrival = 0;
-  const add = (id: string, numPromptTokens: number, sampling: Partial<SamplingParams> = {}): Request => {
-    const request = new Request(toyRequest(id, numPromptTokens, sampling), arrival++);
+  const add = (
+    id: string,
+    numPromptTokens: number,
+    { priority = 0, like = id, ...sampling }: Partial<SamplingParams> & { priority?: number; like?: string } = {},
+  ): Request => {
+    const { promptTokenIds } = toyRequest(like, numPromptTokens);
+    const request = new Request({ ...toyRequest(id, 1, sampling), promptTokenIds, priority }, arrival++);
     scheduler.add(request);
     return request;
   };
@@ -140,6 +144,78 @@ describe('Scheduler', () => {
     }
     expect(targets).toEqual(a.tokenIds.slice(1, 10));
     expect(update.promptLogprobs).toHaveLength(10);
+  });
+
+  it('starts where the prefix cache ends, and lets one request compute what several need', () => {
+    const { scheduler, add, plan, finish } = setUp({ maxNumBatchedTokens: 64 });
+    add('a', 40);
+    const [b, c] = [add('b', 40, { like: 'a' }), add('c', 8)];
+    // b waits for a's blocks and holds up nobody; one step later they are there.
+    expect(shares(plan())).toEqual({ a: 40, c: 8 });
+    const second = plan(1);
+    expect(shares(second)).toEqual({ a: 1, c: 1, b: 8 });
+    expect(second.input.sequences[2]).toMatchObject({ numComputedTokens: 32 });
+    expect([b.numCachedTokens, c.numCachedTokens]).toEqual([32, 0]);
+    scheduler.checkIntegrity();
+    finish(second);
+  });
+
+  it('computes the whole prompt when its logprobs are wanted', () => {
+    const { add, plan, finish } = setUp({ maxNumRows: 64, maxNumBatchedTokens: 64 });
+    add('a', 40, { maxTokens: 1 });
+    finish(plan());
+    add('b', 40, { like: 'a', numPromptLogprobs: 1, maxTokens: 1 });
+    expect(shares(plan())).toEqual({ b: 40 });
+  });
+
+  it('brings a preempted request back on what is left of its blocks', () => {
+    const { scheduler, preempted, add, plan, finish } = setUp({}, { numBlocks: 5 });
+    const [a, b] = [add('a', 15, { maxTokens: 20 }), add('b', 30, { maxTokens: 30 })];
+    while (preempted.length === 0) finish(plan());
+    expect(preempted).toEqual(['b']);
+    scheduler.finish(a);
+    const next = plan();
+    expect(next.input.sequences[0]).toMatchObject({ numComputedTokens: 32 });
+    expect(shares(next)).toEqual({ b: b.tokenIds.length - 32 });
+    // Counted when it first came, not again.
+    expect(b.numCachedTokens).toBe(0);
+  });
+
+  it('preempts whoever loses least of those that come later', () => {
+    const { preempted, add, plan, finish } = setUp({ maxNumBatchedTokens: 64 }, { numBlocks: 7 });
+    add('a', 15, { maxTokens: 60 });
+    add('b', 6, { maxTokens: 60 });
+    add('c', 31, { maxTokens: 60 });
+    while (preempted.length === 0) finish(plan());
+    expect(preempted).toEqual(['b']);
+  });
+
+  it('counts a shared prefix as not lost', () => {
+    const { preempted, add, plan, finish } = setUp({ maxNumBatchedTokens: 64 }, { numBlocks: 9 });
+    add('a', 49, { maxTokens: 60 });
+    const c = add('c', 20, { maxTokens: 60 });
+    finish(plan());
+    const b = add('b', 49, { like: 'a', maxTokens: 60 });
+    while (preempted.length === 0) finish(plan());
+    // b has far more tokens than c, yet most of them are a's too.
+    expect(preempted).toEqual(['b']);
+    expect([b.numCachedTokens, c.status]).toEqual([48, 'running']);
+  });
+
+  it('serves lower priority values first, and lets the first push others out', () => {
+    const { scheduler, preempted, add, plan, finish } = setUp(
+      { schedulingPolicy: 'priority', maxNumSeqs: 2 },
+      { numBlocks: 4 },
+    );
+    add('low', 20, { priority: 5, maxTokens: 9 });
+    finish(plan());
+    add('mid', 20, { priority: 3, maxTokens: 9 });
+    add('high', 40, { priority: -1, maxTokens: 9 });
+    expect(scheduler.waiting.map((r) => r.id)).toEqual(['high', 'mid']);
+    expect(shares(plan())).toEqual({ high: 32 });
+    expect(preempted).toEqual(['low']);
+    expect(scheduler.waiting.map((r) => r.id)).toEqual(['mid', 'low']);
+    scheduler.checkIntegrity();
   });
 
   it('refuses what can never fit, with the numbers', () => {

@@ -1,13 +1,17 @@
 import { assert, EngineError } from './errors.ts';
 import type { EngineConfig } from './engine-config.ts';
 import type { FinishReason, GeneratedToken } from './generate.ts';
+import type { KVCacheEvent } from './kv-cache-event.ts';
 import { KVCacheManager } from './kv-cache-manager.ts';
 import { chooseDecodes, prefillShare } from './policy.ts';
+import { PrefixCache } from './prefix-cache.ts';
 import type { Request } from './request.ts';
 import { checkRequest, type SchedulerCapacity } from './request-limits.ts';
+import { type RequestOrder, requestOrders, RequestQueue } from './request-queue.ts';
 import { buildStep, type SchedulerOutput } from './scheduler-output.ts';
 import { SlotPool } from './slot-pool.ts';
 import { StepShares } from './step-shares.ts';
+import { chooseVictim, preemptionCost } from './victim.ts';
 
 export type PreemptionCause = 'kv-cache' | 'executor-lost';
 
@@ -15,6 +19,28 @@ export type PreemptionCause = 'kv-cache' | 'executor-lost';
 const LOSSES_UNTIL_ALONE = 2;
 /** and fails at this many. */
 const LOSSES_MAX = 3;
+/** Waiting requests passed over at most in one step, for a prefix that another is about to compute. */
+const DEFERRED_MAX = 64;
+
+export type SchedulerConfig = Pick<
+  EngineConfig,
+  'maxNumSeqs' | 'maxNumBatchedTokens' | 'maxNumRows' | 'maxWaiting' | 'enablePrefixCaching' | 'schedulingPolicy'
+>;
+
+export interface Preemption {
+  readonly request: Request;
+  readonly cause: PreemptionCause;
+  /** Who needed its blocks; null when the executor was lost. */
+  readonly beneficiary: Request | null;
+  /** Computed tokens it loses, at most. */
+  readonly numTokensLost: number;
+}
+
+/** What a scheduler reports as it happens; be quick, never throw. */
+export interface SchedulerObserver {
+  onPreemption(preemption: Preemption): void;
+  onKVCacheEvent(event: KVCacheEvent): void;
+}
 
 /** What one finished step means for one request. */
 export interface RequestUpdate {
@@ -36,25 +62,26 @@ export interface FailedRequest {
  *  compute until the two meet; then the last row samples one more. Long prompts in chunks, planning a step before the
  *  last one's tokens are here, and starting over after preemption are all that one rule.
  *
- *  The oldest request always advances: it may take the blocks of any other, nothing may take its blocks, and the budgets
- *  leave it a token when every other request has one. */
+ *  The first request in the policy's order always advances: it may take the blocks of any other, nothing may take its
+ *  blocks, and the budgets leave it a token when every other request has one. Under fcfs every request becomes the first. */
 export class Scheduler {
-  readonly #config: Pick<EngineConfig, 'maxNumSeqs' | 'maxNumBatchedTokens' | 'maxNumRows' | 'maxWaiting'>;
-  readonly #onPreemption: (request: Request, cause: PreemptionCause) => void;
-  /** Both in order of arrival. */
-  readonly #running: Request[] = [];
-  readonly #waiting: Request[] = [];
+  readonly #config: SchedulerConfig;
+  readonly #observer: Partial<SchedulerObserver>;
+  readonly #order: RequestOrder;
+  readonly #running: RequestQueue;
+  readonly #waiting: RequestQueue;
   #capacity: SchedulerCapacity | null = null;
-  #kv: KVCacheManager = new KVCacheManager({ numBlocks: 0, blockSize: 1 });
+  #kv: KVCacheManager = withoutBlocks();
   #slots: SlotPool;
   #nextStep = 0;
+  #numPreempted = 0;
 
-  constructor(
-    config: Pick<EngineConfig, 'maxNumSeqs' | 'maxNumBatchedTokens' | 'maxNumRows' | 'maxWaiting'>,
-    onPreemption: (request: Request, cause: PreemptionCause) => void = () => {},
-  ) {
+  constructor(config: SchedulerConfig, observer: Partial<SchedulerObserver> = {}) {
     this.#config = config;
-    this.#onPreemption = onPreemption;
+    this.#observer = observer;
+    this.#order = requestOrders[config.schedulingPolicy];
+    this.#running = new RequestQueue(this.#order);
+    this.#waiting = new RequestQueue(this.#order);
     this.#slots = new SlotPool(config.maxNumSeqs);
   }
 
@@ -63,21 +90,21 @@ export class Scheduler {
   }
 
   get running(): readonly Request[] {
-    return this.#running;
+    return this.#running.requests;
   }
 
   get waiting(): readonly Request[] {
-    return this.#waiting;
+    return this.#waiting.requests;
   }
 
   /** Starts over on an empty pool. @returns requests that this capacity cannot hold; they are finished here. */
   reset(capacity: SchedulerCapacity): FailedRequest[] {
     assert(this.#running.length === 0, () => `reset with ${this.#running.length} requests running`);
     this.#capacity = capacity;
-    this.#kv = new KVCacheManager(capacity);
+    this.#kv = this.createKVCache(capacity);
     this.#slots = new SlotPool(this.#config.maxNumSeqs);
     const failed: FailedRequest[] = [];
-    for (const request of this.#waiting) {
+    for (const request of this.#waiting.requests) {
       const error = checkRequest(request, capacity);
       if (error) failed.push({ request, error });
     }
@@ -96,20 +123,24 @@ export class Scheduler {
     }
     const error = this.#capacity && checkRequest(request, this.#capacity);
     if (error) throw error;
-    this.#waiting.push(request);
+    this.#waiting.insert(request);
   }
 
   /** Plans one step, or none: null when nothing can be computed until a step under way finishes or a request comes. */
   schedule(numStepsUnderWay: number): SchedulerOutput | null {
     if (this.#capacity === null) return null;
-    const shares = new StepShares(this.#config.maxNumBatchedTokens, this.#config.maxNumRows);
+    const shares = this.createShares();
     const suspect = this.#suspect();
     if (suspect) this.#scheduleAlone(shares, suspect, numStepsUnderWay);
     else this.#scheduleAll(shares, this.#capacity.numStages);
     if (shares.size === 0) return null;
-    return buildStep(this.#nextStep++, shares.list(), (r, n) =>
+    const scheduled = shares.list();
+    const output = buildStep(this.#nextStep++, scheduled, (r, n) =>
       this.#kv.blockTable(r.id).slice(0, this.#kv.blocksFor(n)),
     );
+    // Not before the whole step is built: requests of one step compute side by side, so none may stand on another.
+    for (const { request } of scheduled) this.#kv.cacheFullBlocks(request);
+    return output;
   }
 
   /** Takes in the rows of the oldest step under way. Rows of requests that ended meanwhile are dropped; those of preempted
@@ -130,7 +161,7 @@ export class Scheduler {
   /** Ends a request in whatever state it is; its blocks are free on return. */
   finish(request: Request): void {
     if (request.status === 'running') this.#leaveRunning(request);
-    else if (request.status === 'waiting') remove(this.#waiting, request);
+    else if (request.status === 'waiting') this.#waiting.remove(request);
     request.status = 'finished';
   }
 
@@ -141,9 +172,11 @@ export class Scheduler {
       stepsUnderWay.flatMap((s) => s.scheduled.map((x) => x.request)).filter((r) => r.status !== 'finished'),
     );
     for (const request of touched) request.numLosses += 1;
-    for (const request of this.#running.toReversed()) this.#preempt(request, 'executor-lost');
-    for (const request of this.#waiting) request.forgetStepsUnderWay();
+    for (const request of this.running.toReversed()) this.#preempt(request, null);
+    for (const request of this.waiting) request.forgetStepsUnderWay();
     this.#capacity = null;
+    this.#kv = withoutBlocks();
+    this.#observer.onKVCacheEvent?.({ type: 'AllBlocksCleared' });
     const failed = [...touched].filter((r) => r.numLosses >= LOSSES_MAX);
     for (const request of failed) this.finish(request);
     return failed.map((request) => {
@@ -162,34 +195,60 @@ export class Scheduler {
   /** @throws EngineError ERR_INTERNAL when a count or an order is off. For tests and for when the engine is idle. */
   checkIntegrity(): void {
     this.#kv.checkIntegrity();
-    const held = this.#running.reduce((n, r) => n + this.#kv.blockTable(r.id).length, 0);
-    assert(
-      held === this.#kv.numUsedBlocks,
-      () => `running requests hold ${held} KV blocks, ${this.#kv.numUsedBlocks} are used`,
-    );
     const numSlots = this.#slots.numFree + this.#slots.numLeaving + this.#running.length;
     assert(
       numSlots === this.#config.maxNumSeqs,
       () => `${numSlots} feedback slots, ${this.#config.maxNumSeqs} expected`,
     );
-    for (const queue of [this.#running, this.#waiting]) {
-      for (const [i, r] of queue.entries())
-        assert(i === 0 || (queue[i - 1]?.arrival ?? 0) < r.arrival, () => `request ${r.id} is out of order`);
-    }
+    this.#running.checkOrder();
+    this.#waiting.checkOrder();
+  }
+
+  /** The pool of an executor, empty. */
+  protected createKVCache(capacity: SchedulerCapacity): KVCacheManager {
+    const { numBlocks, blockSize } = capacity;
+    const prefixCache = this.#config.enablePrefixCaching ? new PrefixCache() : null;
+    return new KVCacheManager({ numBlocks, blockSize, prefixCache, onEvent: this.kvCacheListener });
+  }
+
+  /** The budgets of one step. */
+  protected createShares(): StepShares {
+    return new StepShares(this.#config.maxNumBatchedTokens, this.#config.maxNumRows);
+  }
+
+  protected get kvCacheListener(): ((event: KVCacheEvent) => void) | null {
+    const { onKVCacheEvent } = this.#observer;
+    return onKVCacheEvent ? (event) => onKVCacheEvent(event) : null;
   }
 
   #scheduleAll(shares: StepShares, numStages: number): void {
-    const numRunning = this.#running.length;
-    const decodes = chooseDecodes(this.#running, this.#nextStep, numStages);
+    const numPreempted = this.#numPreempted;
+    this.#startFirst();
+    const { running, waiting } = this;
+    const decodes = chooseDecodes(running, this.#nextStep, numStages);
     this.#shareDecodes(shares, decodes.due, decodes.quota);
-    let prefillLeft = prefillShare(this.#running, this.#waiting, numStages);
-    for (const request of [...this.#running]) {
+    let prefillLeft = prefillShare(running, waiting, numStages);
+    for (const request of [...running]) {
       if (request.isDecode || request.status !== 'running') continue;
       prefillLeft -= this.#share(shares, request, prefillLeft);
     }
     // What was just preempted for want of blocks must not come back in the same breath.
-    if (this.#running.length === numRunning) this.#admit(shares, prefillLeft);
+    if (this.#numPreempted === numPreempted) this.#admit(shares, prefillLeft);
     if (shares.size === 0) this.#shareDecodes(shares, decodes.early, decodes.quota);
+  }
+
+  /** Starts the head of the queue when it goes before all that run, at their cost if need be. That happens to one that was
+   *  preempted, or by priority. */
+  #startFirst(): void {
+    const { first } = this.#waiting;
+    if (!first || (this.#running.first && this.#order(this.#running.first, first) < 0)) return;
+    // Its tokens under way, or a slot that steps under way still mention, are on their way: wait, at nobody's cost.
+    while (first.numPendingTokens === 0 && (this.#slots.numFree > 0 || this.#slots.numLeaving === 0)) {
+      if (this.#start(first, 0)) return;
+      const victim = this.#victimFor(first);
+      if (!victim) return;
+      this.#preempt(victim, first);
+    }
   }
 
   #shareDecodes(shares: StepShares, decodes: readonly Request[], quota: number): void {
@@ -200,56 +259,77 @@ export class Scheduler {
     }
   }
 
-  /** First come, first served: whoever cannot start yet holds back all who came later. */
+  /** In the policy's order: whoever cannot start yet holds back all who come later. */
   #admit(shares: StepShares, prefillShare: number): void {
     let left = prefillShare;
-    while (left > 0 && shares.tokensLeft > 0 && shares.rowsLeft > 0) {
-      const request = this.#waiting[0];
-      if (!request || !this.#start(request)) return;
-      left -= this.#share(shares, request, left);
+    let numDeferred = 0;
+    while (left > 0 && shares.tokensLeft > 0 && shares.rowsLeft > 0 && numDeferred < DEFERRED_MAX) {
+      const request = this.waiting[numDeferred];
+      if (!request) return;
+      if (this.#isPrefixOnItsWay(request)) numDeferred += 1;
+      // A block per running request stays free, or the newcomer would soon push others out and be pushed out itself.
+      else if (this.#start(request, this.#running.length)) left -= this.#share(shares, request, left);
+      else return;
     }
   }
 
-  /** Moves a waiting request to the running ones if it can have a slot and blocks for all its known tokens. A block per
-   *  running request stays free, or the newcomer would soon push others out and be pushed out itself. */
-  #start(request: Request): boolean {
+  /** Whether a request before it is about to compute what it would have to compute first: choices of one prompt, say. Then it
+   *  finds that in the cache a step later. It waits for requests before it only, so it delays nobody for ever. */
+  #isPrefixOnItsWay(request: Request): boolean {
+    return this.running.some(
+      (other) => !other.isDecode && this.#order(other, request) < 0 && this.#kv.wouldShare(request, other),
+    );
+  }
+
+  /** Moves a waiting request to the running ones if it can have a slot and blocks for all its known tokens, such that
+   *  `numSpareBlocks` remain. */
+  #start(request: Request, numSpareBlocks: number): boolean {
     // Tokens still on their way are part of what a preempted request must recompute.
     if (request.numPendingTokens > 0 || this.#slots.numFree === 0) return false;
-    const reserve = this.#running.length;
-    if (this.#kv.blocksFor(request.numTokens) + reserve > this.#kv.numFreeBlocks) return false;
-    this.#kv.allocate(request.id, request.numTokens);
+    const numCachedTokens = this.#kv.admit(request, request.numTokens, numSpareBlocks);
+    if (numCachedTokens === null) return false;
+    request.numComputedTokens = numCachedTokens;
+    request.numCachedTokens ??= numCachedTokens;
     request.slot = this.#slots.acquire();
     request.status = 'running';
-    remove(this.#waiting, request);
-    insertByArrival(this.#running, request);
+    this.#waiting.remove(request);
+    this.#running.insert(request);
     return true;
   }
 
-  /** Gives a running request up to `most` tokens of the step, pushing out later arrivals when the pool is short.
+  /** Gives a running request up to `most` tokens of the step, pushing out others when the pool is short.
    *  @returns how many it got. */
   #share(shares: StepShares, request: Request, most: number): number {
     const numTokens = shares.fit(request, most);
     if (numTokens === 0) return 0;
-    while (this.#kv.allocate(request.id, request.numComputedTokens + numTokens) === null) {
-      const victim = this.#running.at(-1);
-      // The latest arrival keeps its blocks and waits: an older request takes them when it must.
-      if (!victim || victim.arrival <= request.arrival) return 0;
+    while (!this.#kv.grow(request.id, request.numComputedTokens + numTokens)) {
+      const victim = this.#victimFor(request);
+      // The last in order keeps its blocks and waits: one before it takes them when it must.
+      if (!victim) return 0;
       shares.remove(victim);
-      this.#preempt(victim, 'kv-cache');
+      this.#preempt(victim, request);
     }
     shares.add(request, numTokens);
     return numTokens;
   }
 
-  #preempt(request: Request, cause: PreemptionCause): void {
+  #victimFor(needy: Request): Request | undefined {
+    return chooseVictim(this.running, needy, { order: this.#order, kv: this.#kv });
+  }
+
+  /** `beneficiary`: null when the executor was lost. */
+  #preempt(request: Request, beneficiary: Request | null): void {
+    const cause = beneficiary ? 'kv-cache' : 'executor-lost';
+    const numTokensLost = beneficiary ? preemptionCost(request, this.#kv) : request.numComputedTokens;
+    this.#numPreempted += 1;
     this.#leaveRunning(request);
     request.rewind();
-    insertByArrival(this.#waiting, request);
-    this.#onPreemption(request, cause);
+    this.#waiting.insert(request);
+    this.#observer.onPreemption?.({ request, cause, beneficiary, numTokensLost });
   }
 
   #leaveRunning(request: Request): void {
-    remove(this.#running, request);
+    this.#running.remove(request);
     this.#kv.free(request.id);
     if (request.slot !== null) this.#slots.release(request.slot, request.lastScheduledStep);
     request.slot = null;
@@ -260,6 +340,7 @@ export class Scheduler {
     request.numPendingTokens -= 1;
     request.numLosses = 0;
     request.tokenIds.push(token.tokenId);
+    this.#kv.cacheFullBlocks(request);
     const numOutputs = request.tokenIds.length - request.numPromptTokens;
     const stopped = request.stopTokenIds.has(token.tokenId);
     const finishReason = stopped ? 'stop' : numOutputs >= request.maxTokens ? 'length' : null;
@@ -276,27 +357,23 @@ export class Scheduler {
   /** After repeated losses the requests that were there run one by one, so that the one to blame fails alone. */
   #suspect(): Request | undefined {
     const suspicious = (r: Request): boolean => r.numLosses >= LOSSES_UNTIL_ALONE;
-    return this.#running.find(suspicious) ?? this.#waiting.find(suspicious);
+    return this.running.find(suspicious) ?? this.waiting.find(suspicious);
   }
 
   #scheduleAlone(shares: StepShares, suspect: Request, numStepsUnderWay: number): void {
     if (numStepsUnderWay > 0) return;
     if (suspect.status === 'waiting') {
       // Requests that are past suspicion may hold what the suspect needs.
-      while (!this.#start(suspect) && this.#running.length > 0)
-        this.#preempt(this.#running[this.#running.length - 1] ?? suspect, 'kv-cache');
+      while (!this.#start(suspect, 0)) {
+        const last = this.running.at(-1);
+        if (!last) return;
+        this.#preempt(last, suspect);
+      }
     }
     if (suspect.status === 'running') this.#share(shares, suspect, Number.MAX_SAFE_INTEGER);
   }
 }
 
-function insertByArrival(queue: Request[], request: Request): void {
-  const at = queue.findLastIndex((r) => r.arrival < request.arrival);
-  queue.splice(at + 1, 0, request);
-}
-
-function remove(queue: Request[], request: Request): void {
-  const at = queue.indexOf(request);
-  assert(at >= 0, () => `request ${request.id} is not where its status says`);
-  queue.splice(at, 1);
+function withoutBlocks(): KVCacheManager {
+  return new KVCacheManager({ numBlocks: 0, blockSize: 1, prefixCache: null });
 }

@@ -26,6 +26,7 @@ async function simulate(seed: number): Promise<Record<string, number>> {
     maxNumSeqs,
     maxNumBatchedTokens: maxNumSeqs + random.int(0, 60),
     maxNumRows: maxNumSeqs + random.int(0, 20),
+    enablePrefixCaching: random.chance(0.8),
   });
   const limits = { maxTokens: config.maxNumBatchedTokens, maxSeqs: maxNumSeqs, maxRows: config.maxNumRows };
   const numStages = random.int(1, 4);
@@ -46,6 +47,7 @@ async function simulate(seed: number): Promise<Record<string, number>> {
   let executor: ToyExecutor | null = null;
   const lives: Life[] = [];
   const numRequests = random.int(1, 16);
+  const sharedPrefix = Array.from({ length: random.int(0, maxTotal / 2) }, () => random.int(0, 9));
   let turns = 0;
   while (lives.length < numRequests || lives.some((l) => !l.collected.done)) {
     expect(turns++, `seed ${seed} makes no progress`).toBeLessThan(20_000);
@@ -54,6 +56,7 @@ async function simulate(seed: number): Promise<Record<string, number>> {
       const request = randomRequest(`r${lives.length}`, random, {
         maxPrompt: random.chance(0.2) ? maxTotal - 1 : Math.ceil(maxTotal / 3),
         maxTokens: 90,
+        sharedPrefix,
       });
       const abort = new AbortController();
       lives.push({ request, abort, collected: collect(engine.generate(request, abort.signal)) });
@@ -95,11 +98,12 @@ async function simulate(seed: number): Promise<Record<string, number>> {
     numRunning: 0,
     numWaiting: 0,
     numUsedBlocks: 0,
-    numFreeBlocks: stats.numBlocks,
     numStepsInFlight: 0,
   });
+  expect(stats.numFreeBlocks + stats.numCachedBlocks).toBe(stats.numBlocks);
   engine.close();
   return {
+    hits: stats.numPrefixCacheHits,
     steps: stats.numStepsFinished,
     kvPreemptions: stats.numPreemptions['kv-cache'],
     lossPreemptions: stats.numPreemptions['executor-lost'],

@@ -5,6 +5,8 @@ export interface Usage {
   readonly prompt_tokens: number;
   readonly total_tokens: number;
   readonly completion_tokens: number;
+  /** cached_tokens: of the prompts, what came out of the prefix cache. */
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
 }
 
 /** How an endpoint writes what was generated; one object per answer, so that it may count text offsets. */
@@ -19,10 +21,22 @@ export interface AnswerFormat {
   whole(choices: readonly CollectedChoice[], usage: Usage): unknown;
 }
 
-export function usageOf(numPromptTokens: number, numOutputTokens: number): Usage {
+/** What each choice has come to so far, by its index. */
+export type ChoiceCounts = Pick<ChoiceDelta, 'numTokens' | 'numCachedTokens'>;
+
+/** `counts` in index order, `numChoices` for each prompt: a prompt is computed for its first choice, and the others find it
+ *  cached, so only the first says what was cached before the request. */
+export function usageOf(
+  numPromptTokens: number,
+  counts: readonly (ChoiceCounts | undefined)[],
+  numChoices: number,
+): Usage {
+  const numOutputTokens = counts.reduce((sum, choice) => sum + (choice?.numTokens ?? 0), 0);
+  const numCached = counts.reduce((sum, c, i) => sum + (i % numChoices === 0 ? (c?.numCachedTokens ?? 0) : 0), 0);
   return {
     prompt_tokens: numPromptTokens,
     total_tokens: numPromptTokens + numOutputTokens,
     completion_tokens: numOutputTokens,
+    prompt_tokens_details: { cached_tokens: numCached },
   };
 }

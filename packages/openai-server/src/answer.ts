@@ -1,4 +1,4 @@
-import { type AnswerFormat, usageOf } from './answer-format.ts';
+import { type AnswerFormat, type ChoiceCounts, type Usage, usageOf } from './answer-format.ts';
 import { type ChoiceDelta, type ChoiceRequest, runChoice } from './choice.ts';
 import { collectChoices } from './collect-choices.ts';
 import type { EngineClient } from './engine-client.ts';
@@ -36,10 +36,7 @@ export async function answer(
 async function answerWhole(exchange: Exchange, work: Work, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
   const choices = await collectChoices(deltas, work.choices.length);
   exchange.signal.throwIfAborted();
-  const usage = usageOf(
-    work.numPromptTokens,
-    choices.reduce((sum, choice) => sum + choice.numTokens, 0),
-  );
+  const usage = workUsage(work, choices);
   exchange.note({ outputTokens: usage.completion_tokens, finish: choices[0]?.finishReason });
   sendJson(exchange.response, 200, work.format.whole(choices, usage));
 }
@@ -49,27 +46,32 @@ async function answerStream(
   work: Work & { readonly request: Pick<CommonRequest, 'stream_options'> },
   deltas: AsyncIterable<ChoiceDelta>,
 ): Promise<void> {
-  const { format, numPromptTokens } = work;
+  const { format } = work;
   const options = work.request.stream_options;
   const perChunk = options?.include_usage === true && options.continuous_usage_stats === true;
   const sse = new SseWriter(exchange.response, exchange.signal);
-  const numTokens = new Map<number, number>();
-  const total = (): number => [...numTokens.values()].reduce((sum, n) => sum + n, 0);
+  const counts = Array.from<ChoiceCounts | undefined>({ length: work.choices.length });
+  const usage = (): Usage => workUsage(work, counts);
   try {
     for await (const delta of deltas) {
       if (!sse.started) {
         sse.start();
         for (const json of format.opening()) await sse.write(json);
       }
-      numTokens.set(delta.index, delta.numTokens);
-      const json = format.chunk(delta, perChunk ? usageOf(numPromptTokens, total()) : null);
+      counts[delta.index] = delta;
+      const json = format.chunk(delta, perChunk ? usage() : null);
       const drained = json === null ? undefined : sse.write(json);
       if (drained !== undefined) await drained;
       if (delta.finishReason !== null) exchange.note({ finish: delta.finishReason });
     }
-    if (options?.include_usage === true) await sse.write(format.usageChunk(usageOf(numPromptTokens, total())));
+    if (options?.include_usage === true) await sse.write(format.usageChunk(usage()));
     sse.done();
   } finally {
-    exchange.note({ outputTokens: total() });
+    exchange.note({ outputTokens: usage().completion_tokens });
   }
+}
+
+function workUsage(work: Work, counts: readonly (ChoiceCounts | undefined)[]): Usage {
+  const numPrompts = work.choices.filter((choice) => choice.generate.sampling.choice === 0).length;
+  return usageOf(work.numPromptTokens, counts, work.choices.length / numPrompts);
 }

@@ -12,6 +12,8 @@ export interface ChoiceDelta {
   readonly tokens: readonly GeneratedToken[];
   /** Of the choice so far. */
   readonly numTokens: number;
+  /** Prompt tokens that came out of the prefix cache. */
+  readonly numCachedTokens: number;
   readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
   /** Set on the last delta, and only there. */
   readonly finishReason: 'stop' | 'length' | null;
@@ -51,7 +53,7 @@ export async function* runChoice(
   let numTokens = 0;
 
   for await (const event of dependencies.engine.generate(generate, signal)) {
-    const { promptLogprobs, finishReason } = event;
+    const { promptLogprobs, finishReason, numCachedTokens } = event;
     let text = '';
     let matched: string | null = null;
     const take = (piece: string): void => {
@@ -80,6 +82,7 @@ export async function* runChoice(
       text,
       tokens,
       numTokens,
+      numCachedTokens,
       promptLogprobs,
       finishReason: reason,
       stopReason: matched ?? event.stopReason,

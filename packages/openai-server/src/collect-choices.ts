@@ -6,6 +6,7 @@ export interface CollectedChoice {
   text: string;
   readonly tokens: GeneratedToken[];
   numTokens: number;
+  numCachedTokens: number;
   promptLogprobs: readonly (GeneratedToken | null)[] | null;
   finishReason: 'stop' | 'length' | null;
   stopReason: string | number | null;
@@ -17,7 +18,15 @@ export async function collectChoices(
   numChoices: number,
 ): Promise<CollectedChoice[]> {
   const choices = Array.from({ length: numChoices }, (): CollectedChoice => {
-    return { text: '', tokens: [], numTokens: 0, promptLogprobs: null, finishReason: null, stopReason: null };
+    return {
+      text: '',
+      tokens: [],
+      numTokens: 0,
+      numCachedTokens: 0,
+      promptLogprobs: null,
+      finishReason: null,
+      stopReason: null,
+    };
   });
   for await (const delta of deltas) {
     const choice = choices[delta.index];
@@ -25,6 +34,7 @@ export async function collectChoices(
     choice.text += delta.text;
     for (const token of delta.tokens) choice.tokens.push(token);
     choice.numTokens = delta.numTokens;
+    choice.numCachedTokens = delta.numCachedTokens;
     choice.promptLogprobs ??= delta.promptLogprobs;
     choice.finishReason = delta.finishReason;
     choice.stopReason = delta.stopReason;

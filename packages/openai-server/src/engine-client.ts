@@ -55,4 +55,6 @@ export interface GenerateEvent {
   readonly finishReason: 'stop' | 'length' | null;
   /** The stop token id when one of the request's own stop_token_ids ended it. */
   readonly stopReason: number | null;
+  /** Prompt tokens that came out of the prefix cache; the same in every event. */
+  readonly numCachedTokens: number;
 }

@@ -151,11 +151,17 @@ test('completes text, lists of text and token ids', async () => {
   });
   expect(one.id).toMatch(/^cmpl-/);
   expect(server.engine.requests[0]?.sampling.maxTokens).toBe(16);
+  server.engine.script = ({ sampling }) => ({ text: 'Hello, world.', numCachedTokens: sampling.choice === 0 ? 1 : 2 });
   const two = await client.completions.create({ model: 'tiny', prompt: [[65, 66], [67]], n: 2, max_tokens: 5 });
   expect(two.choices.map(({ index, text, finish_reason }) => ({ index, text, finish_reason }))).toEqual(
     [0, 1, 2, 3].map((index) => ({ index, text: 'Hello', finish_reason: 'length' })),
   );
-  expect(two.usage).toEqual({ prompt_tokens: 3, completion_tokens: 20, total_tokens: 23 });
+  expect(two.usage).toEqual({
+    prompt_tokens: 3,
+    completion_tokens: 20,
+    total_tokens: 23,
+    prompt_tokens_details: { cached_tokens: 2 },
+  });
   expect(
     server.engine.requests.slice(1).map(({ sampling, promptTokenIds }) => [sampling.choice, promptTokenIds.length]),
   ).toEqual([

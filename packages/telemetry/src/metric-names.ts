@@ -42,6 +42,8 @@ export type VllmMetricKey =
   | 'numRequestsWaiting'
   | 'kvCacheUsage'
   | 'cacheConfigInfo'
+  | 'prefixCacheQueries'
+  | 'prefixCacheHits'
   | 'numPreemptions'
   | 'promptTokens'
   | 'generationTokens'
@@ -70,6 +72,8 @@ export const vllmMetrics: MetricTable<VllmMetricKey> = {
     'num_gpu_blocks',
     'cache_dtype',
   ]),
+  prefixCacheQueries: counter('vllm:prefix_cache_queries_total', 'Prompt tokens looked up in the prefix cache.'),
+  prefixCacheHits: counter('vllm:prefix_cache_hits_total', 'Prompt tokens found in the prefix cache.'),
   numPreemptions: counter('vllm:num_preemptions_total', 'Preemptions since the engine started.'),
   promptTokens: counter('vllm:prompt_tokens_total', 'Prompt tokens computed.'),
   generationTokens: counter('vllm:generation_tokens_total', 'Tokens generated.'),

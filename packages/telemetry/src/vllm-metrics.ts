@@ -21,6 +21,8 @@ export class VllmMetrics {
   readonly #running: Gauge.Internal<string>;
   readonly #waiting: Gauge.Internal<string>;
   readonly #kvCacheUsage: Gauge.Internal<string>;
+  readonly #prefixCacheQueries: Counter.Internal;
+  readonly #prefixCacheHits: Counter.Internal;
   readonly #preemptions: Counter.Internal;
   readonly #promptTokens: Counter.Internal;
   readonly #generationTokens: Counter.Internal;
@@ -34,6 +36,8 @@ export class VllmMetrics {
     this.#running = metrics.gauge(vllmMetrics.numRequestsRunning).labels(this.#labels);
     this.#waiting = metrics.gauge(vllmMetrics.numRequestsWaiting).labels(this.#labels);
     this.#kvCacheUsage = metrics.gauge(vllmMetrics.kvCacheUsage).labels(this.#labels);
+    this.#prefixCacheQueries = this.#counter(vllmMetrics.prefixCacheQueries);
+    this.#prefixCacheHits = this.#counter(vllmMetrics.prefixCacheHits);
     this.#preemptions = this.#counter(vllmMetrics.numPreemptions);
     this.#promptTokens = this.#counter(vllmMetrics.promptTokens);
     this.#generationTokens = this.#counter(vllmMetrics.generationTokens);
@@ -86,6 +90,12 @@ export class VllmMetrics {
     this.#generationTokens.inc(event.numTokens);
     if (event.sinceLastMs === null || event.numTokens === 0) return;
     for (let i = 0; i < event.numTokens; i++) this.#interToken.observe(event.sinceLastMs / 1000 / event.numTokens);
+  }
+
+  /** Once per request: prompt tokens looked up in the prefix cache, and found there. */
+  onPrefixCache(event: { readonly numQueries: number; readonly numHits: number }): void {
+    this.#prefixCacheQueries.inc(event.numQueries);
+    this.#prefixCacheHits.inc(event.numHits);
   }
 
   onPreemption(): void {

@@ -262,9 +262,10 @@ function observe(metrics: VllmMetrics, canaryRunning: () => boolean, logger: Log
     onFirstToken: (event) => isClients(event) && metrics.onFirstToken(event),
     onTokens: (event) => isClients(event) && metrics.onTokens(event),
     onFinished: (outcome) => isClients(outcome) && metrics.onFinished(outcome),
-    onPreemption: ({ requestId, cause, numTokensToRecompute }) => {
+    onPrefixCache: (event) => isClients(event) && metrics.onPrefixCache(event),
+    onPreemption: ({ requestId, cause, beneficiaryId, numTokensLost, numPreemptions }) => {
       metrics.onPreemption();
-      logger.debug({ requestId, cause, numTokensToRecompute }, 'preempted');
+      logger.debug({ requestId, cause, beneficiaryId, numTokensLost, numPreemptions }, 'preempted');
     },
   };
 }

@@ -21,14 +21,15 @@ export function toyRequest(
   numPromptTokens: number,
   sampling: Partial<SamplingParams> = {},
 ): GenerateRequest {
-  const promptTokenIds = Array.from({ length: numPromptTokens }, (_, i) => (i * 7 + requestId.length) % TOY_VOCAB);
+  const first = Buffer.from(requestId).reduce((sum, byte) => sum + byte, 0);
+  const promptTokenIds = Array.from({ length: numPromptTokens }, (_, i) => (i * 7 + first) % TOY_VOCAB);
   return { requestId, promptTokenIds, sampling: { ...greedy, ...sampling }, client: 'test' };
 }
 
 export function randomRequest(
   requestId: string,
   random: Random,
-  sizes: { readonly maxPrompt: number; readonly maxTokens: number },
+  sizes: { readonly maxPrompt: number; readonly maxTokens: number; readonly sharedPrefix?: readonly number[] },
 ): GenerateRequest {
   const eos = random.int(0, TOY_VOCAB - 1);
   const sampling: SamplingParams = {
@@ -44,8 +45,11 @@ export function randomRequest(
     numLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
     numPromptLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
   };
-  const promptTokenIds = Array.from({ length: random.int(1, sizes.maxPrompt) }, () => random.int(0, TOY_VOCAB - 1));
-  return { requestId, promptTokenIds, sampling, client: 'test' };
+  const own = Array.from({ length: random.int(1, sizes.maxPrompt) }, () => random.int(0, TOY_VOCAB - 1));
+  const shared = sizes.sharedPrefix ?? [];
+  const promptTokenIds = [...shared.slice(0, random.int(0, shared.length)), ...own].slice(0, sizes.maxPrompt);
+  const cacheSalt = random.chance(0.2) ? 'salt' : null;
+  return { requestId, promptTokenIds, sampling, client: `tenant-${random.int(0, 1)}`, cacheSalt };
 }
 
 /** Everything a stream brought, and how it ended. */

@@ -7,6 +7,7 @@ export interface Script {
   readonly text: string;
   /** Tokens per event. */
   readonly eventSize?: number;
+  readonly numCachedTokens?: number;
   /** Stops here until the signal aborts. */
   readonly hangAfter?: number;
   readonly failAfter?: { readonly tokens: number; readonly error: Error };
@@ -64,6 +65,7 @@ function* events(request: GenerateRequest, script: Script): Generator<GenerateEv
         at > 0 || prompt === null ? null : promptTokenIds.map((id, i) => (i === 0 ? null : scored(id, prompt))),
       finishReason: !last ? null : stopAt < 0 ? 'length' : 'stop',
       stopReason: last && stopAt >= 0 && !sampling.eosTokenIds.includes(stopId) ? stopId : null,
+      numCachedTokens: script.numCachedTokens ?? 0,
     };
   }
 }
