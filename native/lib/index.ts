@@ -21,6 +21,7 @@ export type {
   ValueId,
   WeightId,
 } from './native.ts';
+export { type LogitRules, logitRulesWords, type SlotRules } from './logit-rules.ts';
 export {
   feedbackToken,
   packStepInput,

@@ -153,12 +153,13 @@ function row(token: number, options: Partial<StepRow> = {}): StepRow {
     choice: 0,
     position: token,
     numLogprobs: null,
+    ruled: false,
     ...options,
   };
 }
 
 function step(sequences: readonly StepSequence[], rows: readonly StepRow[], number = 0): StepInput {
-  return { step: number, feedbackStep: -1, sequences, rows, maxLogprobs: 5 };
+  return { step: number, feedbackStep: -1, sequences, rows, maxLogprobs: 5, rules: [] };
 }
 
 /** The same model in plain loops over one whole sequence: logits of every token. */

@@ -1,8 +1,8 @@
 /** The step's packed input and output: one flat array of little-endian i32 words each, so that a device backend can copy
  *  it in one transfer. `native/src/core/step_io.h` mirrors this file, same names and order.
  *
- *  Input words: HEADER (16 words: magic 0x536b4e31, version 1, step low, step high, numTokens, numSeqs, numBlockIds, numRows,
- *  maxLogprobs, feedbackStep low, feedbackStep high, 5 zero) then, in this order:
+ *  Input words: HEADER (16 words: magic 0x536b4e31, version 2, step low, step high, numTokens, numSeqs, numBlockIds, numRows,
+ *  maxLogprobs, feedbackStep low, feedbackStep high, numRules, numRuleWords, 3 zero) then, in this order:
  *    tokenIds[numTokens]      id, or -1-slot for an id this rank's feedback slot holds
  *    queryStart[numSeqs+1]    first token row of each sequence; the last entry is numTokens
  *    numComputedTokens[numSeqs]  context already in the cache; token j of the sequence has position numComputed+j
@@ -14,10 +14,16 @@
  *    rowTemperature f32, rowTopK (0 = off), rowTopP f32, rowMinP f32 [numRows]   temperature 0 is greedy
  *    rowSeedLow, rowSeedHigh, rowChoice, rowPosition [numRows]   sampling noise is a function of these four
  *    rowNumLogprobs[numRows]  -1: none; k >= 0: the id's logprob and rank, and the k likeliest (k <= maxLogprobs)
+ *    rowRuled[numRows]        1: the logit rules of rowSlot apply, and count the sampled token; rowPosition is the number of
+ *                             outputs they know of. 0: the slot's rules, if it has any, are another request's of old
+ *    ruleStart[numRules+1]    first word of each record in ruleWords; the last entry is numRuleWords
+ *    ruleWords[numRuleWords]  logit rules that slots get before this step samples (logit-rules.ts)
  *
  *  Output words: numRows, maxLogprobs, then tokenIds[numRows], logprobs f32[numRows], ranks[numRows] (1 is the likeliest; 0
  *  when not asked for), topIds[numRows*maxLogprobs] (-1 pads), topLogprobs f32[numRows*maxLogprobs].
  *  Logprobs are of the unmodified logits (log-softmax before temperature and truncation). */
+
+import { logitRulesWords, putSlotRules, type SlotRules } from './logit-rules.ts';
 
 export const STEP_INPUT_MAGIC = 0x536b4e31;
 export const STEP_INPUT_HEADER_WORDS = 16;
@@ -34,6 +40,7 @@ export interface StepRow {
   readonly choice: number;
   readonly position: number;
   readonly numLogprobs: number | null;
+  readonly ruled: boolean;
 }
 
 export interface StepSequence {
@@ -51,6 +58,7 @@ export interface StepInput {
   /** `token` of a row counts over the concatenated tokens of all sequences. */
   readonly rows: readonly StepRow[];
   readonly maxLogprobs: number;
+  readonly rules: readonly SlotRules[];
 }
 
 export interface StepOutputRow {
@@ -69,13 +77,17 @@ export function packStepInput(input: StepInput): Int32Array {
   const numBlockIds = input.sequences.reduce((n, s) => n + s.blockIds.length, 0);
   const numSeqs = input.sequences.length;
   const numRows = input.rows.length;
-  const words = new Int32Array(STEP_INPUT_HEADER_WORDS + numTokens + 3 * numSeqs + 2 + numBlockIds + 12 * numRows);
+  const ruleLengths = input.rules.map((r) => logitRulesWords(r.rules, r.outputIds.length));
+  const numRules = input.rules.length;
+  const numRuleWords = ruleLengths.reduce((n, length) => n + length, 0);
+  const numWords = numTokens + 3 * numSeqs + 2 + numBlockIds + 13 * numRows + numRules + 1 + numRuleWords;
+  const words = new Int32Array(STEP_INPUT_HEADER_WORDS + numWords);
   const floats = new Float32Array(words.buffer);
   const step = BigInt(input.step);
   const feedback = BigInt(input.feedbackStep);
   words.set([
     STEP_INPUT_MAGIC,
-    1,
+    2,
     low(step),
     high(step),
     numTokens,
@@ -85,6 +97,8 @@ export function packStepInput(input: StepInput): Int32Array {
     input.maxLogprobs,
     low(feedback),
     high(feedback),
+    numRules,
+    numRuleWords,
   ]);
   let at = STEP_INPUT_HEADER_WORDS;
   for (const s of input.sequences) {
@@ -120,7 +134,10 @@ export function packStepInput(input: StepInput): Int32Array {
     words[column(9)] = r.choice;
     words[column(10)] = r.position;
     words[column(11)] = r.numLogprobs ?? -1;
+    words[column(12)] = r.ruled ? 1 : 0;
   }
+  at = putStarts(words, at + 13 * numRows, ruleLengths);
+  for (const rules of input.rules) at = putSlotRules(words, at, rules);
   return words;
 }
 

@@ -7,9 +7,18 @@
 namespace skein::test {
 namespace {
 
+/// Slot 2: presence 1, frequency 0.5, repetition 1.25, 3 tokens at least; two prompt ids, one output, a stop
+/// id, a bias of 4, three allowed ids, bad words {3} and {5, 6}.
+std::vector<int32_t> Rules() {
+  const auto bits = [](float v) { return std::bit_cast<int32_t>(v); };
+  return {2, bits(1),   bits(0.5f), bits(1.25f), 3, 2,  1, 1, 1, 3, 5,  //
+          1, 2, 9, 7, 3, bits(4), 3, 7, 9, 1, 3, 2, 5, 6};
+}
+
 std::vector<int32_t> Valid() {
   return Pack({{{1, 2, 3}, 0, {4}}, {{-1 - 2, 5}, 15, {9, 7}}},
-              {{.token = 2, .slot = 2}, {.token = 4, .temperature = 0.5f, .num_logprobs = 3}});
+              {{.token = 2, .slot = 2}, {.token = 4, .slot = 3, .temperature = 0.5f, .num_logprobs = 3}},
+              {Rules()});
 }
 
 Status Parse(const std::vector<int32_t>& words, const ProgramSpec& spec) {
@@ -35,14 +44,16 @@ TEST(EachBadWordIsNamed) {
   const int32_t nan = std::bit_cast<int32_t>(std::numeric_limits<float>::quiet_NaN());
   const size_t rows = 16 + 5 + 3 + 2 + 3 + 3;
   expect(0, 1, "magic");
-  expect(1, 2, "version");
+  expect(1, 1, "version");
   expect(3, -1, "step");
   expect(4, 1 << 20, "numTokens");
   expect(5, -1, "numSeqs");
   expect(6, 1 << 30, "number of words");
   expect(7, 3, "number of words");
   expect(8, 99, "maxLogprobs");
-  expect(12, 1, "reserved");
+  expect(11, 9, "numRules");
+  expect(12, -1, "numRuleWords");
+  expect(13, 1, "reserved");
   expect(16, 97, "tokenIds[0]");
   expect(17, -9, "tokenIds[1]");
   expect(21, 1, "queryStart[0]");
@@ -61,6 +72,33 @@ TEST(EachBadWordIsNamed) {
   expect(rows + 10, 0, "rowTopP[0]");
   expect(rows + 12, std::bit_cast<int32_t>(1.5f), "rowMinP[0]");
   expect(rows + 22, 5, "rowNumLogprobs[0]");
+  expect(rows + 24, 2, "rowRuled[0]");
+  const size_t rules = rows + 28;
+  expect(rules - 2, 1, "ruleStart[0]");
+  expect(rules, 8, "slot is 8");
+  expect(rules + 1, nan, "presencePenalty");
+  expect(rules + 2, std::bit_cast<int32_t>(2e3f), "frequencyPenalty");
+  expect(rules + 3, 0, "repetitionPenalty");
+  expect(rules + 4, -1, "minTokens");
+  expect(rules + 5, 3, "number of words");
+  expect(rules + 9, -2, "a count");
+  expect(rules + 11, 97, "promptIds is 97");
+  expect(rules + 13, -1, "outputIds");
+  expect(rules + 14, 97, "stopIds");
+  expect(rules + 15, 97, "biasIds");
+  expect(rules + 16, nan, "biasValues");
+  expect(rules + 18, 3, "allowedIds is 3, needs rising ids");
+  expect(rules + 20, 0, "length of a bad word");
+  expect(rules + 22, 3, "length of a bad word is 3");
+  expect(rules + 24, 97, "badWords");
+}
+
+TEST(ARuledRowNeedsASlotToSampleInto) {
+  const TinyModel model({});
+  const auto parse = [&](Row row) { return Parse(Pack({{{1}, 0, {4}}}, {row}), model.spec); };
+  CHECK_OK(parse({.token = 0, .slot = 2, .ruled = 1}));
+  CHECK(!parse({.token = 0, .slot = -1, .ruled = 1}).ok());
+  CHECK(!parse({.token = 0, .target = 5, .slot = 2, .ruled = 1}).ok());
 }
 
 TEST(MutatedInputsNeverCrash) {

@@ -162,10 +162,13 @@ struct Row {
   int32_t token = 0, target = -1, slot = -1;
   float temperature = 0;
   int32_t num_logprobs = -1;
+  int32_t ruled = 0;
 };
 
-inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const std::vector<Row>& rows) {
-  std::vector<int32_t> tokens, starts{0}, computed, block_starts{0}, blocks;
+/// `rules`: records of logit rules, packed.
+inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const std::vector<Row>& rows,
+                                 const std::vector<std::vector<int32_t>>& rules = {}) {
+  std::vector<int32_t> tokens, starts{0}, computed, block_starts{0}, blocks, rule_starts{0}, rule_words;
   for (const Sequence& s : sequences) {
     tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
     starts.push_back(static_cast<int32_t>(tokens.size()));
@@ -173,9 +176,13 @@ inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const s
     blocks.insert(blocks.end(), s.blocks.begin(), s.blocks.end());
     block_starts.push_back(static_cast<int32_t>(blocks.size()));
   }
+  for (const auto& record : rules) {
+    rule_words.insert(rule_words.end(), record.begin(), record.end());
+    rule_starts.push_back(static_cast<int32_t>(rule_words.size()));
+  }
   const auto n = [](size_t v) { return static_cast<int32_t>(v); };
   std::vector<int32_t> w = {0x536b4e31,
-                            1,
+                            2,
                             0,
                             0,
                             n(tokens.size()),
@@ -185,8 +192,8 @@ inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const s
                             4,
                             -1,
                             -1,
-                            0,
-                            0,
+                            n(rules.size()),
+                            n(rule_words.size()),
                             0,
                             0,
                             0};
@@ -208,6 +215,8 @@ inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const s
   column([](const Row&) { return 0; });
   column([](const Row& r) { return r.token; });
   column([](const Row& r) { return r.num_logprobs; });
+  column([](const Row& r) { return r.ruled; });
+  for (const auto* section : {&rule_starts, &rule_words}) w.insert(w.end(), section->begin(), section->end());
   return w;
 }
 

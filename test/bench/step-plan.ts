@@ -68,6 +68,7 @@ function decodeStep(numSequences: number): StepInput {
     step: 1000,
     feedbackStep: 999,
     maxLogprobs: 0,
+    rules: [],
     sequences: streams.map((i) => ({
       tokenIds: [-1 - i],
       numComputedTokens: CONTEXT - 1,
@@ -85,6 +86,7 @@ function decodeStep(numSequences: number): StepInput {
       choice: 0,
       position: CONTEXT,
       numLogprobs: null,
+      ruled: false,
     })),
   };
 }

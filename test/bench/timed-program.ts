@@ -108,7 +108,7 @@ export class TimedProgram implements Disposable {
   #run(sequences: readonly StepSequence[], rows: readonly StepRow[]): Promise<RawStepOutput> {
     const step = this.#step++;
     return this.#program.run(
-      packStepInput({ step, feedbackStep: step - 1, sequences, rows, maxLogprobs: 0 }),
+      packStepInput({ step, feedbackStep: step - 1, sequences, rows, maxLogprobs: 0, rules: [] }),
       DEADLINE_MS,
     );
   }
@@ -126,7 +126,7 @@ export class TimedProgram implements Disposable {
 
 /** Greedy, as ids of other streams must not depend on noise. */
 function row(token: number, slot: number, position: number): StepRow {
-  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, choice: 0, numLogprobs: null };
+  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, choice: 0, numLogprobs: null, ruled: false };
   return { token, target: null, slot, position, ...sampling };
 }
 

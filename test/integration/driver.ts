@@ -190,6 +190,7 @@ function sampleRow(token: number, slot: number | null, position: number): StepRo
     choice: 0,
     position,
     numLogprobs: null,
+    ruled: false,
   };
 }
 
@@ -199,5 +200,5 @@ function stepInput(
   sequences: readonly StepSequence[],
   rows: readonly StepRow[],
 ): StepInput {
-  return { step, feedbackStep, sequences, rows, maxLogprobs: 0 };
+  return { step, feedbackStep, sequences, rows, maxLogprobs: 0, rules: [] };
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/checked_math.h"
+#include "core/logit_rules.h"
 
 namespace skein {
 namespace {
@@ -83,7 +84,22 @@ Status CheckRows(const StepInput& in, const ProgramSpec& spec) {
   if (Status s = CheckRange("rowTopK", in.row_top_k, n, 0, INT32_MAX); !s.ok()) return s;
   if (Status s = CheckFloats("rowTopP", in.row_top_p, n, 0, false, 1); !s.ok()) return s;
   if (Status s = CheckFloats("rowMinP", in.row_min_p, n, 0, true, 1); !s.ok()) return s;
-  return CheckRange("rowNumLogprobs", in.row_num_logprobs, n, -1, in.max_logprobs);
+  if (Status s = CheckRange("rowNumLogprobs", in.row_num_logprobs, n, -1, in.max_logprobs); !s.ok()) return s;
+  if (Status s = CheckRange("rowRuled", in.row_ruled, n, 0, 1); !s.ok()) return s;
+  for (size_t i = 0; i < n; ++i) {
+    if (in.row_ruled[i] == 1 && (in.row_target[i] >= 0 || in.row_slot[i] < 0)) {
+      return Bad("rowRuled[" + std::to_string(i) + "]", 1, "a row that samples into a slot");
+    }
+  }
+  return Status::Ok();
+}
+
+Status CheckRules(const StepInput& in, const ProgramSpec& spec) {
+  LogitRules rules;
+  for (uint32_t i = 0; i < in.num_rules; ++i) {
+    if (Status s = ParseLogitRules(in.Rules(i), spec, &rules); !s.ok()) return s;
+  }
+  return Status::Ok();
 }
 
 }  // namespace
@@ -94,7 +110,7 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   }
   const ProgramLimits& limits = spec.limits;
   if (static_cast<uint32_t>(words[0]) != kStepInputMagic) return Bad("magic", words[0], "0x536b4e31");
-  if (words[1] != 1) return Bad("version", words[1], "1");
+  if (words[1] != 2) return Bad("version", words[1], "2");
   const auto count = [&](const char* name, size_t word, int64_t high) {
     return CheckRange(name, &words[word], 1, 0, high);
   };
@@ -103,7 +119,9 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   if (Status s = count("numBlockIds", 6, INT32_MAX); !s.ok()) return s;
   if (Status s = count("numRows", 7, limits.max_rows); !s.ok()) return s;
   if (Status s = count("maxLogprobs", 8, limits.max_logprobs); !s.ok()) return s;
-  for (size_t i = 11; i < kStepInputHeaderWords; ++i) {
+  if (Status s = count("numRules", 11, limits.num_slots); !s.ok()) return s;
+  if (Status s = count("numRuleWords", 12, INT32_MAX); !s.ok()) return s;
+  for (size_t i = 13; i < kStepInputHeaderWords; ++i) {
     if (words[i] != 0) return Bad("reserved word " + std::to_string(i), words[i], "0");
   }
 
@@ -117,9 +135,11 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   const auto num_block_ids = static_cast<uint32_t>(words[6]);
   in.num_rows = static_cast<uint32_t>(words[7]);
   in.max_logprobs = static_cast<uint32_t>(words[8]);
-  // Every term is below 2^35, so the sum fits.
+  in.num_rules = static_cast<uint32_t>(words[11]);
+  const auto num_rule_words = static_cast<uint32_t>(words[12]);
+  // Every term is below 2^36, so the sum fits.
   const size_t need = kStepInputHeaderWords + size_t{in.num_tokens} + 3 * size_t{in.num_seqs} + 2 +
-                      num_block_ids + 12 * size_t{in.num_rows};
+                      num_block_ids + 13 * size_t{in.num_rows} + size_t{in.num_rules} + 1 + num_rule_words;
   if (words.size() != need) {
     return Bad("the number of words", static_cast<int64_t>(words.size()),
                std::to_string(need) + " for its counts");
@@ -148,6 +168,9 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   in.row_choice = take(in.num_rows);
   in.row_position = take(in.num_rows);
   in.row_num_logprobs = take(in.num_rows);
+  in.row_ruled = take(in.num_rows);
+  in.rule_start = take(size_t{in.num_rules} + 1);
+  in.rule_words = take(num_rule_words);
 
   if (Status s = CheckRange("tokenIds", in.token_ids, in.num_tokens, -int64_t{limits.num_slots},
                             int64_t{spec.vocab_size} - 1);
@@ -168,6 +191,8 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   }
   if (Status s = CheckSequences(in, spec); !s.ok()) return s;
   if (Status s = CheckRows(in, spec); !s.ok()) return s;
+  if (Status s = CheckStarts("ruleStart", in.rule_start, in.num_rules, num_rule_words); !s.ok()) return s;
+  if (Status s = CheckRules(in, spec); !s.ok()) return s;
   *out = in;
   return Status::Ok();
 }

@@ -22,6 +22,7 @@ struct StepInput {
   uint32_t num_seqs = 0;
   uint32_t num_rows = 0;
   uint32_t max_logprobs = 0;
+  uint32_t num_rules = 0;
 
   const int32_t* token_ids = nullptr;
   const int32_t* query_start = nullptr;
@@ -40,8 +41,15 @@ struct StepInput {
   const int32_t* row_choice = nullptr;
   const int32_t* row_position = nullptr;
   const int32_t* row_num_logprobs = nullptr;
+  const int32_t* row_ruled = nullptr;
+  const int32_t* rule_start = nullptr;
+  const int32_t* rule_words = nullptr;  ///< records that ParseLogitRules accepts
 
   static float Float(const int32_t* words, size_t index) { return std::bit_cast<float>(words[index]); }
+  /// The packed logit rules number `index`, below num_rules.
+  std::span<const int32_t> Rules(size_t index) const {
+    return {rule_words + rule_start[index], static_cast<size_t>(rule_start[index + 1] - rule_start[index])};
+  }
 };
 
 /// Checks every word against the program's limits, so that no kernel needs to. kStepInput names the word and

@@ -32,7 +32,8 @@ Status CpuBackend::Init() {
       scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(shape));
     } else if (op.kind == OpKind::kSample) {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
-      scratch_bytes_ = std::max(scratch_bytes_, logits.width * (sizeof(float) + sizeof(int32_t)));
+      scratch_bytes_ = std::max(scratch_bytes_, logits.width * (2 * sizeof(float) + sizeof(int32_t)));
+      slot_rules_.resize(limits.num_slots);
     } else if (op.kind == OpKind::kRope) {
       const auto same = [&](const RopeTable& t) {
         return t.op->inverse_frequencies == op.inverse_frequencies &&

@@ -6,6 +6,8 @@
 #include "core/backend.h"
 #include "core/thread_pool.h"
 #include "cpu/attention.h"
+#include "cpu/logit_stats.h"
+#include "cpu/slot_rules.h"
 
 namespace skein::cpu {
 
@@ -46,6 +48,9 @@ class CpuBackend final : public Backend {
   void FillRopeTable(RopeTable& table);
   void WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part);
   bool SampleRow(const Matrix& logits, uint32_t row, size_t thread, StepOutput* output);
+  int32_t ChooseToken(const float* logits, const ArgMax& best, uint32_t row, size_t thread);
+  int32_t ChooseRuledToken(const float* logits, uint32_t row, size_t thread);
+  Status InstallRules();
   float* Scratch(size_t thread) {
     return reinterpret_cast<float*>(scratch_.data() + thread * scratch_bytes_);
   }
@@ -63,6 +68,7 @@ class CpuBackend final : public Backend {
   std::vector<RopeTable> rope_tables_;
   std::vector<size_t> rope_table_of_op_;
   std::vector<int32_t> top_ids_;
+  std::vector<SlotRules> slot_rules_;
 };
 
 }  // namespace skein::cpu

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <string>
@@ -9,6 +10,41 @@
 // The sample op of CpuBackend.
 namespace skein::cpu {
 
+/// Greedy or drawn, from logits whose maximum is `best`.
+int32_t CpuBackend::ChooseToken(const float* logits, const ArgMax& best, uint32_t row, size_t thread) {
+  const StepInput& in = *input_;
+  const float temperature = StepInput::Float(in.row_temperature, row);
+  if (temperature == 0) return best.id;
+  const size_t n = program_.spec.vocab_size;
+  float* weights = Scratch(thread);
+  return SampleToken(logits, n, best.value,
+                     {.temperature = temperature,
+                      .top_k = static_cast<uint32_t>(in.row_top_k[row]),
+                      .top_p = StepInput::Float(in.row_top_p, row),
+                      .min_p = StepInput::Float(in.row_min_p, row),
+                      .seed_low = static_cast<uint32_t>(in.row_seed_low[row]),
+                      .seed_high = static_cast<uint32_t>(in.row_seed_high[row]),
+                      .choice = static_cast<uint32_t>(in.row_choice[row]),
+                      .position = static_cast<uint32_t>(in.row_position[row])},
+                     {weights, reinterpret_cast<int32_t*>(weights + n)});
+}
+
+/// The same under the rules of the row's slot. Where they forbid every token, the likeliest of the allowed
+/// ids is taken: an allow list holds always, bad words and min_tokens while they can.
+int32_t CpuBackend::ChooseRuledToken(const float* logits, uint32_t row, size_t thread) {
+  const SlotRules& rules = slot_rules_[static_cast<size_t>(input_->row_slot[row])];
+  const size_t n = program_.spec.vocab_size;
+  float* ruled = Scratch(thread) + 2 * n;
+  std::copy(logits, logits + n, ruled);
+  rules.AddBiasAndPenalties(ruled);
+  rules.ForbidDisallowed(ruled, n);
+  const ArgMax allowed = FindArgMax(ruled, n);
+  if (!rules.forbids_some()) return ChooseToken(ruled, allowed, row, thread);
+  rules.ForbidWordsAndStops(ruled);
+  const ArgMax best = FindArgMax(ruled, n);
+  return best.value == kForbidden ? allowed.id : ChooseToken(ruled, best, row, thread);
+}
+
 bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, StepOutput* output) {
   const StepInput& in = *input_;
   const float* x = logits.data + row * logits.stride;
@@ -17,21 +53,7 @@ bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, St
   if (!best.finite) return false;
   int32_t id = in.row_target[row];
   if (id < 0) {
-    id = best.id;
-    const float temperature = StepInput::Float(in.row_temperature, row);
-    if (temperature > 0) {
-      float* weights = Scratch(thread);
-      id = SampleToken(x, n, best.value,
-                       {.temperature = temperature,
-                        .top_k = static_cast<uint32_t>(in.row_top_k[row]),
-                        .top_p = StepInput::Float(in.row_top_p, row),
-                        .min_p = StepInput::Float(in.row_min_p, row),
-                        .seed_low = static_cast<uint32_t>(in.row_seed_low[row]),
-                        .seed_high = static_cast<uint32_t>(in.row_seed_high[row]),
-                        .choice = static_cast<uint32_t>(in.row_choice[row]),
-                        .position = static_cast<uint32_t>(in.row_position[row])},
-                       {weights, reinterpret_cast<int32_t*>(weights + logits.width)});
-    }
+    id = in.row_ruled[row] == 1 ? ChooseRuledToken(x, row, thread) : ChooseToken(x, best, row, thread);
   }
   output->SetToken(row, id);
   const int32_t wanted = in.row_num_logprobs[row];
@@ -48,7 +70,29 @@ bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, St
   return true;
 }
 
+/// Takes in the step's new rules. kStepInput names a row whose slot does not stand where the leader thinks.
+Status CpuBackend::InstallRules() {
+  const StepInput& in = *input_;
+  LogitRules rules;
+  for (uint32_t i = 0; i < in.num_rules; ++i) {
+    if (Status s = ParseLogitRules(in.Rules(i), program_.spec, &rules); !s.ok()) return s;
+    slot_rules_[static_cast<size_t>(rules.slot)].Install(rules);
+  }
+  for (uint32_t r = 0; r < in.num_rows; ++r) {
+    if (in.row_ruled[r] == 0) continue;
+    const size_t num_outputs = slot_rules_[static_cast<size_t>(in.row_slot[r])].num_outputs();
+    if (num_outputs != static_cast<size_t>(in.row_position[r])) {
+      return {Code::kStepInput, "row " + std::to_string(r) + " samples output " +
+                                    std::to_string(in.row_position[r]) + " of slot " +
+                                    std::to_string(in.row_slot[r]) + ", whose rules know of " +
+                                    std::to_string(num_outputs)};
+    }
+  }
+  return Status::Ok();
+}
+
 Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
+  if (Status s = InstallRules(); !s.ok()) return s;
   std::atomic<uint32_t> bad_row{UINT32_MAX};
   pool_.Run(logits.rows, cancelled_, [&](size_t row, size_t thread) {
     if (!SampleRow(logits, static_cast<uint32_t>(row), thread, output))
@@ -57,6 +101,11 @@ Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
   if (cancelled_.load(std::memory_order_relaxed)) return {Code::kAborted, "the step was aborted"};
   if (bad_row.load() != UINT32_MAX) {
     return {Code::kInternal, "the logits of row " + std::to_string(bad_row.load()) + " are not finite"};
+  }
+  for (uint32_t r = 0; r < input_->num_rows; ++r) {
+    if (input_->row_ruled[r] == 1) {
+      slot_rules_[static_cast<size_t>(input_->row_slot[r])].Append(output->token(r));
+    }
   }
   return Status::Ok();
 }

@@ -1,3 +1,5 @@
+import type { LogitRules as NativeLogitRules } from '@skein/native';
+
 /** What goes into the engine and what comes out: token ids only. Structurally the OpenAI server's EngineClient types. */
 
 export interface SamplingParams {
@@ -18,7 +20,12 @@ export interface SamplingParams {
   /** null: none; k: logprob of each token and of the k likeliest. */
   readonly numLogprobs: number | null;
   readonly numPromptLogprobs: number | null;
+  /** null: the logits are sampled as they are. */
+  readonly logitRules: LogitRules | null;
 }
+
+/** Penalties, biases and forbidden tokens. What they need to know of the prompt the engine adds. */
+export type LogitRules = Omit<NativeLogitRules, 'promptIds'>;
 
 export interface GenerateRequest {
   /** Unique among the requests in the engine. */

@@ -20,6 +20,7 @@ export type {
   GenerateEvent,
   GenerateRequest,
   GeneratedToken,
+  LogitRules,
   SamplingParams,
   TokenLogprob,
 } from './generate.ts';

@@ -1,4 +1,5 @@
 import { EngineError } from './errors.ts';
+import type { LogitRules } from './generate.ts';
 import type { Request } from './request.ts';
 
 /** What an executor can hold; an Executor is one. */
@@ -61,5 +62,24 @@ export function checkFields(request: Request): void {
     (!Number.isInteger(request.priority) && `priority is ${request.priority}; a whole number`) ||
     (![s.numLogprobs, s.numPromptLogprobs].every((k) => k === null || (Number.isInteger(k) && k >= 0)) &&
       'a number of logprobs is not a whole number of at least 0');
-  if (wrong) throw new EngineError('ERR_INVALID_REQUEST', wrong, { details: { requestId: request.id } });
+  const wrongRule = wrong || wrongLogitRule(s.logitRules);
+  if (wrongRule) throw new EngineError('ERR_INVALID_REQUEST', wrongRule, { details: { requestId: request.id } });
+}
+
+function wrongLogitRule(rules: LogitRules | null): string | null {
+  if (rules === null) return null;
+  const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id < 2 ** 31;
+  const penalties = { presencePenalty: rules.presencePenalty, frequencyPenalty: rules.frequencyPenalty };
+  for (const [name, value] of Object.entries(penalties))
+    if (!(Math.abs(value) <= 1000)) return `${name} is ${value}; from -1000 to 1000`;
+  const { repetitionPenalty, minTokens, stopIds, biases, allowedIds, badWords } = rules;
+  if (!(repetitionPenalty >= 1e-3 && repetitionPenalty <= 1000))
+    return `repetitionPenalty is ${repetitionPenalty}; from 0.001 to 1000`;
+  if (!isId(minTokens)) return `minTokens is ${minTokens}; a whole number of at least 0`;
+  const ids = [stopIds, biases.map((b) => b.tokenId), allowedIds, ...badWords].flat();
+  const wrongId = ids.find((id) => !isId(id));
+  if (wrongId !== undefined) return `token id ${wrongId} of a logit rule is not a whole number of at least 0`;
+  if (!biases.every(({ value }) => Math.abs(value) <= 1000)) return 'a bias is not from -1000 to 1000';
+  if (!allowedIds.every((id, i) => i === 0 || id > (allowedIds[i - 1] ?? id))) return 'allowedIds do not rise';
+  return badWords.every((word) => word.length > 0) ? null : 'a bad word has no token';
 }

@@ -1,3 +1,4 @@
+import { type LogitRules, logitRulesWords } from '@skein/native';
 import type { BlockHash } from './block-hash.ts';
 import type { GeneratedToken, GenerateRequest, SamplingParams } from './generate.ts';
 import { cacheKeyOf, type CacheOwner } from './kv-cache-event.ts';
@@ -26,6 +27,8 @@ export class Request {
   /** Prompt, then every sampled token that has arrived. */
   readonly tokenIds: number[];
   readonly stopTokenIds: ReadonlySet<number>;
+  /** As the ranks need them; null when the request has none. */
+  readonly logitRules: LogitRules | null;
   /** sampling.maxTokens, capped by what the executor can hold. */
   maxTokens: number;
   status: RequestStatus = 'waiting';
@@ -40,6 +43,8 @@ export class Request {
   /** Last step that samples a token of it; what a placeholder depends on. */
   lastSampledStep = -1;
   numPreemptions = 0;
+  /** Whether a step planned since the request got its slot has brought its logit rules there. */
+  hasPlannedRules = false;
   /** Executors lost under this request since its last new token. */
   numLosses = 0;
   /** Prompt position whose logprob is the next to plan; position 0 has none. */
@@ -57,6 +62,7 @@ export class Request {
     this.numPromptTokens = request.promptTokenIds.length;
     this.tokenIds = [...request.promptTokenIds];
     this.stopTokenIds = new Set(request.sampling.stopTokenIds);
+    this.logitRules = rulesOf(request);
     this.maxTokens = request.sampling.maxTokens;
     this.promptLogprobs = request.sampling.numPromptLogprobs === null ? null : [null];
   }
@@ -93,6 +99,13 @@ export class Request {
     return this.promptTargetsUntil(end).count + (end === this.numTokens ? 1 : 0);
   }
 
+  /** Words of logit rules that the next `numTokens` tokens bring along: those of the first row in a slot. */
+  numRuleWordsFor(numTokens: number): number {
+    const samples = this.numComputedTokens + numTokens === this.numTokens;
+    if (!samples || this.logitRules === null || this.hasPlannedRules) return 0;
+    return logitRulesWords(this.logitRules, this.numOutputTokens);
+  }
+
   /** Prompt positions whose logprob comes out of computing positions below `end`: `first`, and `count` of them. */
   promptTargetsUntil(end: number): { readonly first: number; readonly count: number } {
     const first = Math.max(this.nextPromptTarget, this.numComputedTokens + 1);
@@ -105,6 +118,7 @@ export class Request {
     this.status = 'waiting';
     this.slot = null;
     this.numComputedTokens = 0;
+    this.hasPlannedRules = false;
     this.numPreemptions += 1;
   }
 
@@ -116,4 +130,10 @@ export class Request {
     // The next executor may have blocks of another size.
     this.blockHashes.length = 0;
   }
+}
+
+function rulesOf({ sampling, promptTokenIds }: GenerateRequest): LogitRules | null {
+  if (sampling.logitRules === null) return null;
+  const promptIds = sampling.logitRules.repetitionPenalty === 1 ? [] : [...new Set(promptTokenIds)];
+  return { ...sampling.logitRules, promptIds };
 }

@@ -1,4 +1,4 @@
-import type { StepInput, StepRow, StepSequence } from '@skein/native';
+import type { SlotRules, StepInput, StepRow, StepSequence } from '@skein/native';
 import type { Request } from './request.ts';
 
 /** What a logit row is for: the next token of a request, or the logprob of one of its prompt tokens. */
@@ -32,6 +32,7 @@ export function buildStep(
   const sequences: StepSequence[] = [];
   const rows: StepRow[] = [];
   const owners: RowOwner[] = [];
+  const rules: SlotRules[] = [];
   let [numTokens, numDecodeTokens, feedbackStep] = [0, 0, -1];
   for (const { request, numTokens: n } of scheduled) {
     const start = request.numComputedTokens;
@@ -47,6 +48,7 @@ export function buildStep(
       rows.push(row);
       owners.push({ request, kind: row.target === null ? 'sample' : 'promptLogprob' });
     }
+    rules.push(...newRules(request, n));
     advance(request, n, step);
     numTokens += n;
   }
@@ -54,7 +56,7 @@ export function buildStep(
   const numPrefillTokens = numTokens - numDecodeTokens;
   return {
     step,
-    input: { step, feedbackStep, sequences, rows, maxLogprobs },
+    input: { step, feedbackStep, sequences, rows, maxLogprobs, rules },
     scheduled,
     rows: owners,
     numDecodeTokens,
@@ -86,6 +88,7 @@ function rowsOf(request: Request, numTokens: number, firstToken: number): StepRo
       choice: 0,
       position: 0,
       numLogprobs: s.numPromptLogprobs,
+      ruled: false,
     });
   }
   if (start + numTokens === request.numTokens) {
@@ -102,9 +105,20 @@ function rowsOf(request: Request, numTokens: number, firstToken: number): StepRo
       // Counts outputs before this one, so that a recomputed request meets the same noise.
       position: request.numOutputTokens,
       numLogprobs: s.numLogprobs,
+      ruled: request.logitRules !== null,
     });
   }
   return rows;
+}
+
+/** The request's logit rules, if its next `numTokens` tokens end in its first row since it got its slot. From then on the rank
+ *  counts what it samples there, so that a step planned ahead needs no token that is not known yet. A request gets a slot
+ *  only with all its tokens known. */
+function newRules(request: Request, numTokens: number): SlotRules[] {
+  const { logitRules, slot } = request;
+  if (logitRules === null || slot === null || request.numRuleWordsFor(numTokens) === 0) return [];
+  request.hasPlannedRules = true;
+  return [{ slot, rules: logitRules, outputIds: request.tokenIds.slice(request.numPromptTokens) }];
 }
 
 function advance(request: Request, numTokens: number, step: number): void {

@@ -34,6 +34,26 @@ export interface SamplingParams {
   /** null: none; k: logprob of each token and of the k likeliest. */
   readonly numLogprobs: number | null;
   readonly numPromptLogprobs: number | null;
+  /** null: the logits are sampled as they are. */
+  readonly logitRules: LogitRules | null;
+}
+
+/** What a request does to its logits, in token ids. Each is a function of the request's own tokens. */
+export interface LogitRules {
+  /** Subtracted from the logits of tokens that the output has: once, and per occurrence. */
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  /** Divides a positive, multiplies a negative logit of tokens that prompt or output have. 1 is off. */
+  readonly repetitionPenalty: number;
+  /** Outputs before which none of `stopIds` may be sampled. */
+  readonly minTokens: number;
+  readonly stopIds: readonly number[];
+  /** Added to a token's logit. Each id once. */
+  readonly biases: readonly { readonly tokenId: number; readonly value: number }[];
+  /** The only ones that may be sampled, rising; empty: all. */
+  readonly allowedIds: readonly number[];
+  /** Runs of tokens that the output may not contain, none empty. */
+  readonly badWords: readonly (readonly number[])[];
 }
 
 export interface TokenLogprob {

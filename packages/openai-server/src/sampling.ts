@@ -47,6 +47,7 @@ export function sharedSampling(
     stopTokenIds: [...new Set([...eos, ...ownStops])],
     eosTokenIds: eos,
     ...logprobs,
+    logitRules: null,
   };
 }
 

@@ -49,6 +49,7 @@ export class Canary {
       eosTokenIds: [],
       numLogprobs: null,
       numPromptLogprobs: null,
+      logitRules: null,
     };
     const events = this.#engine.generate(
       { requestId: `canary-${this.#count++}`, promptTokenIds: [0], sampling, client: CANARY_CLIENT },

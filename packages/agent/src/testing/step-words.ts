@@ -12,6 +12,7 @@ export const ROW: StepRow = {
   choice: 0,
   position: 1,
   numLogprobs: null,
+  ruled: false,
 };
 
 /** A step of one sequence of one token, with `numRows` rows. */
@@ -22,6 +23,7 @@ export function stepInput(step: number, numRows = 1): StepInput {
     sequences: [{ tokenIds: [7], numComputedTokens: 0, blockIds: [0] }],
     rows: Array.from({ length: numRows }, () => ROW),
     maxLogprobs: 0,
+    rules: [],
   };
 }
 

@@ -1,4 +1,4 @@
-import type { StepInput, StepOutputRow } from '@skein/native';
+import type { LogitRules, StepInput, StepOutputRow, StepRow } from '@skein/native';
 import { ExecutorLostError } from '../errors.ts';
 import type { Executor } from '../executor.ts';
 import { toyNext, toyRow } from './toy-model.ts';
@@ -35,6 +35,8 @@ export class ToyExecutor implements Executor {
   readonly #pending: PendingStep[] = [];
   /** The first stage's feedback slots, and messages it has not taken yet. */
   readonly #slots = new Map<number, number>();
+  /** The last stage's logit rules by slot, with the outputs it has counted. */
+  readonly #rules = new Map<number, { readonly rules: LogitRules; readonly outputIds: number[] }>();
   readonly #messages: { readonly step: number; readonly slot: number; readonly tokenId: number }[] = [];
 
   constructor(options: {
@@ -108,12 +110,24 @@ export class ToyExecutor implements Executor {
         contexts.push(Array.from({ length: end + 1 }, (_, position) => this.#cache[at(position)] ?? -3));
       }
     }
+    for (const { slot, rules, outputIds } of input.rules) this.#rules.set(slot, { rules, outputIds: [...outputIds] });
     return input.rows.map((row) => {
       const context = contexts[row.token] ?? [];
-      const tokenId = row.target ?? toyNext(context, row, row.position);
+      const ruled = this.#ruled(row);
+      const tokenId = row.target ?? toyNext(context, row, row.position, ruled);
+      ruled?.outputIds.push(tokenId);
       if (row.slot !== null) this.#messages.push({ step: input.step, slot: row.slot, tokenId });
       return toyRow(context, tokenId, row.numLogprobs);
     });
+  }
+
+  #ruled(row: StepRow): { readonly rules: LogitRules; readonly outputIds: number[] } | null {
+    if (!row.ruled) return null;
+    const ruled = this.#rules.get(row.slot ?? -1);
+    if (ruled?.outputIds.length === row.position) return ruled;
+    throw new Error(
+      `toy executor: output ${row.position} of slot ${row.slot}, its rules know ${ruled?.outputIds.length}`,
+    );
   }
 
   #takeMessages(untilStep: number): void {

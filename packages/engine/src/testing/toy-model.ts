@@ -1,13 +1,25 @@
-import type { StepOutputRow } from '@skein/native';
+import type { LogitRules, StepOutputRow } from '@skein/native';
 import type { GeneratedToken, GenerateRequest, SamplingParams } from '../generate.ts';
+import { Request } from '../request.ts';
 
 export const TOY_VOCAB = 64;
 
 type Noise = Pick<SamplingParams, 'temperature' | 'topK' | 'topP' | 'minP' | 'seed' | 'choice'>;
 
+/** Logit rules and the outputs they count. */
+export interface ToyRules {
+  readonly rules: LogitRules;
+  readonly outputIds: readonly number[];
+}
+
 /** A "model" whose next token is a hash of the whole context, and of everything a sampling row may depend on. */
-export function toyNext(context: readonly number[], noise: Noise, position: number): number {
-  const h = hash(context);
+export function toyNext(
+  context: readonly number[],
+  noise: Noise,
+  position: number,
+  ruled: ToyRules | null = null,
+): number {
+  const h = hash([...context, ...(ruled === null ? [] : [-1, ...ruledBy(ruled)])]);
   if (noise.temperature === 0) return h % TOY_VOCAB;
   const parts = [
     noise.temperature * 100,
@@ -19,6 +31,19 @@ export function toyNext(context: readonly number[], noise: Noise, position: numb
     position,
   ];
   return hash([h, ...parts]) % TOY_VOCAB;
+}
+
+function ruledBy({ rules, outputIds }: ToyRules): number[] {
+  const { promptIds, stopIds, biases, allowedIds, badWords, ...numbers } = rules;
+  const lists = [
+    promptIds,
+    stopIds,
+    biases.flatMap((b) => [b.tokenId, b.value]),
+    allowedIds,
+    badWords.flat(),
+    outputIds,
+  ];
+  return [...Object.values(numbers).map((x) => x * 100), ...lists.flatMap((list) => [list.length, ...list])];
 }
 
 /** What the toy answers for `tokenId` after `context`. */
@@ -48,8 +73,10 @@ export function toyAnswer(request: GenerateRequest, maxTotalTokens: number): Toy
   const promptLogprobs =
     k === null ? null : prompt.map((id, i) => (i === 0 ? null : toyRow(prompt.slice(0, i), id, k)));
   const maxTokens = Math.min(s.maxTokens, maxTotalTokens - prompt.length);
+  const rules = new Request(request, 0).logitRules;
   while (tokens.length < maxTokens) {
-    const id = toyNext(context, s, tokens.length);
+    const outputIds = context.slice(prompt.length);
+    const id = toyNext(context, s, tokens.length, rules && { rules, outputIds });
     tokens.push(toyRow(context, id, s.numLogprobs));
     context.push(id);
     if (s.stopTokenIds.includes(id))

@@ -1,4 +1,4 @@
-import type { GenerateEvent, GenerateRequest, SamplingParams } from '../generate.ts';
+import type { GenerateEvent, GenerateRequest, LogitRules, SamplingParams } from '../generate.ts';
 import type { Random } from './random.ts';
 import { TOY_VOCAB } from './toy-model.ts';
 
@@ -14,6 +14,7 @@ export const greedy: SamplingParams = {
   eosTokenIds: [],
   numLogprobs: null,
   numPromptLogprobs: null,
+  logitRules: null,
 };
 
 export function toyRequest(
@@ -44,12 +45,26 @@ export function randomRequest(
     eosTokenIds: [eos],
     numLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
     numPromptLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
+    logitRules: random.chance(0.5) ? randomRules(random) : null,
   };
   const own = Array.from({ length: random.int(1, sizes.maxPrompt) }, () => random.int(0, TOY_VOCAB - 1));
   const shared = sizes.sharedPrefix ?? [];
   const promptTokenIds = [...shared.slice(0, random.int(0, shared.length)), ...own].slice(0, sizes.maxPrompt);
   const cacheSalt = random.chance(0.2) ? 'salt' : null;
   return { requestId, promptTokenIds, sampling, client: `tenant-${random.int(0, 1)}`, cacheSalt };
+}
+
+function randomRules(random: Random): LogitRules {
+  return {
+    presencePenalty: random.int(-2, 2),
+    frequencyPenalty: random.int(-2, 2),
+    repetitionPenalty: random.chance(0.5) ? 1 : 1.2,
+    minTokens: random.int(0, 5),
+    stopIds: [random.int(0, TOY_VOCAB - 1)],
+    biases: [{ tokenId: random.int(0, TOY_VOCAB - 1), value: random.int(-100, 100) }],
+    allowedIds: random.chance(0.5) ? [] : [1, 5, 9],
+    badWords: [[random.int(0, TOY_VOCAB - 1), 3]],
+  };
 }
 
 /** Everything a stream brought, and how it ended. */

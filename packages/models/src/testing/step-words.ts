@@ -15,7 +15,7 @@ export interface StepWords {
 export function readStepInput(words: Int32Array): StepWords {
   const [magic, version, step = 0, , numTokens = 0, numSeqs = 0, numBlockIds = 0, numRows = 0, , feedbackStep = -1] =
     words;
-  if (magic !== STEP_INPUT_MAGIC || version !== 1) throw new Error('no packed step input');
+  if (magic !== STEP_INPUT_MAGIC || version !== 2) throw new Error('no packed step input');
   let at = STEP_INPUT_HEADER_WORDS;
   const take = (n: number): number[] => [...words.subarray(at, (at += n))];
   const tokenIds = take(numTokens);
