@@ -1,16 +1,28 @@
-import type { LogLevel } from '@skein/telemetry';
+import type { LogFormat, LogLevel } from '@skein/telemetry';
 
 /** Everything `skein node` and `skein serve` decide from flags and variables, resolved. */
 export interface NodeOptions {
+  /** Folder of the checkpoint. */
   readonly model: string;
-  readonly servedModelName: string;
+  /** Folder of the tokenizer. */
+  readonly tokenizer: string;
+  /** At least one; the first is shown in answers and metrics. */
+  readonly servedModelNames: readonly string[];
+  /** Of the KV cache: weights keep their stored type. */
   readonly dtype: 'auto' | 'float32' | 'float16' | 'bfloat16';
+  /** A file, or the template itself; null takes the model's. */
+  readonly chatTemplate: string | null;
+  /** `auto`: the model's own; `vllm`: none; else a folder with a generation_config.json. */
+  readonly generationConfig: string;
+  /** Makes the seeds that the leader draws repeatable; null draws at random. */
+  readonly seed: number | null;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
   /** URL that a router should use to reach this leader; null derives it from host and port. */
   readonly advertiseUrl: string | null;
-  readonly apiKey: string | null;
+  /** Without any everybody may ask. */
+  readonly apiKeys: readonly string[];
   readonly apiKeyGuardsMetrics: boolean;
   readonly groupKey: string | null;
   /** Null: the leader starts a broker of its own on `natsPort`. */
@@ -20,8 +32,13 @@ export interface NodeOptions {
   readonly maxModelLen: number | null;
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
+  readonly enablePrefixCaching: boolean;
+  readonly schedulingPolicy: 'fcfs' | 'priority';
   readonly blockSize: number;
-  readonly kvCacheBytes: number;
+  /** KV cache of each rank; null takes `memoryShare` of the memory that the weights leave. */
+  readonly kvCacheBytes: number | null;
+  /** Above 0, up to 1. */
+  readonly memoryShare: number;
   readonly numBlocks: number | null;
   /** Layers per stage; null splits evenly. */
   readonly layerPartition: readonly number[] | null;
@@ -31,5 +48,7 @@ export interface NodeOptions {
   readonly drainMs: number;
   readonly revision: string;
   readonly logLevel: LogLevel;
-  readonly logFormat: 'json' | 'text';
+  readonly logFormat: LogFormat;
+  /** A line at info for each request; else at debug. */
+  readonly logRequests: boolean;
 }

@@ -1,7 +1,7 @@
 import { SkeinError } from '@skein/protocol';
-import { createLogger, type Logger, type LogLevel } from '@skein/telemetry';
+import { createLogger, type LogFormat, type Logger } from '@skein/telemetry';
 import { TokenizerError } from '@skein/tokenizer';
-import { logFormat, logLevel, terminalFormat } from './log-settings.ts';
+import type { Resolved } from './flags/resolve.ts';
 
 /** Exit codes a supervisor can act on: 78 (EX_CONFIG) is not worth a retry. */
 export const EXIT_CONFIG = 78;
@@ -10,6 +10,7 @@ const CONFIG_CODES: ReadonlySet<string> = new Set([
   'ERR_CHAT_TEMPLATE',
   'ERR_CHECKPOINT',
   'ERR_CHILD_CONFIG',
+  'ERR_CONFIG_FILE',
   'ERR_GROUP_KEY',
   'ERR_LISTEN',
   'ERR_LWS_ENVIRONMENT',
@@ -21,12 +22,18 @@ const CONFIG_CODES: ReadonlySet<string> = new Set([
   'ERR_VARIABLE',
 ]);
 
-/** Runs a command with the logger that flag and variables ask for, until it is done or SIGTERM or SIGINT comes; a second
- *  signal ends it at once. An error we have a code for is one line; any other shows its stack. */
-export async function runCommand(
-  flags: { readonly logLevel?: LogLevel },
-  run: (logger: Logger, signal: AbortSignal) => Promise<void>,
-): Promise<never> {
+/** What a command runs with. */
+export interface Running {
+  readonly resolved: Resolved;
+  readonly logger: Logger;
+  readonly logFormat: LogFormat;
+  /** Aborted by SIGTERM, SIGINT or SIGHUP. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs a command until it is done or a signal ends it; a second signal ends it at once. An error we have a code for is one
+ *  line; any other shows its stack. */
+export async function runCommand(resolve: () => Resolved, run: (running: Running) => Promise<void>): Promise<never> {
   const stopping = new AbortController();
   let logger: Logger | null = null;
   const stop = (name: NodeJS.Signals): void => {
@@ -35,14 +42,17 @@ export async function runCommand(
     stopping.abort();
   };
   for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, stop);
+  const ownFormat = process.stderr.isTTY ? 'text' : 'json';
   try {
-    logger = createLogger({ level: logLevel(flags), format: logFormat() });
-    await run(logger, stopping.signal);
+    const resolved = resolve();
+    const logFormat = resolved.settings.logFormat ?? ownFormat;
+    logger = createLogger({ level: resolved.settings.logLevel, format: logFormat });
+    await run({ resolved, logger, logFormat, signal: stopping.signal });
     process.exit(0);
   } catch (error) {
     if (stopping.signal.aborted) process.exit(0);
     const code = codeOf(error);
-    logger ??= createLogger({ level: 'info', format: terminalFormat() });
+    logger ??= createLogger({ level: 'info', format: ownFormat });
     logger.fatal(
       code === null ? { error: error instanceof Error ? error.stack : String(error) } : { code },
       error instanceof Error ? error.message : String(error),

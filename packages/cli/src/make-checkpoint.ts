@@ -1,5 +1,8 @@
+import type { Command } from 'commander';
 import { parseCheckpointShape, type RandomCheckpoint, writeRandomCheckpoint } from '@skein/models';
 import { SkeinError } from '@skein/protocol';
+import type { Resolved } from './flags/resolve.ts';
+import { runCommand } from './lifecycle.ts';
 
 const DTYPES = { bfloat16: 'bf16', float16: 'f16', float32: 'f32' } as const;
 
@@ -32,4 +35,21 @@ export async function makeCheckpoint(options: MakeCheckpointOptions): Promise<Ra
     shardBytes,
     signal: options.signal ?? null,
   });
+}
+
+export function addMakeCheckpoint(program: Command, read: () => Resolved): void {
+  program
+    .command('make-checkpoint')
+    .description('write a random-weight checkpoint of a known shape, for benchmarks')
+    .argument('<shape>', 'llama-3.2-1b, llama-3.2-3b, llama-3.1-8b, … or layers=…,hidden=…')
+    .argument('<dir>', 'folder to write; it must not exist or be empty')
+    .option('--seed <n>', 'seed of the weights', Number, 0)
+    .option('--dtype <type>', 'bfloat16, float16 or float32', 'bfloat16')
+    .option('--shard-bytes <n>', 'largest safetensors file', Number, 1 << 30)
+    .action(async (shape: string, dir: string, flags: { seed: number; dtype: string; shardBytes: number }) => {
+      await runCommand(read, async ({ logger, signal }) => {
+        await makeCheckpoint({ shape, dir, ...flags, signal });
+        logger.info(`wrote ${shape} to ${dir}`);
+      });
+    });
 }

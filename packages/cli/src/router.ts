@@ -2,21 +2,22 @@ import { listen, natsBus, untilAbort } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
 import { type Logger, Metrics } from '@skein/telemetry';
-import { VERSION } from './node-flags.ts';
+import { VERSION } from './version.ts';
 
 export interface RouterCommand {
   readonly host: string;
   readonly port: number;
   readonly natsUrl: string;
   readonly groupKey: string | null;
-  readonly apiKey: string | null;
+  readonly apiKeys: readonly string[];
+  readonly logRequests: boolean;
   readonly guardMetrics: boolean;
   readonly drainMs: number;
 }
 
 /** `skein router`: serves until `signal`, then drains. */
 export async function runRouter(options: RouterCommand, logger: Logger, signal: AbortSignal): Promise<void> {
-  const { natsUrl, groupKey, apiKey, guardMetrics } = options;
+  const { natsUrl, groupKey, apiKeys, guardMetrics, logRequests } = options;
   await using bus = await natsBus(natsUrl, {
     identity: newIdentity('router'),
     groupKey,
@@ -28,7 +29,8 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
     log: logger,
     metrics: new Metrics(),
     version: VERSION,
-    apiKeys: apiKey === null ? [] : apiKey.split(','),
+    apiKeys,
+    logRequests,
     guardMetrics,
     groupKey,
   });

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { availableParallelism } from 'node:os';
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -7,35 +6,22 @@ import { Broker, ConfigError, untilAbort, watchParent } from '@skein/agent';
 import { endProcess, spawnBound } from '@skein/message-bus';
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
+import { clusterModel, clusterParts, clusterShape, type Part } from './cluster-parts.ts';
 import { environment, variable } from './environment.ts';
-import { EXIT_CONFIG } from './lifecycle.ts';
-import { logFormat } from './log-settings.ts';
+import { EXIT_CONFIG, type Running } from './lifecycle.ts';
+import { modelFolder } from './model-folder.ts';
 
 /** Between two looks at whether the cluster is ready. */
 const POLL_MS = 50;
 
-export interface UpOptions {
-  readonly model: string;
-  readonly stages: number;
-  readonly groups: number;
-  readonly host: string;
-  readonly port: number;
-  readonly threads: number | null;
-  readonly apiKey: string | null;
-  /** Flags passed on to every `skein node`. */
-  readonly nodeArgs: readonly string[];
-  readonly routerArgs: readonly string[];
-}
-
-interface Part {
-  readonly name: string;
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-}
-
 /** A whole local cluster: a broker, a router, and for each group its agents, each with the environment LeaderWorkerSet would
  *  give it. A part that dies is started again. */
-export async function up(options: UpOptions, logger: Logger, signal: AbortSignal): Promise<void> {
+export async function up({ resolved, logger, logFormat, signal }: Running): Promise<void> {
+  const { settings } = resolved;
+  const { groups, stages } = clusterShape(resolved);
+  // What no part could start with is said before any is started.
+  modelFolder(clusterModel(resolved), settings.revision);
+  if (settings.port === 0) throw new ConfigError('ERR_OPTION', '--port is 0; up needs the port of its router');
   const startMs = performance.now();
   const groupKey = variable('groupKey') ?? randomBytes(24).toString('base64url');
   const orphaned = new AbortController();
@@ -45,24 +31,24 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
   const env = {
     [variables.groupKey.name]: groupKey,
     [variables.natsUrl.name]: `nats://127.0.0.1:${broker.port}`,
-    ...(options.apiKey === null ? {} : { [variables.apiKey.name]: options.apiKey }),
-    [variables.logFormat.name]: logFormat(),
+    [variables.logFormat.name]: logFormat,
   };
   const refused: ConfigError[] = [];
   const onRefused = (name: string): void => {
     refused.push(new ConfigError('ERR_CHILD_CONFIG', `${name} cannot run like this; its last line says why`));
     orphaned.abort();
   };
-  const supervised = parts(options).map(
+  const supervised = clusterParts(resolved).map(
     (part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger, onRefused),
   );
   try {
-    const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
-    await untilReady(url, { ...options, agents: supervised.slice(1) }, ending);
+    const { host, port } = settings;
+    const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    await untilReady(url, { groups, apiKey: settings.apiKey?.[0] ?? null, agents: supervised.slice(1) }, ending);
     if (!ending.aborted) {
       const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
       logger.info(
-        `ready in ${seconds} s: ${url}/v1 (${options.groups} group${options.groups > 1 ? 's' : ''} of ${options.stages} stage${options.stages > 1 ? 's' : ''})`,
+        `ready in ${seconds} s: ${url}/v1 (${groups} group${groups > 1 ? 's' : ''} of ${stages} stage${stages > 1 ? 's' : ''})`,
       );
     }
     await untilAbort(ending);
@@ -74,41 +60,6 @@ export async function up(options: UpOptions, logger: Logger, signal: AbortSignal
   }
   const [refusal] = refused;
   if (refusal) throw refusal;
-}
-
-function parts(options: UpOptions): Part[] {
-  const threads =
-    options.threads ?? Math.max(1, Math.floor(availableParallelism() / (options.stages * options.groups)));
-  const agents = Array.from({ length: options.groups * options.stages }, (_, i): Part => {
-    const [group, worker] = [Math.floor(i / options.stages), i % options.stages];
-    return {
-      name: `agent ${group}-${worker}`,
-      args: [
-        'node',
-        options.model,
-        '--host',
-        '127.0.0.1',
-        '--port',
-        '0',
-        '--threads',
-        String(threads),
-        ...options.nodeArgs,
-      ],
-      env: {
-        [variables.lwsLeaderAddress.name]: `skein-${group}.skein.localhost`,
-        [variables.lwsGroupSize.name]: String(options.stages),
-        [variables.lwsWorkerIndex.name]: String(worker),
-      },
-    };
-  });
-  return [
-    {
-      name: 'router',
-      args: ['router', '--host', options.host, '--port', String(options.port), ...options.routerArgs],
-      env: {},
-    },
-    ...agents,
-  ];
 }
 
 /** One child process, started again whenever it ends, at growing intervals while it ends young. */
@@ -165,10 +116,11 @@ class SupervisedPart {
 /** Waits until the router has a ready leader for every group: leaders of ours, since another cluster may have the port. */
 async function untilReady(
   url: string,
-  { groups, apiKey, agents }: UpOptions & { readonly agents: readonly SupervisedPart[] },
+  of: { readonly groups: number; readonly apiKey: string | null; readonly agents: readonly SupervisedPart[] },
   signal: AbortSignal,
 ): Promise<void> {
-  const headers = apiKey === null ? {} : { authorization: `Bearer ${apiKey.split(',')[0]}` };
+  const { groups, apiKey, agents } = of;
+  const headers = apiKey === null ? {} : { authorization: `Bearer ${apiKey}` };
   while (!signal.aborted) {
     const response = await fetch(`${url}/v1/skein/topology`, { headers, signal }).catch(() => null);
     const shown = topologySchema.safeParse(await response?.json().catch(() => null));

@@ -16,6 +16,8 @@ export interface HttpServerOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly limits?: Partial<ConnectionLimits>;
+  /** False logs each request at debug. Default true. */
+  readonly logRequests?: boolean;
 }
 
 export interface ConnectionLimits {
@@ -178,10 +180,8 @@ export class HttpServer {
     const status = gone ? 499 : response.statusCode;
     const route = end.route?.path ?? 'unknown';
     this.#options.metrics.counter(skeinMetrics.httpRequests).inc({ route, status: String(status) });
-    log[end.route?.probe === true ? 'debug' : 'info'](
-      { route, status, ms: Math.round(end.ms), ...end.notes },
-      'request',
-    );
+    const isQuiet = end.route?.probe === true || this.#options.logRequests === false;
+    log[isQuiet ? 'debug' : 'info']({ route, status, ms: Math.round(end.ms), ...end.notes }, 'request');
     this.#live.delete(workId);
     this.#countLive();
     if (this.#live.size === 0) this.#idle();

@@ -33,6 +33,8 @@ export interface OpenAIServerOptions {
   /** Without keys everybody may ask. */
   readonly apiKeys?: readonly string[];
   readonly guardMetrics?: boolean;
+  /** False logs each request at debug. Default true. */
+  readonly logRequests?: boolean;
   /** With it a router's word on who asks is believed. */
   readonly groupKey?: string | null;
   readonly bodyLimits?: Partial<BodyLimits>;
@@ -89,6 +91,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     groupKey: options.groupKey ?? null,
     log,
     metrics,
+    logRequests: options.logRequests ?? true,
     ...(options.connectionLimits === undefined ? {} : { limits: options.connectionLimits }),
   });
   return server;

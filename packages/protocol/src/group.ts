@@ -11,6 +11,8 @@ export const rankAdvertSchema = z.object({
   instructionLevel: z.string().max(50),
   device: z.string().max(100),
   threads: z.int().min(1),
+  /** What processes of its host may ever have. */
+  memoryBytes: z.int().min(1),
   /** Why UCX cannot be used here; null when it can. */
   ucxUnavailable: z.string().max(2000).nullable(),
 });

@@ -24,6 +24,8 @@ export interface RouterOptions {
   /** Without keys everybody may ask. */
   readonly apiKeys?: readonly string[];
   readonly guardMetrics?: boolean;
+  /** False logs each request at debug. Default true. */
+  readonly logRequests?: boolean;
   /** Signs what the router tells leaders of its clients. */
   readonly groupKey?: string | null;
   readonly maxBodyBytes?: number;
@@ -105,6 +107,7 @@ export function createRouter(options: RouterOptions): Router {
     groupKey,
     log,
     metrics,
+    logRequests: options.logRequests ?? true,
     ...(options.connectionLimits === undefined ? {} : { limits: options.connectionLimits }),
   });
   const release = async (): Promise<void> => {

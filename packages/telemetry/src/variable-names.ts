@@ -11,10 +11,13 @@ export type VariableKey =
   | 'lwsGroupIndex'
   | 'natsUrl'
   | 'groupKey'
-  | 'group'
   | 'apiKey'
   | 'logLevel'
-  | 'logFormat';
+  | 'logFormat'
+  | 'config'
+  | 'layerPartition'
+  | 'hfHome'
+  | 'hfHubCache';
 
 export const variables: Readonly<Record<VariableKey, Variable>> = {
   lwsLeaderAddress: {
@@ -32,11 +35,17 @@ export const variables: Readonly<Record<VariableKey, Variable>> = {
     name: 'SKEIN_GROUP_KEY',
     doc: 'Secret shared by the processes of a deployment; handshakes and signed identities prove it.',
   },
-  group: { name: 'SKEIN_GROUP', doc: 'Name of the group. Derived from the leader address when absent.' },
   apiKey: { name: 'SKEIN_API_KEY', doc: 'API key clients must bring; several are separated by commas.' },
   logLevel: { name: 'SKEIN_LOG_LEVEL', doc: 'trace, debug, info (default), warn, error, fatal or silent.' },
   logFormat: {
     name: 'SKEIN_LOG_FORMAT',
     doc: 'json, or text for short lines; text when stderr is a terminal, else json.',
   },
+  config: { name: 'SKEIN_CONFIG', doc: 'YAML file of flags, where --config names none.' },
+  layerPartition: {
+    name: 'VLLM_PP_LAYER_PARTITION',
+    doc: "Layers of each stage, as --pp-layer-partition; vLLM's name.",
+  },
+  hfHome: { name: 'HF_HOME', doc: "Hugging Face's folder; its hub/ is searched for a model given as org/name." },
+  hfHubCache: { name: 'HF_HUB_CACHE', doc: "Hugging Face's cache of models, where it is not below HF_HOME." },
 };

@@ -20,6 +20,11 @@ export interface EncodeOptions {
   readonly maxTextLength?: number;
 }
 
+export interface TokenizerOptions {
+  /** Stands in for the folder's own templates. */
+  readonly chatTemplate?: string | null;
+}
+
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** A model's tokenizer. Encoding runs off this thread; everything about single tokens is synchronous. */
@@ -48,8 +53,13 @@ export class Tokenizer {
 
   /** Reads a model's folder. Parsing a large vocabulary takes about a second of this thread: do it before serving.
    *  @throws TokenizerError ERR_TOKENIZER_FILE, ERR_CHAT_TEMPLATE. */
-  static async load(folder: string): Promise<Tokenizer> {
-    return new Tokenizer(await readTokenizerFiles(folder));
+  static async load(folder: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
+    const { definition, config } = await readTokenizerFiles(folder);
+    const { chatTemplate = null } = options;
+    return new Tokenizer({
+      definition,
+      config: chatTemplate === null ? config : { ...config, chat_template: chatTemplate },
+    });
   }
 
   /** From the texts of tokenizer.json and tokenizer_config.json. */

@@ -16,6 +16,7 @@ function members(...changes: Partial<RankAdvert>[]): Member[] {
       instructionLevel: 'AVX2',
       device: 'cpu',
       threads: 1,
+      memoryBytes: 2 ** 34,
       ucxUnavailable: null,
       ...change,
     };

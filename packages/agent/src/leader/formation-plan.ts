@@ -17,6 +17,8 @@ export interface FormationPlan {
   readonly loads: readonly LoadSpec[];
   readonly channels: readonly ChannelPlan[];
   readonly warnings: readonly string[];
+  /** Bytes of a KV block, by stage. */
+  readonly blockBytes: readonly number[];
 }
 
 /** One direction between two stages. */
@@ -39,7 +41,10 @@ export interface FormationInput {
   readonly maxNumRows: number;
   readonly maxLogprobs: number;
   readonly blockSize: number;
-  readonly kvCacheBytes: number;
+  /** Of each rank; null takes `memoryShare` of what the weights leave, measured once they are loaded. */
+  readonly kvCacheBytes: number | null;
+  /** Above 0, up to 1. */
+  readonly memoryShare: number;
   readonly numBlocks: number | null;
 }
 
@@ -59,14 +64,16 @@ export function planFormation(members: readonly Member[], input: FormationInput)
   const layers = stageLayers(input.config.numLayers, members.length, input.layerPartition);
   const blocksWanted = input.maxNumSeqs * Math.ceil(input.maxModelLen / input.blockSize);
   const block = { blockSize: input.blockSize, dtype: input.kvDtype };
-  const blocksThatFit = Math.min(
-    ...layers.map((range) => kvBlocksInBudget(input.kvCacheBytes, kvBlockBytes(input.config, range, block))),
-  );
-  const numBlocks = input.numBlocks ?? Math.min(blocksWanted, blocksThatFit);
+  const blockBytes = layers.map((range) => kvBlockBytes(input.config, range, block));
+  const fit = members.map(({ advert }, stage) => {
+    const budget = input.kvCacheBytes ?? advert.memoryBytes * input.memoryShare;
+    return kvBlocksInBudget(budget, blockBytes[stage] ?? Infinity);
+  });
+  const numBlocks = input.numBlocks ?? Math.min(blocksWanted, ...fit);
   if (numBlocks < 1)
     throw new FormationError(
       'ERR_KV_CACHE',
-      `a KV cache of ${input.kvCacheBytes} bytes holds no block; raise --kv-cache-memory-bytes`,
+      `a KV cache of ${input.kvCacheBytes ?? 'a share of the memory'} bytes holds no block of ${Math.max(...blockBytes)}; raise ${input.kvCacheBytes === null ? '--cpu-memory-utilization' : '--kv-cache-memory-bytes'}`,
     );
   const loads = layers.map((range, stage): LoadSpec => ({
     model: input.model,
@@ -105,7 +112,7 @@ export function planFormation(members: readonly Member[], input: FormationInput)
           `ranks run at different instruction levels (${[...levels].join(', ')}); outputs may differ in the last bits from those of one level`,
         ]
       : [];
-  return { layers, loads, channels, warnings };
+  return { layers, loads, channels, warnings, blockBytes };
 }
 
 /** Activations go from each stage to the next; sampled ids from the last stage to the first. */

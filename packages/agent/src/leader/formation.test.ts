@@ -54,7 +54,7 @@ function join(change: Partial<Runner> = {}): { readonly identity: Identity; leav
   const bus = hub.connect(newIdentity('g-0/0'));
   const { identity } = bus;
   const runner: Runner = {
-    load: async () => ({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0 }),
+    load: async () => ({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 }),
     openReceive: () => [],
     openSend: async () => {},
     begin: async () => {},
@@ -74,6 +74,7 @@ function join(change: Partial<Runner> = {}): { readonly identity: Identity; leav
     instructionLevel: 'AVX2',
     device: 'cpu',
     threads: 1,
+    memoryBytes: 2 ** 34,
     ucxUnavailable: null,
   };
   bus.announce(`${subjects.ranks('g')}.0.${identity.incarnation}`, advert, { ttlMs: 3000 });

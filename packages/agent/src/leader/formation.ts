@@ -5,8 +5,9 @@ import type { MessageBus } from '@skein/message-bus';
 import { stagePeer } from '@skein/models';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
-import { RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
+import { type LoadReport, RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
+import { kvPoolBlocks } from './kv-pool.ts';
 import { Membership, type Member } from './membership.ts';
 import { MeshExecutor } from './mesh-executor.ts';
 
@@ -49,6 +50,7 @@ export class Formation {
   readonly #options: FormationOptions;
   readonly #membership: Membership;
   #epoch = 0;
+  #pool: { readonly hosts: string; readonly numBlocks: number } | null = null;
   #now: FormationState;
 
   constructor(options: FormationOptions) {
@@ -200,7 +202,7 @@ export class Formation {
       group,
       epoch,
       numStages: members.length,
-      numBlocks: at(plan.loads, 0).numBlocks,
+      numBlocks: this.#poolBlocks(members, plan, loaded),
       blockSize: input.blockSize,
       maxModelLen: input.maxModelLen,
       maxLogprobs: input.maxLogprobs,
@@ -217,6 +219,25 @@ export class Formation {
       throw error;
     }
     return executor;
+  }
+
+  /** The KV pool's size. A group that is formed again on the same hosts keeps it: what it used before is its own. */
+  #poolBlocks(members: readonly Member[], plan: FormationPlan, loaded: readonly LoadReport[]): number {
+    const { input, logger } = this.#options;
+    const capacity = at(plan.loads, 0).numBlocks;
+    if (input.numBlocks !== null || input.kvCacheBytes !== null) return capacity;
+    const hosts = members.map(({ advert }) => advert.hostId).join(' ');
+    if (this.#pool?.hosts !== hosts) {
+      const ranks = members.map(({ advert }, stage) => {
+        const { weightBytes, availableBytes } = at(loaded, stage);
+        return { hostId: advert.hostId, blockBytes: at(plan.blockBytes, stage), weightBytes, availableBytes };
+      });
+      const numBlocks = Math.min(capacity, kvPoolBlocks(ranks, input.memoryShare));
+      this.#pool = { hosts, numBlocks };
+      const bytes = plan.blockBytes.map((blockBytes) => blockBytes * numBlocks);
+      logger.info({ blocks: numBlocks, tokens: numBlocks * input.blockSize, bytes }, 'sized the KV cache');
+    }
+    return this.#pool.numBlocks;
   }
 
   #rank({ rank, advert }: Member): RankHandle {

@@ -19,6 +19,7 @@ function member(workerIndex: number): Member {
       instructionLevel: 'avx2',
       device: 'cpu',
       threads: 1,
+      memoryBytes: 2 ** 34,
       ucxUnavailable: null,
     },
   };

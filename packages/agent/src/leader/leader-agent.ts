@@ -19,6 +19,7 @@ import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { readServedModel, type ServedModelFiles } from './served-model.ts';
+import { repeatableSeeds } from './repeatable-seeds.ts';
 import { groupTopology } from './topology.ts';
 
 const LOGPROBS_MAX = 20;
@@ -38,7 +39,7 @@ export async function runLeaderAgent(
   stageLayers(model.config.numLayers, groupSize, options.layerPartition);
   const { numTensors: tensors, numUnneededTensors: unneededTensors } = model;
   logger.info(
-    { model: model.name, architecture: model.config.architecture, tensors, unneededTensors },
+    { model: model.names[0], architecture: model.config.architecture, tensors, unneededTensors },
     'read the model',
   );
   const address =
@@ -61,7 +62,8 @@ export async function runLeaderAgent(
   if (main !== direct) stack.defer(() => main.close());
 
   const metrics = new Metrics();
-  const vllmMetrics = new VllmMetrics(metrics, { modelName: model.name });
+  const modelName = model.names[0] ?? '';
+  const vllmMetrics = new VllmMetrics(metrics, { modelName });
   const engine = new Engine(
     engineConfig({
       maxNumSeqs: options.maxNumSeqs,
@@ -123,7 +125,7 @@ export async function runLeaderAgent(
   const server = createOpenAIServer({
     engine,
     codec: model.codec,
-    model: { names: [model.name], maxModelLen: model.maxModelLen, eosTokenIds: model.eosTokenIds },
+    model: { names: model.names, maxModelLen: model.maxModelLen, eosTokenIds: model.eosTokenIds },
     ...(model.generation ? { defaults: model.generation } : {}),
     log: logger,
     metrics,
@@ -137,8 +139,10 @@ export async function runLeaderAgent(
     },
     version: options.revision,
     isReady,
-    topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: model.name, warnings })] }),
-    apiKeys: options.apiKey === null ? [] : options.apiKey.split(','),
+    topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: modelName, warnings })] }),
+    apiKeys: options.apiKeys,
+    logRequests: options.logRequests,
+    ...(options.seed === null ? {} : { randomSeed: repeatableSeeds(options.seed) }),
     guardMetrics: options.apiKeyGuardsMetrics,
     groupKey: options.groupKey,
   });
@@ -153,7 +157,7 @@ export async function runLeaderAgent(
     return {
       group,
       url,
-      model: model.name,
+      model: modelName,
       fingerprint: formation.current.fingerprint,
       ready: isReady().ready,
       draining,
@@ -234,7 +238,7 @@ function formationInput(model: ServedModelFiles, options: NodeOptions): Formatio
     maxNumSeqs: options.maxNumSeqs,
     maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
   });
-  const { layerPartition, blockSize, kvCacheBytes, numBlocks } = options;
+  const { layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
   return {
     model: dir,
     config,
@@ -248,6 +252,7 @@ function formationInput(model: ServedModelFiles, options: NodeOptions): Formatio
     maxLogprobs: LOGPROBS_MAX,
     blockSize,
     kvCacheBytes,
+    memoryShare,
     numBlocks,
   };
 }

@@ -34,6 +34,7 @@ function rank(workerIndex: number): { readonly identity: Identity; readonly bus:
     instructionLevel: 'AVX2',
     device: 'cpu',
     threads: 1,
+    memoryBytes: 2 ** 34,
     ucxUnavailable: null,
   };
   bus.announce(`${subjects.ranks('g')}.${workerIndex}.${bus.identity.incarnation}`, advert, TTL);

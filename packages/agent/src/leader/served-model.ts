@@ -1,4 +1,5 @@
-import { basename, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import {
   checkCheckpoint,
   type GenerationConfig,
@@ -17,7 +18,8 @@ import type { NodeOptions } from '../node-options.ts';
 /** What the leader knows of the model: everything but the weights. */
 export interface ServedModelFiles {
   readonly dir: string;
-  readonly name: string;
+  /** What the API answers to; the first is its own. */
+  readonly names: readonly string[];
   readonly config: ModelConfig;
   readonly generation: GenerationConfig | null;
   readonly numTensors: number;
@@ -33,11 +35,12 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const dir = resolve(options.model);
   const described = await readModel(dir);
   const { config } = described;
-  const generation = await readGenerationConfig(dir);
+  const generation = await readGeneration(dir, options.generationConfig);
   const tensors = await readCheckpointTensors(dir);
   const unneededTensors = checkCheckpoint(described, tensors);
   const kvDtype = resolveDtype(options.dtype, config, tensors);
-  const codec = tokenizerCodec(await Tokenizer.load(dir));
+  const chatTemplate = chatTemplateText(options.chatTemplate);
+  const codec = tokenizerCodec(await Tokenizer.load(options.tokenizer, { chatTemplate }));
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
     throw new ConfigError(
@@ -48,7 +51,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const eosTokenIds = generation && generation.eosTokenIds.length > 0 ? generation.eosTokenIds : config.eosTokenIds;
   return {
     dir,
-    name: options.servedModelName || basename(dir),
+    names: options.servedModelNames,
     config,
     generation,
     numTensors: tensors.size,
@@ -58,4 +61,23 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     maxModelLen,
     eosTokenIds,
   };
+}
+
+async function readGeneration(dir: string, option: string): Promise<GenerationConfig | null> {
+  if (option === 'vllm') return null;
+  if (option === 'auto') return readGenerationConfig(dir);
+  const generation = await readGenerationConfig(resolve(option));
+  if (generation !== null) return generation;
+  throw new ConfigError(
+    'ERR_OPTION',
+    `--generation-config is ${option}, which holds no generation_config.json; choose auto, vllm or a folder with one`,
+  );
+}
+
+/** As vLLM: a file's content, or what cannot be a file's name. */
+function chatTemplateText(option: string | null): string | null {
+  if (option === null) return null;
+  if (existsSync(option)) return readFileSync(option, 'utf8');
+  if (/[{}\n]/.test(option)) return option;
+  throw new ConfigError('ERR_OPTION', `--chat-template is ${option}, which is neither a file nor a template`);
 }

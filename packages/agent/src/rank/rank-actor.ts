@@ -19,10 +19,22 @@ export const loadSchema = z.object({
     maxLogprobs: z.int().min(0),
     numSlots: z.int().min(1),
   }),
+  /** Most KV blocks there can be; how many are used is decided when memory was measured. */
   numBlocks: z.int().min(1),
   blockSize: z.int().min(1),
 });
 export type LoadSpec = z.infer<typeof loadSchema>;
+
+export const loadReportSchema = z.object({
+  fingerprint: z.string(),
+  weightBytes: z.number(),
+  /** Address space for `numBlocks`; pages are taken as blocks come into use. */
+  kvCacheBytes: z.number(),
+  bufferBytes: z.number(),
+  /** Memory that was left on this host when the weights were loaded, file pages counted as free. */
+  availableBytes: z.number(),
+});
+export type LoadReport = z.infer<typeof loadReportSchema>;
 
 export const rankStatusSchema = z.object({
   state: z.enum(['join', 'load', 'connect', 'warm', 'ready', 'failed']),
@@ -44,10 +56,7 @@ const epoch = z.int().min(0);
 /** What the leader calls on a rank, in this order: abort, which ends what ran and begins a newer epoch; load, openReceive on
  *  all, openSend on all, begin; then step plans arrive by subject. */
 export const RankActor = actorClass('Rank', {
-  load: method(
-    z.object({ epoch, spec: loadSchema }),
-    z.object({ fingerprint: z.string(), weightBytes: z.number(), kvCacheBytes: z.number(), bufferBytes: z.number() }),
-  ),
+  load: method(z.object({ epoch, spec: loadSchema }), loadReportSchema),
   openReceive: method(
     z.object({ epoch, channels: z.array(channel).max(8) }),
     z.array(z.object({ name: z.string(), descriptor: bytesSchema })),

@@ -7,6 +7,7 @@ import { directBus, natsBus } from '../bus.ts';
 import { hostId } from '../host.ts';
 import { LEASE_TTL_MS } from '../leases.ts';
 import { DirectLink } from './direct-link.ts';
+import { hostMemory } from './host-memory.ts';
 import { RankActor, rankSubject } from './rank-actor.ts';
 import { type RankProcessInit, rankInitSchema } from './rank-init.ts';
 import { rankService } from './rank-service.ts';
@@ -70,6 +71,7 @@ async function main(init: RankProcessInit): Promise<void> {
     instructionLevel: runner.device.instructionLevel,
     device: runner.device.backend,
     threads: runner.device.threads,
+    memoryBytes: hostMemory().totalBytes,
     ucxUnavailable: runner.ucxUnavailable,
   };
   main.announce(`${subjects.ranks(group)}.${init.workerIndex}.${identity.incarnation}`, advert, {

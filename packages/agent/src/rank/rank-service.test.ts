@@ -31,7 +31,7 @@ beforeEach(async () => {
   const main = hub.connect(newIdentity('rank'));
   events = [];
   runner = {
-    load: async () => ({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0 }),
+    load: async () => ({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 }),
     openReceive: () => [],
     openSend: async () => {},
     begin: async () => void events.push('begin'),
@@ -78,12 +78,13 @@ test('a load that an abort overtakes ends refused', async () => {
     weightBytes: number;
     kvCacheBytes: number;
     bufferBytes: number;
+    availableBytes: number;
   }>();
   runner.load = () => gate.promise;
   await rank.abort.remote({ epoch: 1, reason: 'one' });
   const load = rank.load.remote({ epoch: 1, spec });
   await rank.abort.remote({ epoch: 2, reason: 'two' });
-  gate.resolve({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0 });
+  gate.resolve({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 });
   await expect(load).rejects.toMatchObject({ code: 'ERR_STALE_EPOCH' });
 });
 

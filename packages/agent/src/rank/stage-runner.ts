@@ -10,7 +10,8 @@ import type {
 } from '@skein/native';
 import { buildStageProgram, modelFingerprint, readCheckpointTensors, readModel, resolveDtype } from '@skein/models';
 import { SkeinError } from '@skein/protocol';
-import type { ChannelSpec, LoadSpec, RankStatus } from './rank-actor.ts';
+import { hostMemory } from './host-memory.ts';
+import type { ChannelSpec, LoadReport, LoadSpec, RankStatus } from './rank-actor.ts';
 
 /** Bytes a channel may hold ahead of its reader; a larger message streams through. */
 const CHANNEL_BYTES = 4 << 20;
@@ -23,7 +24,12 @@ export class StageRunner implements Disposable {
   readonly #device: Device;
   readonly #transport: Transport;
   readonly #onStuck: (error: SkeinError) => void;
-  #loaded: { readonly key: string; readonly program: Program; readonly fingerprint: string } | null = null;
+  #loaded: {
+    readonly key: string;
+    readonly program: Program;
+    readonly fingerprint: string;
+    readonly availableBytes: number;
+  } | null = null;
   #sends: { readonly peer: string; readonly channel: SendChannel }[] = [];
   #receives: { readonly peer: string; readonly channel: ReceiveChannel }[] = [];
   #state: RankStatus['state'] = 'join';
@@ -56,9 +62,7 @@ export class StageRunner implements Disposable {
   }
 
   /** Loads the stage, or keeps it when it is the one already here: weights outlive a re-formed group. */
-  async load(
-    spec: LoadSpec,
-  ): Promise<{ fingerprint: string; weightBytes: number; kvCacheBytes: number; bufferBytes: number }> {
+  async load(spec: LoadSpec): Promise<LoadReport> {
     const key = JSON.stringify(spec);
     if (this.#loaded?.key !== key) {
       this.#loaded?.program.close();
@@ -82,10 +86,12 @@ export class StageRunner implements Disposable {
         key,
         program,
         fingerprint: await modelFingerprint({ model, tensors, maxModelLen: limits.maxModelLen, blockSize, dtype }),
+        availableBytes: hostMemory().availableBytes,
       };
     }
     this.#enter('connect', '');
-    return { fingerprint: this.#loaded.fingerprint, ...this.#loaded.program.memory };
+    const { fingerprint, availableBytes, program } = this.#loaded;
+    return { fingerprint, availableBytes, ...program.memory };
   }
 
   openReceive(channels: readonly ChannelSpec[]): { name: string; descriptor: Uint8Array }[] {

@@ -35,5 +35,6 @@ export const formationInput: FormationInput = {
   maxLogprobs: 20,
   blockSize: 16,
   kvCacheBytes: 2 ** 20,
+  memoryShare: 0.5,
   numBlocks: null,
 };

@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { kvPoolBlocks, type LoadedRank } from './kv-pool.ts';
+
+const rank: LoadedRank = { hostId: 'a', blockBytes: 10, weightBytes: 200, availableBytes: 1200 };
+
+test('one rank takes its share of what its weights leave', () => {
+  expect(kvPoolBlocks([rank], 0.5)).toBe(50);
+});
+
+test('ranks of one host share it; the tightest host decides', () => {
+  expect(kvPoolBlocks([rank, { ...rank, blockBytes: 30, availableBytes: 1400 }], 0.5)).toBe(10);
+  expect(kvPoolBlocks([rank, { ...rank, hostId: 'b', availableBytes: 300 }], 0.5)).toBe(5);
+});
+
+test('too little says how much it is', () => {
+  expect(() => kvPoolBlocks([{ ...rank, availableBytes: 205 }], 0.5)).toThrow(
+    '0.5 of the 5 bytes that the weights leave on a host hold no KV block of 10 bytes',
+  );
+});

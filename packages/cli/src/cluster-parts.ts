@@ -1,0 +1,81 @@
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { variables } from '@skein/telemetry';
+import { asArguments, flagOf, type FlagTexts } from './flags/argv.ts';
+import { flagKeys } from './flags/flag-table.ts';
+import type { Resolved } from './flags/resolve.ts';
+
+/** A process of a local cluster. */
+export interface Part {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface ClusterShape {
+  readonly groups: number;
+  /** Of each group. */
+  readonly stages: number;
+}
+
+const TINY_CHAT = fileURLToPath(new URL('../../../examples/tiny-chat', import.meta.url));
+
+export function clusterShape({ settings, command }: Resolved): ClusterShape {
+  return {
+    groups: settings.dataParallelSize,
+    stages: settings.pipelineParallelSize ?? (command === 'up' ? 2 : 1),
+  };
+}
+
+/** The model of `skein up`. */
+export function clusterModel({ settings }: Resolved): string {
+  return settings.model ?? TINY_CHAT;
+}
+
+/** The router, then the agents of each group, with what LeaderWorkerSet would tell them. */
+export function clusterParts(resolved: Resolved): readonly [Part, ...Part[]] {
+  const { groups, stages } = clusterShape(resolved);
+  const { settings } = resolved;
+  const threads = settings.threads ?? Math.max(1, Math.floor(availableParallelism() / (stages * groups)));
+  const node = passedOn(resolved, 'node');
+  const router = passedOn(resolved, 'router');
+  const nodeArgs = asArguments({
+    ...node.texts,
+    model: [clusterModel(resolved)],
+    host: ['127.0.0.1'],
+    port: ['0'],
+    threads: [String(threads)],
+    cpuMemoryUtilization: [String(settings.cpuMemoryUtilization / groups)],
+  });
+  const agents = Array.from({ length: groups * stages }, (_, i): Part => {
+    const [group, worker] = [Math.floor(i / stages), i % stages];
+    return {
+      name: `agent ${group}-${worker}`,
+      args: ['node', ...nodeArgs],
+      env: {
+        ...node.env,
+        [variables.lwsLeaderAddress.name]: `skein-${group}.skein.localhost`,
+        [variables.lwsGroupSize.name]: String(stages),
+        [variables.lwsWorkerIndex.name]: String(worker),
+      },
+    };
+  });
+  return [{ name: 'router', args: ['router', ...asArguments(router.texts)], env: router.env }, ...agents];
+}
+
+/** What was set here and is meant for those processes too: as arguments, and as variables where it is a secret. */
+function passedOn(
+  { origins }: Resolved,
+  to: 'node' | 'router',
+): { readonly texts: FlagTexts; readonly env: Record<string, string> } {
+  const given = flagKeys.filter((key) => flagOf(key).upPassesTo.includes(to) && origins[key].source !== 'default');
+  const open = given.filter((key) => !flagOf(key).isSecret);
+  // All that is said in a config file is passed on; the children read none.
+  const env: Record<string, string> = { [variables.config.name]: '' };
+  for (const key of given) {
+    const { isSecret, variables: names } = flagOf(key);
+    const [first] = names;
+    if (isSecret && first) env[variables[first.key].name] = origins[key].texts.join(',');
+  }
+  return { texts: Object.fromEntries(open.map((key) => [key, origins[key].texts])), env };
+}

@@ -1,0 +1,240 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { VariableKey } from '@skein/telemetry';
+import { afterAll, expect, test } from 'vitest';
+import { clusterParts } from '../cluster-parts.ts';
+import { configText, shownConfig } from '../config-command.ts';
+import { asArguments, flagOf, type FlagTexts, normaliseArgv } from './argv.ts';
+import { closest } from './closest.ts';
+import type { CommandName } from './flag.ts';
+import { flagKeys, flagName } from './flag-table.ts';
+import { flagsPage } from './flags-page.ts';
+import { type Resolved, resolve } from './resolve.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'skein-flags-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(content: string): string {
+  const name = join(folder, 'skein.yaml');
+  writeFileSync(name, content);
+  return name;
+}
+
+interface From {
+  readonly argv?: FlagTexts;
+  readonly env?: Partial<Record<VariableKey, string>>;
+  readonly config?: string;
+}
+
+function resolved(command: CommandName, { argv = {}, env = {}, config }: From = {}): Resolved {
+  return resolve(command, {
+    argv,
+    variable: (key) => env[key] ?? null,
+    configFile: config === undefined ? null : file(config),
+  });
+}
+
+test('docs/flags.md is what the table says', async () => {
+  await expect(flagsPage()).toMatchFileSnapshot('../../../../docs/flags.md');
+});
+
+test('names and aliases are all different', () => {
+  const names = flagKeys.flatMap((key) => [`--${flagName(key)}`, ...flagOf(key).aliases, ...flagOf(key).offAliases]);
+  expect(new Set(names).size).toBe(names.length);
+});
+
+test('argv stands above environment, that above the config file, that above the default', () => {
+  const config = 'log-level: warn\nport: 1\nmax_num_seqs: 5\nserved-model-name: [a, b]\nenable-prefix-caching: false\n';
+  const { settings, origins } = resolved('serve', {
+    argv: { port: ['2'] },
+    env: { logLevel: 'error', apiKey: 'k1,k2' },
+    config,
+  });
+  expect(settings).toMatchObject({
+    port: 2,
+    logLevel: 'error',
+    apiKey: ['k1', 'k2'],
+    maxNumSeqs: 5,
+    servedModelName: ['a', 'b'],
+    enablePrefixCaching: false,
+    blockSize: 16,
+  });
+  expect(origins.port).toMatchObject({ source: 'argv', place: '--port' });
+  expect(origins.logLevel).toMatchObject({ source: 'environment', place: 'SKEIN_LOG_LEVEL' });
+  expect(origins.maxNumSeqs).toMatchObject({ source: 'config file', place: join(folder, 'skein.yaml') });
+  expect(origins.blockSize.source).toBe('default');
+});
+
+test('sizes are read as vLLM reads them', () => {
+  const sizes = { '8k': 8000, '8K': 8192, '1.5k': 1500, '2G': 2 ** 31, '7': 7 };
+  for (const [text, value] of Object.entries(sizes))
+    expect(resolved('serve', { argv: { kvCacheMemoryBytes: [text] } }).settings.kvCacheMemoryBytes).toBe(value);
+});
+
+test.each<[string, CommandName, From, string, string]>([
+  [
+    'a word',
+    'serve',
+    { argv: { port: ['banana'] } },
+    'ERR_OPTION',
+    '--port is "banana"; it must be an integer from 0 to 65535',
+  ],
+  [
+    'a fraction',
+    'serve',
+    { argv: { blockSize: ['1.5'] } },
+    'ERR_OPTION',
+    '--block-size is "1.5"; it must be an integer',
+  ],
+  ['nothing', 'serve', { argv: { blockSize: [''] } }, 'ERR_OPTION', '--block-size is ""'],
+  [
+    'a type that is not served',
+    'serve',
+    { argv: { kvCacheDtype: ['fp8'] } },
+    'ERR_OPTION',
+    '--kv-cache-dtype is "fp8"; choose auto, float32, float16 or bfloat16',
+  ],
+  [
+    'more than all memory',
+    'node',
+    { argv: { cpuMemoryUtilization: ['1.2'] } },
+    'ERR_OPTION',
+    '--cpu-memory-utilization is "1.2"; it must be a number above 0 and up to 1',
+  ],
+  ['NaN', 'node', { argv: { cpuMemoryUtilization: ['NaN'] } }, 'ERR_OPTION', 'must be a number'],
+  [
+    'a variable',
+    'router',
+    { env: { logFormat: 'xml' } },
+    'ERR_VARIABLE',
+    'SKEIN_LOG_FORMAT is "xml"; choose json or text',
+  ],
+  [
+    'a file with a slip',
+    'serve',
+    { config: 'max-model-length: 5' },
+    'ERR_CONFIG_FILE',
+    'skein.yaml: max-model-length is no flag; did you mean max-model-len?',
+  ],
+  [
+    'a file with a wrong value',
+    'serve',
+    { config: 'max-num-seqs: lots' },
+    'ERR_CONFIG_FILE',
+    'skein.yaml: max-num-seqs is "lots"; it must be an integer',
+  ],
+  [
+    'a file with a tree',
+    'serve',
+    { config: 'port: {a: 1}' },
+    'ERR_CONFIG_FILE',
+    'port must be one value or a list of values',
+  ],
+  ['a list for one value', 'serve', { config: 'port: [1, 2]' }, 'ERR_CONFIG_FILE', 'port is "1 2"; it takes one value'],
+  ['a file that is a list', 'serve', { config: '- 1' }, 'ERR_CONFIG_FILE', 'must hold flag names and values'],
+  ['no YAML', 'serve', { config: 'a: [1' }, 'ERR_CONFIG_FILE', 'is no YAML'],
+  ['aliases without end', 'serve', { config: 'a: &x [1]\nb: [*x, *x]' }, 'ERR_CONFIG_FILE', 'cannot be read'],
+])('refuses %s', (_, command, from, code, message) => {
+  expect(() => resolved(command, from)).toThrow(
+    expect.objectContaining({ code, message: expect.stringContaining(message) }),
+  );
+});
+
+test('no secret is shown in an error', () => {
+  expect(() => resolved('serve', { env: { apiKey: 'secret,' } })).toThrow('SKEIN_API_KEY is not usable');
+});
+
+test('a config file may hold flags of other commands', () => {
+  const { settings } = resolved('router', { config: 'max-num-seqs: nonsense\nport: 7' });
+  expect(settings).toMatchObject({ port: 7, maxNumSeqs: 128 });
+});
+
+test('aliases and underscores become names; values stay', () => {
+  const argv = ['-tp', '1', '--pp=2', '--max_model_len', '5', '--disable-log-requests', '--api-key=a_b', '--', '-tp'];
+  expect(normaliseArgv(argv)).toEqual([
+    '--tensor-parallel-size',
+    '1',
+    '--pipeline-parallel-size=2',
+    '--max-model-len',
+    '5',
+    '--no-enable-log-requests',
+    '--api-key=a_b',
+    '--',
+    '-tp',
+  ]);
+});
+
+test('arguments say what was set, so that another command reads the same', () => {
+  const texts: FlagTexts = {
+    servedModelName: ['a', '-b'],
+    enablePrefixCaching: ['false'],
+    apiKeyGuardsMetrics: ['true'],
+  };
+  expect(asArguments(texts)).toEqual([
+    '--served-model-name=a',
+    '--served-model-name=-b',
+    '--no-enable-prefix-caching',
+    '--api-key-guards-metrics',
+  ]);
+});
+
+test('up passes each flag to the processes that the table names, secrets by variable', () => {
+  const [router, first, ...rest] = clusterParts(
+    resolved('up', {
+      argv: {
+        maxModelLen: ['1k'],
+        port: ['9000'],
+        apiKey: ['s1', 's2'],
+        pipelineParallelSize: ['3'],
+        dataParallelSize: ['2'],
+      },
+      config: 'log-level: debug\nmodel: some/dir\n',
+    }),
+  );
+  expect(router.args).toEqual(['router', '--port=9000', '--log-level=debug']);
+  expect(first?.args).toEqual(
+    expect.arrayContaining([
+      'node',
+      '--model=some/dir',
+      '--max-model-len=1k',
+      '--port=0',
+      '--log-level=debug',
+      '--cpu-memory-utilization=0.25',
+    ]),
+  );
+  expect(first?.args).not.toContain('--port=9000');
+  expect(rest).toHaveLength(5);
+  expect(rest.at(-1)?.env).toMatchObject({
+    LWS_LEADER_ADDRESS: 'skein-1.skein.localhost',
+    LWS_GROUP_SIZE: '3',
+    LWS_WORKER_INDEX: '2',
+  });
+  for (const { args, env } of [router, ...rest]) {
+    expect(env).toMatchObject({ SKEIN_API_KEY: 's1,s2', SKEIN_CONFIG: '' });
+    expect(args.join(' ')).not.toContain('s1');
+  }
+});
+
+test('skein config shows values and where they came from, and no secret', () => {
+  const up = resolved('up', { argv: { apiKey: ['hush'] }, env: { logLevel: 'debug' } });
+  const shown = shownConfig(up);
+  expect(shown.settings).toContainEqual({
+    flag: 'log-level',
+    value: 'debug',
+    source: 'environment',
+    place: 'SKEIN_LOG_LEVEL',
+  });
+  expect(shown.settings).toContainEqual({ flag: 'block-size', value: 16, source: 'default', place: '' });
+  expect(shown.processes.map(({ name }) => name)).toEqual(['router', 'agent 0-0', 'agent 0-1']);
+  expect(JSON.stringify(shown) + configText(shown)).not.toContain('hush');
+  expect(shownConfig(resolved('serve')).processes).toEqual([]);
+});
+
+test('the closest name is found, and nothing far away', () => {
+  const names = flagKeys.map(flagName);
+  expect(closest('max-model-lenght', names)).toBe('max-model-len');
+  expect(closest('max-nun-seqs', names)).toBe('max-num-seqs');
+  expect(closest('tensor-parallel', names)).toBe('tensor-parallel-size');
+  expect(closest('frobnicate', names)).toBeNull();
+});

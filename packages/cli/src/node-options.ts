@@ -1,0 +1,48 @@
+import { availableParallelism } from 'node:os';
+import { ConfigError, type NodeOptions } from '@skein/agent';
+import { variable } from './environment.ts';
+import type { Running } from './lifecycle.ts';
+import { modelFolder } from './model-folder.ts';
+import { VERSION } from './version.ts';
+
+/** What a leader or worker runs with. @throws ConfigError ERR_OPTION. */
+export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
+  const { settings, command } = resolved;
+  if (settings.model === null)
+    throw new ConfigError('ERR_OPTION', `no model is named; run skein ${command} DIR, or give --model`);
+  const model = modelFolder(settings.model, settings.revision);
+  return {
+    model: model.dir,
+    tokenizer: settings.tokenizer ?? model.dir,
+    servedModelNames: settings.servedModelName ?? [model.name],
+    dtype: settings.kvCacheDtype === 'auto' ? settings.dtype : settings.kvCacheDtype,
+    chatTemplate: settings.chatTemplate,
+    generationConfig: settings.generationConfig,
+    seed: settings.seed,
+    host: settings.host,
+    port: settings.port,
+    advertiseUrl: settings.advertiseUrl,
+    apiKeys: settings.apiKey ?? [],
+    apiKeyGuardsMetrics: settings.apiKeyGuardsMetrics,
+    groupKey: variable('groupKey'),
+    natsUrl: settings.natsUrl,
+    natsPort: settings.natsPort,
+    threads: settings.threads ?? availableParallelism(),
+    maxModelLen: settings.maxModelLen,
+    maxNumSeqs: settings.maxNumSeqs,
+    maxNumBatchedTokens: settings.maxNumBatchedTokens,
+    enablePrefixCaching: settings.enablePrefixCaching,
+    schedulingPolicy: settings.schedulingPolicy,
+    blockSize: settings.blockSize,
+    kvCacheBytes: settings.kvCacheMemoryBytes,
+    memoryShare: settings.cpuMemoryUtilization,
+    numBlocks: settings.numGpuBlocksOverride,
+    layerPartition: settings.ppLayerPartition,
+    stepDeadlineMs: settings.stepDeadline * 1000,
+    drainMs: settings.drainTimeout * 1000,
+    revision: VERSION,
+    logLevel: settings.logLevel,
+    logFormat,
+    logRequests: settings.enableLogRequests,
+  };
+}

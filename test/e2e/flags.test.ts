@@ -1,0 +1,97 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { client, serving, skein, TINY_CHAT, up } from '../support/cluster.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'skein-flags-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const metric = (text: string, name: string): number =>
+  Number(new RegExp(`^${name}\\{.*\\} (.*)$`, 'm').exec(text)?.[1]);
+
+/** Random texts for requests that bring no seed. */
+async function drawn(url: string): Promise<string[]> {
+  const texts: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const { choices } = await client(url).completions.create({
+      model: 'tiny',
+      prompt: 'The',
+      max_tokens: 24,
+      temperature: 1.5,
+    });
+    texts.push(choices[0]?.text ?? '');
+  }
+  return texts;
+}
+
+test("serve does what a config file, a template and vLLM's flags say", async () => {
+  const generation = join(folder, 'generation');
+  mkdirSync(generation);
+  writeFileSync(join(generation, 'generation_config.json'), '{"max_new_tokens": 3}');
+  const template = join(folder, 'template.jinja');
+  writeFileSync(template, 'Say: {{ messages[0].content }}');
+  const config = join(folder, 'skein.yaml');
+  writeFileSync(
+    config,
+    `served-model-name: [tiny, small]\nmax_model_len: 512\ngeneration-config: ${generation}\nseed: 7\nlog-level: warn\n`,
+  );
+  const args = ['serve', TINY_CHAT, '--config', config, '--chat-template', template, '--kv-cache-dtype', 'f32'];
+  const start = (): ReturnType<typeof serving> =>
+    serving((port) => skein([...args, '--port', String(port), '--log-level', 'info', '--disable-log-requests']));
+  let first: string[];
+  {
+    await using served = await start();
+    first = await drawn(served.url);
+    const models = await client(served.url).models.list();
+    expect(models.data.map(({ id }) => id)).toEqual(['tiny', 'small']);
+    expect(models.data[0]).toMatchObject({ max_model_len: 512 });
+    const { usage } = await client(served.url).chat.completions.create({
+      model: 'small',
+      messages: [{ role: 'user', content: 'x' }],
+      ...{ ignore_eos: true },
+    });
+    // What the template renders, and what the generation config allows.
+    expect(usage).toMatchObject({ completion_tokens: 3 });
+    expect(usage?.prompt_tokens).toBeLessThan(8);
+    const text = await (await fetch(`${served.url}/metrics`)).text();
+    expect(text).toMatch(/vllm:cache_config_info\{.*cache_dtype="f32"/);
+    expect(served.process.output).not.toContain('"route":"/v1/completions"');
+    expect(served.process.output).toContain('sized the KV cache');
+  }
+  await using again = await start();
+  expect(await drawn(again.url)).toEqual(first);
+  expect(new Set(first).size).toBeGreaterThan(1);
+});
+
+test('a model of the local cache is found by its name and revision', async () => {
+  const hub = join(folder, 'hub');
+  const snapshot = join(hub, 'models--acme--tiny/snapshots/0123abcd');
+  mkdirSync(join(hub, 'models--acme--tiny/refs'), { recursive: true });
+  cpSync(TINY_CHAT, snapshot, { recursive: true });
+  writeFileSync(join(hub, 'models--acme--tiny/refs/main'), '0123abcd');
+  await using served = await serving((port) =>
+    skein(['serve', 'acme/tiny', '--port', String(port)], { HF_HUB_CACHE: hub }),
+  );
+  expect((await client(served.url).models.list()).data.map(({ id }) => id)).toEqual(['acme/tiny']);
+  for (const args of [
+    ['serve', 'acme/tiny', '--revision', 'v2'],
+    ['serve', 'acme/other'],
+    ['serve', '../../etc', '--revision', 'x'],
+  ]) {
+    await using refused = skein(args, { HF_HUB_CACHE: hub });
+    expect(await refused.exit()).toBe(78);
+    expect(refused.output).toMatch(/is no folder|has no meaning/);
+  }
+});
+
+test('up passes flags on, and keys by variable', async () => {
+  await using cluster = await up(['--api-key', 'k1', 'k2', '--num-gpu-blocks-override', '40', '--max_num_seqs=4']);
+  const topology = await fetch(`${cluster.url}/v1/skein/topology`, { headers: { authorization: 'Bearer k2' } });
+  const { groups } = (await topology.json()) as { groups: { url: string; agents: { pid: number }[] }[] };
+  expect((await fetch(`${cluster.url}/v1/models`)).status).toBe(401);
+  const metrics = await (await fetch(`${groups[0]?.url}/metrics`)).text();
+  expect(metrics).toContain('num_gpu_blocks="40"');
+  expect(metric(metrics, 'skein_transport_bytes_total')).toBeGreaterThan(0);
+  expect(metrics).toMatch(/^skein_group_epoch 1$/m);
+});
