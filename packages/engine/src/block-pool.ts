@@ -4,6 +4,7 @@ import { assert } from './errors.ts';
 /** What is known of a cached block's contents. Together with its parents this spells out every token up to the block's end,
  *  and whose they are: that is what a hit is checked against. */
 export interface CachedTokens {
+  readonly blockId: number;
   readonly hash: BlockHash;
   /** The block before; null for the first of a prompt. It stays cached for as long as this one does: whoever holds a block
    *  holds its parents, and releases them later. */

@@ -175,25 +175,31 @@ export class KVCacheManager {
    *  parent. O(blocks). */
   checkIntegrity(): void {
     const { free, idle } = this.#pool.waiting();
-    const owners = new Uint32Array(this.numBlocks);
+    const owners = new Int32Array(this.numBlocks);
     for (const { ids } of this.#tables.values()) for (const id of ids) owners[id] = (owners[id] ?? 0) + 1;
+    // When each block is due for eviction; held ones never are.
+    const never = idle.length;
+    const due = new Int32Array(this.numBlocks).fill(never);
+    idle.forEach((block, i) => (due[block.id] = i));
     let numUsed = 0;
     let numCached = 0;
-    const idleRank = new Map(idle.map((block, i) => [block.cached, i]));
     for (const { id, refCount, cached } of this.#pool.blocks) {
       assert(refCount === owners[id], () => `KV block ${id} counts ${refCount} owners, has ${owners[id]}`);
       if (refCount > 0) numUsed += 1;
       if (!cached) continue;
       numCached += 1;
-      if (!cached.parent || refCount > 0) continue;
-      const parentRank = idleRank.get(cached.parent) ?? Infinity;
-      assert((idleRank.get(cached) ?? -1) < parentRank, () => `KV block ${id} would outlive its parent`);
+      const { parent } = cached;
+      if (!parent) continue;
+      assert(this.#block(parent.blockId).cached === parent, () => `the parent of KV block ${id} is not cached`);
+      const own = due[id] ?? 0;
+      const parents = due[parent.blockId] ?? 0;
+      assert(own < parents || parents === never, () => `KV block ${id} would outlive its parent`);
     }
     for (const { id, refCount, cached } of free)
       assert(refCount === 0 && cached === null, () => `free KV block ${id} is used or cached`);
     for (const { id, refCount, cached } of idle)
       assert(refCount === 0 && cached !== null, () => `idle KV block ${id} is used or not cached`);
-    const [f, c, u] = [this.numFreeBlocks, this.numCachedBlocks, this.numUsedBlocks];
+    const { numFreeBlocks: f, numCachedBlocks: c, numUsedBlocks: u } = this;
     assert(f === free.length && c === idle.length && u === numUsed, () => `KV blocks are miscounted: ${f}, ${c}, ${u}`);
     assert(f + c + u === this.numBlocks, () => `${f} free + ${c} cached + ${u} used KV blocks of ${this.numBlocks}`);
     const size = this.#cache?.size ?? 0;

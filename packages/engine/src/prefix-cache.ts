@@ -29,7 +29,7 @@ export class PrefixCache {
   add(block: KVCacheBlock, wanted: WantedBlock): boolean {
     if (this.#byHash.has(wanted.hash)) return false;
     const { hash, parent, cacheKey, tokenIds, start, end } = wanted;
-    block.cached = { hash, parent, cacheKey, tokenIds: tokenIds.slice(start, end) };
+    block.cached = { blockId: block.id, hash, parent, cacheKey, tokenIds: tokenIds.slice(start, end) };
     this.#byHash.set(hash, block);
     return true;
   }

@@ -129,7 +129,7 @@ export class Scheduler {
   /** Plans one step, or none: null when nothing can be computed until a step under way finishes or a request comes. */
   schedule(numStepsUnderWay: number): SchedulerOutput | null {
     if (this.#capacity === null) return null;
-    const shares = this.createShares();
+    const shares = new StepShares(this.#config.maxNumBatchedTokens, this.#config.maxNumRows);
     const suspect = this.#suspect();
     if (suspect) this.#scheduleAlone(shares, suspect, numStepsUnderWay);
     else this.#scheduleAll(shares, this.#capacity.numStages);
@@ -209,11 +209,6 @@ export class Scheduler {
     const { numBlocks, blockSize } = capacity;
     const prefixCache = this.#config.enablePrefixCaching ? new PrefixCache() : null;
     return new KVCacheManager({ numBlocks, blockSize, prefixCache, onEvent: this.kvCacheListener });
-  }
-
-  /** The budgets of one step. */
-  protected createShares(): StepShares {
-    return new StepShares(this.#config.maxNumBatchedTokens, this.#config.maxNumRows);
   }
 
   protected get kvCacheListener(): ((event: KVCacheEvent) => void) | null {
