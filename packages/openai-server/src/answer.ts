@@ -4,7 +4,7 @@ import { collectChoices } from './collect-choices.ts';
 import type { EngineClient } from './engine-client.ts';
 import { type Exchange, sendJson } from './exchange.ts';
 import { mergeStreams } from './merge-streams.ts';
-import type { CommonRequest } from './requests.ts';
+import type { CommonRequest } from './request-schema.ts';
 import { SseWriter } from './sse-writer.ts';
 import type { TextCodec } from './text-codec.ts';
 

@@ -1,8 +1,7 @@
 import type { AnswerFormat, Usage } from './answer-format.ts';
 import type { ChoiceDelta } from './choice.ts';
 import type { CollectedChoice } from './collect-choices.ts';
-import { chatLogprobs, promptLogprobs } from './logprobs.ts';
-import type { TextCodec } from './text-codec.ts';
+import { chatLogprobs, promptLogprobs, type TokenNames } from './logprobs.ts';
 
 export interface AnswerHeader {
   readonly id: string;
@@ -18,7 +17,13 @@ export interface ChatFormatOptions {
   /** null: no logprobs. */
   readonly numTop: number | null;
   readonly numPromptTop: number | null;
-  readonly codec: TextCodec;
+  readonly role: string;
+  /** What each choice's content begins with. */
+  readonly echo: string;
+  /** null: no token ids are asked for. */
+  readonly promptTokenIds: readonly number[] | null;
+  readonly promptText: string | null;
+  readonly codec: TokenNames;
 }
 
 /** chat.completion and chat.completion.chunk. */
@@ -34,21 +39,27 @@ export class ChatFormat implements AnswerFormat {
   }
 
   opening(): string[] {
-    return Array.from({ length: this.#options.numChoices }, (_, index) => {
-      const choice = { index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null };
-      return `${this.#prefix},"choices":[${JSON.stringify(choice)}]}`;
-    });
+    const { numChoices, role, echo } = this.#options;
+    const deltas = [{ role, content: '' }, ...(echo === '' ? [] : [{ content: echo }])];
+    return Array.from({ length: numChoices }, (_, index) => index).flatMap((index) =>
+      deltas.map((delta, i) => {
+        const choice = JSON.stringify({ index, delta, logprobs: null, finish_reason: null });
+        const prompt = index === 0 && i === 0 ? JSON.stringify(this.#prompt()).slice(1, -1) : '';
+        return `${this.#prefix},"choices":[${choice}]${prompt === '' ? '' : `,${prompt}`}}`;
+      }),
+    );
   }
 
   chunk(delta: ChoiceDelta, usage: Usage | null): string | null {
     if (delta.text === '' && delta.tokens.length === 0 && delta.finishReason === null) return null;
-    const { numTop, codec } = this.#options;
+    const { numTop, promptTokenIds, codec } = this.#options;
     const logprobs = numTop === null ? 'null' : JSON.stringify(chatLogprobs(delta.tokens, numTop, codec));
     const end =
       delta.finishReason === null
         ? '"finish_reason":null'
         : `"finish_reason":"${delta.finishReason}","stop_reason":${JSON.stringify(delta.stopReason)}`;
-    const choice = `{"index":${delta.index},"delta":{"content":${JSON.stringify(delta.text)}},"logprobs":${logprobs},${end}}`;
+    const ids = promptTokenIds === null ? '' : `,"token_ids":[${delta.tokens.map((token) => token.tokenId).join()}]`;
+    const choice = `{"index":${delta.index},"delta":{"content":${JSON.stringify(delta.text)}},"logprobs":${logprobs},${end}${ids}}`;
     return `${this.#prefix},"choices":[${choice}]${usage === null ? '' : `,"usage":${JSON.stringify(usage)}`}}`;
   }
 
@@ -57,7 +68,7 @@ export class ChatFormat implements AnswerFormat {
   }
 
   whole(choices: readonly CollectedChoice[], usage: Usage): unknown {
-    const { header, numTop, numPromptTop, codec } = this.#options;
+    const { header, numTop, numPromptTop, role, echo, promptTokenIds, codec } = this.#options;
     const prompt = choices[0]?.promptLogprobs ?? null;
     return {
       id: header.id,
@@ -66,15 +77,26 @@ export class ChatFormat implements AnswerFormat {
       model: header.model,
       choices: choices.map((choice, index) => ({
         index,
-        message: { role: 'assistant', content: choice.text, refusal: null },
+        message: { role, content: echo + choice.text, refusal: null },
         logprobs: numTop === null ? null : chatLogprobs(choice.tokens, numTop, codec),
         finish_reason: choice.finishReason,
         stop_reason: choice.stopReason,
+        ...(promptTokenIds === null ? {} : { token_ids: choice.tokens.map((token) => token.tokenId) }),
       })),
       usage,
+      ...this.#prompt(),
       ...(numPromptTop === null || prompt === null
         ? {}
         : { prompt_logprobs: promptLogprobs(prompt, numPromptTop, codec) }),
+    };
+  }
+
+  /** What an answer says of the prompt, when asked. */
+  #prompt(): { readonly prompt_token_ids?: readonly number[]; readonly prompt_text?: string } {
+    const { promptTokenIds, promptText } = this.#options;
+    return {
+      ...(promptTokenIds === null ? {} : { prompt_token_ids: promptTokenIds }),
+      ...(promptText === null ? {} : { prompt_text: promptText }),
     };
   }
 }

@@ -27,6 +27,10 @@ export interface TextOptions {
   readonly skipSpecialTokens: boolean;
   /** Only the prompt is of interest: generated tokens are dropped. */
   readonly discardOutput: boolean;
+  /** Whether deltas carry tokens. */
+  readonly wantsTokens: boolean;
+  /** Tokens that a delta waits for, after the first. */
+  readonly tokensPerDelta: number;
 }
 
 export interface ChoiceRequest {
@@ -48,15 +52,18 @@ export async function* runChoice(
     position: 'middle',
   });
   const stops = new StopStrings(options.stops, { includeStopString: options.includeStop });
-  const wantsTokens = generate.sampling.numLogprobs !== null;
+  const minTokens = generate.sampling.logitRules?.minTokens ?? 0;
   let pending: GeneratedToken[] = [];
+  let text = '';
   let numTokens = 0;
+  let nextDeltaAt = 0;
 
   for await (const event of dependencies.engine.generate(generate, signal)) {
     const { promptLogprobs, finishReason, numCachedTokens } = event;
-    let text = '';
     let matched: string | null = null;
     const take = (piece: string): void => {
+      // As in vLLM: of the first min_tokens tokens none completes a stop string.
+      if (numTokens <= minTokens) return void (text += stops.pass(piece));
       const result = stops.add(piece);
       text += result.text;
       matched = result.stop;
@@ -64,7 +71,7 @@ export async function* runChoice(
     for (const [position, token] of event.tokens.entries()) {
       if (options.discardOutput) break;
       numTokens += 1;
-      if (wantsTokens) pending.push(token);
+      if (options.wantsTokens) pending.push(token);
       // The token that ends a choice is no text, unless it was asked to be.
       const isStopToken = finishReason === 'stop' && position === event.tokens.length - 1;
       if (!isStopToken || options.includeStop) take(detokenizer.add(token.tokenId));
@@ -74,12 +81,16 @@ export async function* runChoice(
     if (finishReason !== null && matched === null) text += stops.end();
     const ended = matched === null ? finishReason : 'stop';
     const reason = ended !== null && options.discardOutput ? 'length' : ended;
+    if (reason === null && numTokens < nextDeltaAt) continue;
+    nextDeltaAt = numTokens + options.tokensPerDelta;
     // Tokens wait for their text, so that both reach the client together.
     const tokens = text === '' && reason === null ? [] : pending;
     if (tokens === pending) pending = [];
+    const ready = text;
+    text = '';
     yield {
       index,
-      text,
+      text: ready,
       tokens,
       numTokens,
       numCachedTokens,

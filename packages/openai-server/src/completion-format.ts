@@ -3,28 +3,33 @@ import type { AnswerHeader } from './chat-format.ts';
 import type { ChoiceDelta } from './choice.ts';
 import type { CollectedChoice } from './collect-choices.ts';
 import type { GeneratedToken } from './engine-client.ts';
-import { type CompletionLogprobs, CompletionLogprobsWriter, promptLogprobs } from './logprobs.ts';
-import type { TextCodec } from './text-codec.ts';
-
-export interface EchoedPrompt {
-  readonly text: string;
-  readonly tokenIds: readonly number[];
-}
+import { type CompletionLogprobs, CompletionLogprobsWriter, promptLogprobs, type TokenNames } from './logprobs.ts';
+import type { RenderedPrompt } from './text-codec.ts';
 
 export interface CompletionFormatOptions {
   readonly header: AnswerHeader;
-  /** One per choice; null where the prompt is not echoed. */
-  readonly echoes: readonly (EchoedPrompt | null)[];
+  /** One per choice. */
+  readonly prompts: readonly RenderedPrompt[];
+  /** Whether each text begins with its prompt. */
+  readonly echo: boolean;
+  readonly returnTokenIds: boolean;
   /** null: no logprobs. */
   readonly numTop: number | null;
   readonly numPromptTop: number | null;
-  readonly codec: TextCodec;
+  readonly codec: TokenNames;
 }
 
 interface Part {
   readonly text: string;
   readonly tokens: readonly GeneratedToken[];
   readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
+}
+
+interface WrittenPart {
+  readonly text: string;
+  readonly logprobs: CompletionLogprobs | null;
+  readonly prompt_token_ids?: readonly number[];
+  readonly token_ids?: readonly number[];
 }
 
 /** text_completion, streamed or whole. */
@@ -38,7 +43,7 @@ export class CompletionFormat implements AnswerFormat {
     this.#options = options;
     const { id, created, model } = options.header;
     this.#prefix = JSON.stringify({ id, object: 'text_completion', created, model }).slice(0, -1);
-    this.#writers = options.echoes.map(() => new CompletionLogprobsWriter(options.codec, options.numTop ?? 0));
+    this.#writers = options.prompts.map(() => new CompletionLogprobsWriter(options.codec, options.numTop ?? 0));
   }
 
   opening(): string[] {
@@ -46,12 +51,11 @@ export class CompletionFormat implements AnswerFormat {
   }
 
   chunk(delta: ChoiceDelta, usage: Usage | null): string | null {
-    const { text, logprobs } = this.#part(delta.index, delta);
-    if (text === '' && delta.tokens.length === 0 && delta.finishReason === null) return null;
+    const part = this.#part(delta.index, delta);
+    if (part.text === '' && delta.tokens.length === 0 && delta.finishReason === null) return null;
     const choice = {
       index: delta.index,
-      text,
-      logprobs,
+      ...part,
       finish_reason: delta.finishReason,
       ...(delta.finishReason === null ? {} : { stop_reason: delta.stopReason }),
     };
@@ -82,14 +86,20 @@ export class CompletionFormat implements AnswerFormat {
     };
   }
 
-  /** A choice's first part begins with the echoed prompt. */
-  #part(index: number, part: Part): { readonly text: string; readonly logprobs: CompletionLogprobs | null } {
-    const echo = this.#begun.has(index) ? null : (this.#options.echoes[index] ?? null);
+  /** A choice's first part begins with the echoed prompt, and names the prompt's tokens. */
+  #part(index: number, part: Part): WrittenPart {
+    const { numTop, echo, returnTokenIds } = this.#options;
+    const prompt = this.#begun.has(index) ? null : (this.#options.prompts[index] ?? null);
     this.#begun.add(index);
+    const echoed = echo ? prompt : null;
     const writer = this.#writers[index];
-    const text = (echo?.text ?? '') + part.text;
-    if (this.#options.numTop === null || writer === undefined) return { text, logprobs: null };
-    const prompt = echo === null ? [] : (part.promptLogprobs ?? []);
-    return { text, logprobs: writer.write([...prompt, ...part.tokens], echo?.tokenIds) };
+    const before = echoed === null ? [] : (part.promptLogprobs ?? []);
+    return {
+      text: (echoed?.text ?? '') + part.text,
+      logprobs:
+        numTop === null || writer === undefined ? null : writer.write([...before, ...part.tokens], echoed?.tokenIds),
+      ...(returnTokenIds && prompt !== null ? { prompt_token_ids: prompt.tokenIds } : {}),
+      ...(returnTokenIds ? { token_ids: part.tokens.map((token) => token.tokenId) } : {}),
+    };
   }
 }

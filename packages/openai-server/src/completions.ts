@@ -1,13 +1,15 @@
 import { answer } from './answer.ts';
 import type { ChoiceRequest } from './choice.ts';
-import { CompletionFormat, type EchoedPrompt } from './completion-format.ts';
+import { CompletionFormat } from './completion-format.ts';
 import { badRequest, invalidBody } from './errors.ts';
 import type { Exchange } from './exchange.ts';
-import { parseCompletionRequest } from './request-schema.ts';
-import type { CompletionRequest } from './requests.ts';
+import { logitRulesOf } from './logit-rules.ts';
+import { tokenNamesOf } from './logprobs.ts';
+import { PromptEncoder } from './prompt-encoder.ts';
+import { type CompletionRequest, parseCompletionRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
-import { modelNameOf, readJson, type Serving, stopsOf } from './serving.ts';
-import type { TextCodec } from './text-codec.ts';
+import { modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
+import type { RenderedPrompt, TextCodec } from './text-codec.ts';
 
 /** OpenAI's default for this endpoint. */
 const defaultMaxTokens = 16;
@@ -17,21 +19,19 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
   const request = parseCompletionRequest(await readJson(exchange, serving));
   const model = modelNameOf(request, serving);
   const n = request.n ?? 1;
-  const prompts = await promptsOf(request, serving, n);
+  const priority = priorityOf(request, serving);
+  const { codec } = serving;
+  const logitRules = await logitRulesOf(request, serving.sampling, codec);
   const numTop = request.logprobs ?? null;
   const numPromptTop = request.prompt_logprobs ?? null;
   const numPromptLogprobs = Math.max(numPromptTop ?? -1, request.echo === true ? (numTop ?? -1) : -1);
   const sampling = sharedSampling(
     request,
-    { numLogprobs: numTop, numPromptLogprobs: numPromptLogprobs < 0 ? null : numPromptLogprobs },
+    { numLogprobs: numTop, numPromptLogprobs: numPromptLogprobs < 0 ? null : numPromptLogprobs, logitRules },
     serving.sampling,
   );
-  const text = {
-    stops: stopsOf(request),
-    includeStop: request.include_stop_str_in_output ?? false,
-    skipSpecialTokens: request.skip_special_tokens ?? true,
-    discardOutput: request.max_tokens === 0,
-  };
+  const prompts = await promptsOf(request, serving, n);
+  const text = { ...textOptionsOf(request, numTop), discardOutput: request.max_tokens === 0 };
 
   const choices: ChoiceRequest[] = [];
   for (const prompt of prompts) {
@@ -46,24 +46,35 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
     serving.vllmMetrics.onRequestParams({ n, maxTokens });
     for (let choice = 0; choice < n; choice++) {
       const index = choices.length;
-      const requestId = `${exchange.workId}-${index}`;
       const generate = {
-        requestId,
+        requestId: `${exchange.workId}-${index}`,
         promptTokenIds: prompt.tokenIds,
         sampling: { ...sampling, choice, maxTokens },
         client: exchange.client,
+        cacheSalt: request.cache_salt ?? null,
+        priority,
       };
       choices.push({ index, generate, text });
     }
   }
-  const header = { id: `cmpl-${exchange.requestId}`, created: Math.floor(serving.now() / 1000), model };
-  const echoes = choices.map(({ index }) => (request.echo === true ? (prompts[Math.floor(index / n)] ?? null) : null));
-  const format = new CompletionFormat({ header, echoes, numTop, numPromptTop, codec: serving.codec });
+  const format = new CompletionFormat({
+    header: {
+      id: `cmpl-${request.request_id ?? exchange.requestId}`,
+      created: Math.floor(serving.now() / 1000),
+      model,
+    },
+    prompts: choices.map(({ index }) => prompts[Math.floor(index / n)] ?? { text: '', tokenIds: [] }),
+    echo: request.echo ?? false,
+    returnTokenIds: request.return_token_ids ?? false,
+    numTop,
+    numPromptTop,
+    codec: tokenNamesOf(request, codec),
+  });
   const numPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.tokenIds.length, 0);
   await answer(exchange, { choices, numPromptTokens, format, request }, serving);
 }
 
-async function promptsOf(request: CompletionRequest, serving: Serving, n: number): Promise<EchoedPrompt[]> {
+async function promptsOf(request: CompletionRequest, serving: Serving, n: number): Promise<RenderedPrompt[]> {
   const given = listOf(request.prompt);
   if (given.length * n > serving.maxChoices) {
     throw badRequest(
@@ -71,16 +82,18 @@ async function promptsOf(request: CompletionRequest, serving: Serving, n: number
       'body.prompt',
     );
   }
-  const { codec } = serving;
+  const { codec, maxModelLen } = serving;
+  const limits = { maxModelLen, numOutputTokens: request.max_tokens ?? defaultMaxTokens, param: 'body.prompt' };
+  const encoder = new PromptEncoder(request, codec, limits);
+  const options = { addSpecialTokens: request.add_special_tokens ?? true };
+  const wantsText = request.echo === true;
   const skipSpecialTokens = request.skip_special_tokens ?? true;
-  const prompts = given.map(async (prompt): Promise<EchoedPrompt> => {
-    if (typeof prompt !== 'string') {
-      checkTokenIds(prompt, codec.vocabSize);
-      return { tokenIds: prompt, text: request.echo === true ? decode(prompt, codec, skipSpecialTokens) : '' };
-    }
-    const tokenIds = await codec.encodeText(prompt, { addSpecialTokens: request.add_special_tokens ?? true });
-    if (tokenIds.length === 0) throw invalidBody('body.prompt: the prompt is empty.', 'body.prompt');
-    return { tokenIds, text: prompt };
+  const prompts = given.map(async (prompt): Promise<RenderedPrompt> => {
+    const isText = typeof prompt === 'string';
+    if (!isText) checkTokenIds(prompt, serving.sampling.vocabSize);
+    const tokenIds = isText ? await encoder.encode(prompt, options) : encoder.truncate(prompt);
+    if (isText && request.truncate_prompt_tokens == null) return { tokenIds, text: prompt };
+    return { tokenIds, text: wantsText ? decode(tokenIds, codec, skipSpecialTokens) : '' };
   });
   return Promise.all(prompts);
 }

@@ -14,6 +14,10 @@ export interface GenerateRequest {
   readonly sampling: SamplingParams;
   /** Who asks: an opaque tenant id (hash of the API key) or 'anonymous'. */
   readonly client: string;
+  /** Narrows who shares cached prefixes, beyond the client. */
+  readonly cacheSalt: string | null;
+  /** Lower goes first, where the engine schedules by priority. */
+  readonly priority: number;
 }
 
 export interface SamplingParams {

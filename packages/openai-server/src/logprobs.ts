@@ -1,8 +1,18 @@
 import type { GeneratedToken } from './engine-client.ts';
+import type { CommonRequest } from './request-schema.ts';
 import type { TextCodec } from './text-codec.ts';
 
 /** JSON has no -Infinity; vLLM writes this instead. */
 const floor = -9999;
+
+/** How logprobs name tokens. */
+export type TokenNames = Pick<TextCodec, 'tokenText' | 'tokenBytes'>;
+
+/** By their text, or by their ids for a client that wants to tell apart tokens that look the same. */
+export function tokenNamesOf(request: CommonRequest, codec: TextCodec): TokenNames {
+  if (request.return_tokens_as_token_ids !== true) return codec;
+  return { tokenText: (id) => `token_id:${id}`, tokenBytes: (id) => codec.tokenBytes(id) };
+}
 
 interface ChatTokenLogprob {
   readonly token: string;
@@ -14,7 +24,7 @@ export interface ChatLogprobs {
   readonly content: readonly (ChatTokenLogprob & { readonly top_logprobs: readonly ChatTokenLogprob[] })[];
 }
 
-export function chatLogprobs(tokens: readonly GeneratedToken[], numTop: number, codec: TextCodec): ChatLogprobs {
+export function chatLogprobs(tokens: readonly GeneratedToken[], numTop: number, codec: TokenNames): ChatLogprobs {
   const entry = (tokenId: number, logprob: number | null): ChatTokenLogprob => ({
     token: codec.tokenText(tokenId),
     logprob: atLeastFloor(logprob),
@@ -37,11 +47,11 @@ export interface CompletionLogprobs {
 
 /** The completions form, over successive runs of tokens: offsets count on from the text of the tokens before. */
 export class CompletionLogprobsWriter {
-  readonly #codec: TextCodec;
+  readonly #codec: TokenNames;
   readonly #numTop: number;
   #offset = 0;
 
-  constructor(codec: TextCodec, numTop: number) {
+  constructor(codec: TokenNames, numTop: number) {
     this.#codec = codec;
     this.#numTop = numTop;
   }
@@ -78,7 +88,7 @@ type PromptLogprobs = readonly (Readonly<
 export function promptLogprobs(
   positions: readonly (GeneratedToken | null)[],
   numTop: number,
-  codec: TextCodec,
+  codec: TokenNames,
 ): PromptLogprobs {
   return positions.map((token) => {
     if (token === null) return null;

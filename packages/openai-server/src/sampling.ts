@@ -1,6 +1,6 @@
-import type { SamplingParams } from './engine-client.ts';
+import type { LogitRules, SamplingParams } from './engine-client.ts';
 import { badRequest } from './errors.ts';
-import type { CommonRequest } from './requests.ts';
+import type { CommonRequest } from './request-schema.ts';
 
 /** What a request gets when it names nothing: the checkpoint's generation_config.json; null where it is silent. */
 export interface SamplingDefaults {
@@ -8,6 +8,7 @@ export interface SamplingDefaults {
   readonly topK: number | null;
   readonly topP: number | null;
   readonly minP: number | null;
+  readonly repetitionPenalty: number | null;
   readonly maxNewTokens: number | null;
 }
 
@@ -24,18 +25,13 @@ export type SharedSampling = Omit<SamplingParams, 'choice' | 'maxTokens'>;
 
 export function sharedSampling(
   request: CommonRequest,
-  logprobs: Pick<SamplingParams, 'numLogprobs' | 'numPromptLogprobs'>,
+  own: Pick<SamplingParams, 'numLogprobs' | 'numPromptLogprobs'> & { readonly logitRules: LogitRules | null },
   context: SamplingContext,
 ): SharedSampling {
-  const { defaults, eosTokenIds, vocabSize } = context;
+  const { defaults, eosTokenIds } = context;
   const temperature = request.temperature ?? defaults.temperature ?? 1;
   if (temperature === 0 && (request.n ?? 1) > 1) {
     throw badRequest(`n must be 1 when using greedy sampling, got ${request.n}.`, 'body.n');
-  }
-  const ownStops = request.stop_token_ids ?? [];
-  const outside = ownStops.find((id) => id >= vocabSize);
-  if (outside !== undefined) {
-    throw badRequest(`token id ${outside} is outside the vocabulary of ${vocabSize}.`, 'body.stop_token_ids');
   }
   const eos = request.ignore_eos === true ? [] : eosTokenIds;
   return {
@@ -44,10 +40,9 @@ export function sharedSampling(
     topP: request.top_p ?? defaults.topP ?? 1,
     minP: request.min_p ?? defaults.minP ?? 0,
     seed: request.seed == null ? context.randomSeed() : BigInt.asUintN(64, BigInt(request.seed)),
-    stopTokenIds: [...new Set([...eos, ...ownStops])],
+    stopTokenIds: [...new Set([...eos, ...(request.stop_token_ids ?? [])])],
     eosTokenIds: eos,
-    ...logprobs,
-    logitRules: null,
+    ...own,
   };
 }
 

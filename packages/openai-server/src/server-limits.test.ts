@@ -21,7 +21,7 @@ async function post(
 
 const badBodies: readonly (readonly [string, unknown, string | null])[] = [
   ['not JSON', '{"model":', 'body'],
-  ['NaN', '{"messages":[{"role":"user","content":"x"}],"temperature":NaN}', 'body'],
+  ['NaN', '{"messages":[{"role":"user","content":"x"}],"temperature":NaN}', 'body.temperature'],
   ['invalid UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]), 'body'],
   ['a list', [], 'body'],
   ['too deep', `${'['.repeat(40)}${']'.repeat(40)}`, 'body'],
@@ -44,7 +44,7 @@ const badBodies: readonly (readonly [string, unknown, string | null])[] = [
   ['top_logprobs alone', { ...chat, top_logprobs: 2 }, 'body.top_logprobs'],
   ['tools', { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] }, 'body.tools'],
   ['a JSON schema', { ...chat, response_format: { type: 'json_object' } }, 'body.response_format'],
-  ['penalties', { ...chat, frequency_penalty: 0.5 }, 'body.frequency_penalty'],
+  ['beam search', { ...chat, use_beam_search: true }, 'body.use_beam_search'],
   ['a template', { ...chat, chat_template: '{{ x }}' }, 'body.chat_template'],
   ['too many tokens', { ...chat, max_tokens: 4090 }, 'body.max_tokens'],
   ['too many completion tokens', { ...chat, max_completion_tokens: 4090 }, 'body.max_completion_tokens'],

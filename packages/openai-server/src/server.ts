@@ -40,6 +40,8 @@ export interface OpenAIServerOptions {
   readonly bodyLimits?: Partial<BodyLimits>;
   readonly connectionLimits?: Partial<ConnectionLimits>;
   readonly maxChoices?: number;
+  /** Whether the engine looks at `priority`; without it a request that sets one is refused. */
+  readonly schedulesByPriority?: boolean;
   readonly randomSeed?: () => bigint;
   /** Unix milliseconds. */
   readonly now?: () => number;
@@ -50,6 +52,8 @@ export interface ServedModel {
   readonly names: readonly string[];
   readonly maxModelLen: number;
   readonly eosTokenIds: readonly number[];
+  /** Ids it has logits for, should its tokenizer know of more. */
+  readonly vocabSize?: number;
 }
 
 /** A plain vLLM-compatible server over an EngineClient: listen, then drain or close once. */
@@ -63,13 +67,22 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     modelNames: model.names,
     maxModelLen: model.maxModelLen,
     sampling: {
-      defaults: { temperature: null, topK: null, topP: null, minP: null, maxNewTokens: null, ...options.defaults },
+      defaults: {
+        temperature: null,
+        topK: null,
+        topP: null,
+        minP: null,
+        repetitionPenalty: null,
+        maxNewTokens: null,
+        ...options.defaults,
+      },
       eosTokenIds: model.eosTokenIds,
-      vocabSize: codec.vocabSize,
+      vocabSize: Math.min(codec.vocabSize, model.vocabSize ?? Infinity),
       randomSeed: options.randomSeed ?? (() => randomBytes(8).readBigUInt64LE()),
     },
     bodyLimits: { ...defaultBodyLimits, ...options.bodyLimits },
     maxChoices: options.maxChoices ?? 512,
+    schedulesByPriority: options.schedulesByPriority ?? false,
     vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),
     draining,
     now,

@@ -1,10 +1,11 @@
 import type { VllmMetrics } from '@skein/telemetry';
 import { readBody } from './body-reader.ts';
+import type { TextOptions } from './choice.ts';
 import type { EngineClient } from './engine-client.ts';
-import { notFound, unavailable } from './errors.ts';
+import { badRequest, notFound, unavailable } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { type JsonLimits, parseJsonBody } from './json-body.ts';
-import type { CommonRequest } from './requests.ts';
+import type { CommonRequest } from './request-schema.ts';
 import type { SamplingContext } from './sampling.ts';
 import type { TextCodec } from './text-codec.ts';
 
@@ -19,6 +20,7 @@ export interface Serving {
   readonly bodyLimits: BodyLimits;
   /** n times the number of prompts. */
   readonly maxChoices: number;
+  readonly schedulesByPriority: boolean;
   readonly vllmMetrics: VllmMetrics;
   readonly draining: () => boolean;
   /** Unix milliseconds. */
@@ -45,10 +47,28 @@ export function modelNameOf(request: CommonRequest, serving: Serving): string {
   return name;
 }
 
+/** Where a request stands in line. Throws 400 when it asks for a place and there is none to be had. */
+export function priorityOf(request: CommonRequest, serving: Serving): number {
+  const priority = request.priority ?? 0;
+  if (priority === 0 || serving.schedulesByPriority) return priority;
+  throw badRequest(
+    `body.priority: must be 0, since this server does not schedule by priority; got ${priority}.`,
+    'body.priority',
+  );
+}
+
 export function unknownModel(name: string): Error {
   return notFound(`The model \`${name}\` does not exist.`);
 }
 
-export function stopsOf(request: CommonRequest): readonly string[] {
-  return typeof request.stop === 'string' ? [request.stop] : (request.stop ?? []);
+/** @param numLogprobs null: no logprobs of the output are asked for. */
+export function textOptionsOf(request: CommonRequest, numLogprobs: number | null): TextOptions {
+  return {
+    stops: typeof request.stop === 'string' ? [request.stop] : (request.stop ?? []),
+    includeStop: request.include_stop_str_in_output ?? false,
+    skipSpecialTokens: request.skip_special_tokens ?? true,
+    discardOutput: false,
+    wantsTokens: numLogprobs !== null || request.return_token_ids === true,
+    tokensPerDelta: request.stream === true ? (request.stream_interval ?? 1) : 1,
+  };
 }

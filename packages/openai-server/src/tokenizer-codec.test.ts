@@ -37,12 +37,15 @@ const template =
 const codec = tokenizerCodec(Tokenizer.fromJson(definition, JSON.stringify({ chat_template: template })));
 const [end, user, bot] = [chars.length, chars.length + 1, chars.length + 2];
 const ids = (text: string): number[] => Array.from(text, (char) => chars.indexOf(char));
-const plain = { addGenerationPrompt: true, continueFinalMessage: false, templateKwargs: {} };
+const plain = { addGenerationPrompt: true, continueFinalMessage: false, addSpecialTokens: false, templateKwargs: {} };
 
 test('renders a chat to ids; special tokens that a user typed stay text', async () => {
-  expect(await codec.renderChat([{ role: 'user', content: 'hi' }], plain)).toEqual([user, ...ids('hi'), end, bot]);
+  expect(await codec.renderChat([{ role: 'user', content: 'hi' }], plain)).toEqual({
+    text: '<|user|>hi<|end|><|bot|>',
+    tokenIds: [user, ...ids('hi'), end, bot],
+  });
   const typed = await codec.renderChat([{ role: 'user', content: 'a<|end|>b' }], plain);
-  expect(typed).toEqual([user, ...ids('a<|end|>b'), end, bot]);
+  expect(typed.tokenIds).toEqual([user, ...ids('a<|end|>b'), end, bot]);
 });
 
 test('goes on with a final message', async () => {
@@ -55,7 +58,7 @@ test('goes on with a final message', async () => {
     addGenerationPrompt: false,
     continueFinalMessage: true,
   });
-  expect(rendered).toEqual([user, ...ids('hi'), end, bot, ...ids('he')]);
+  expect(rendered.tokenIds).toEqual([user, ...ids('hi'), end, bot, ...ids('he')]);
 });
 
 test('refuses a chat where the model has no template', async () => {

@@ -6,9 +6,13 @@ import type { ChatMessage, Detokenizer, RenderChatOptions, TextCodec } from './t
 export function tokenizerCodec(tokenizer: Tokenizer): TextCodec {
   return {
     vocabSize: tokenizer.vocabSize,
+    maxCharsPerToken: tokenizer.maxCharsPerToken,
     // A raw prompt is the client's own from end to end: special tokens it spells out are meant.
     encodeText: (text, { addSpecialTokens }) => tokenizer.encode(text, { addSpecialTokens }),
-    renderChat: (messages, options) => tokenizer.encodeChat(render(tokenizer.chatTemplate, messages, options)),
+    async renderChat(messages, options) {
+      const chat = render(tokenizer.chatTemplate, messages, options);
+      return { text: chat.text, tokenIds: await tokenizer.encodeChat(chat, options) };
+    },
     createDetokenizer: (options): Detokenizer => {
       const detokenizer = tokenizer.newDetokenizer(options);
       return { add: (id) => detokenizer.add(id), flush: () => detokenizer.end() };

@@ -1,38 +1,47 @@
 import { ApiError } from './errors.ts';
 
-/** Fields that would change the answer and that cannot be honoured yet, with the values that ask for nothing. Refused by name
+type IsNeutral = (value: unknown) => boolean;
+
+/** Fields that would change the answer and that cannot be honoured, with the values that ask for nothing. Refused by name
  *  rather than ignored; fields nobody knows are ignored. */
-const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
-  tools: isEmpty,
-  functions: isEmpty,
-  tool_choice: (value) => value === 'none' || value === 'auto',
-  function_call: (value) => value === 'none' || value === 'auto',
-  response_format: (value) => typeof value === 'object' && value !== null && 'type' in value && value.type === 'text',
-  structured_outputs: never,
-  logit_bias: isEmpty,
-  presence_penalty: (value) => value === 0,
-  frequency_penalty: (value) => value === 0,
-  repetition_penalty: (value) => value === 1,
-  length_penalty: (value) => value === 1,
-  use_beam_search: (value) => value === false,
-  best_of: (value) => value === 1,
-  min_tokens: (value) => value === 0,
-  suffix: (value) => value === '',
-  prompt_embeds: isEmpty,
-  truncate_prompt_tokens: never,
-  allowed_token_ids: isEmpty,
-  bad_words: isEmpty,
-  logits_processors: isEmpty,
-  chat_template: never,
-  documents: isEmpty,
-  audio: never,
-  modalities: (value) => Array.isArray(value) && value.every((item) => item === 'text'),
+export const unsupportedFields: Readonly<Record<string, readonly [neutral: string, IsNeutral]>> = {
+  tools: ['empty', isEmpty],
+  functions: ['empty', isEmpty],
+  tool_choice: ['"none", "auto"', (value) => value === 'none' || value === 'auto'],
+  function_call: ['"none", "auto"', (value) => value === 'none' || value === 'auto'],
+  response_format: ['{"type": "text"}', isTextFormat],
+  structured_outputs: ['', never],
+  guided_json: ['', never],
+  guided_regex: ['', never],
+  guided_choice: ['', never],
+  guided_grammar: ['', never],
+  length_penalty: ['1', (value) => value === 1],
+  use_beam_search: ['false', isFalse],
+  best_of: ['1', (value) => value === 1],
+  suffix: ['""', (value) => value === ''],
+  prompt_embeds: ['empty', isEmpty],
+  logits_processors: ['empty', isEmpty],
+  logprob_token_ids: ['', never],
+  // A template is a program; one from a client is run by nobody.
+  chat_template: ['', never],
+  thinking_token_budget: ['', never],
+  include_reasoning: ['true', (value) => value === true],
+  repetition_detection: ['', never],
+  watermarking: ['false', isFalse],
+  mm_processor_kwargs: ['empty', isEmpty],
+  media_io_kwargs: ['empty', isEmpty],
+  kv_transfer_params: ['empty', isEmpty],
+  ec_transfer_params: ['empty', isEmpty],
+  vllm_xargs: ['empty', isEmpty],
+  audio: ['', never],
+  modalities: ['["text"]', (value) => Array.isArray(value) && value.every((item) => item === 'text')],
 };
 
 export function refuseUnsupportedFields(body: object): void {
   for (const [field, value] of Object.entries(body)) {
-    if (value == null || !Object.hasOwn(unsupported, field) || unsupported[field]?.(value) === true) continue;
-    throw new ApiError(400, 'NotImplementedError', `\`${field}\` is not supported yet.`, { param: `body.${field}` });
+    if (value == null || !Object.hasOwn(unsupportedFields, field) || unsupportedFields[field]?.[1](value) === true)
+      continue;
+    throw new ApiError(400, 'NotImplementedError', `\`${field}\` is not supported.`, { param: `body.${field}` });
   }
 }
 
@@ -40,9 +49,14 @@ function never(): boolean {
   return false;
 }
 
+function isFalse(value: unknown): boolean {
+  return value === false;
+}
+
+function isTextFormat(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'type' in value && value.type === 'text';
+}
+
 function isEmpty(value: unknown): boolean {
-  return (
-    (Array.isArray(value) && value.length === 0) ||
-    (typeof value === 'object' && value !== null && Object.keys(value).length === 0)
-  );
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 }

@@ -52,3 +52,9 @@ describe('StopStrings', () => {
     }
   });
 });
+
+it('text that is passed completes no stop string, and may begin one', () => {
+  const stops = new StopStrings(['lo', 'world'], { includeStopString: false });
+  expect([stops.pass('Hello'), stops.pass(', wor')]).toEqual(['Hello', ', ']);
+  expect(stops.add('ld!')).toEqual({ text: '', stop: 'world' });
+});

@@ -28,9 +28,18 @@ export class StopStrings {
   }
 
   add(delta: string): StopResult {
+    return this.#take(delta, { looks: true });
+  }
+
+  /** Text in which no stop string may end, though one may begin there. @returns what may be given out. */
+  pass(delta: string): string {
+    return this.#take(delta, { looks: false }).text;
+  }
+
+  #take(delta: string, { looks }: { readonly looks: boolean }): StopResult {
     if (this.#done) return { text: '', stop: null };
     const text = this.#held + delta;
-    const found = this.#find(text, this.#held.length);
+    const found = looks ? this.#find(text, this.#held.length) : null;
     if (found) {
       this.#done = true;
       this.#held = '';

@@ -13,6 +13,9 @@ export interface AddedTokenEntry {
 export interface TokenizerDefinition {
   readonly added_tokens: readonly AddedTokenEntry[];
   readonly decoder?: unknown;
+  readonly normalizer?: unknown;
+  readonly pre_tokenizer?: unknown;
+  readonly model?: unknown;
 }
 
 /** tokenizer_config.json, as far as chats need it. */
@@ -26,6 +29,9 @@ export interface TokenizerConfig {
 const definitionSchema: z.ZodType<TokenizerDefinition> = z.looseObject({
   added_tokens: z.array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean() })).default([]),
   decoder: z.unknown(),
+  normalizer: z.unknown(),
+  pre_tokenizer: z.unknown(),
+  model: z.unknown(),
 });
 
 const specialTokenSchema: z.ZodType<string | null> = z

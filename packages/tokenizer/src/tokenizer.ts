@@ -3,6 +3,7 @@ import { ChatTemplate, checkTextLength, type RenderedChat } from './chat-templat
 import { TokenizerError } from './errors.ts';
 import { IncrementalDetokenizer, type DetokenizerOptions } from './incremental-detokenizer.ts';
 import { SpecialText } from './special-text.ts';
+import { maxCharsPerToken } from './max-chars-per-token.ts';
 import { TokenDecoder } from './token-decoder.ts';
 import {
   parseConfig,
@@ -33,6 +34,8 @@ export class Tokenizer {
   readonly chatTemplate: ChatTemplate | null;
   readonly vocabSize: number;
   readonly specialTokenIds: ReadonlySet<number>;
+  /** Characters of a text that one token stands for at most; Infinity where tokens may swallow more. */
+  readonly maxCharsPerToken: number;
   readonly #binding: Binding;
   /** Knows no special tokens: for text that only looks like them. */
   readonly #plain: Binding;
@@ -45,6 +48,7 @@ export class Tokenizer {
     this.#plain = load({ ...definition, added_tokens: definition.added_tokens.filter((t) => !t.special) });
     this.specialTokenIds = new Set(specials.map((t) => t.id));
     this.vocabSize = this.#binding.getVocabSize(true);
+    this.maxCharsPerToken = maxCharsPerToken(definition);
     const contents = specials.map((t) => t.content);
     this.chatTemplate = ChatTemplate.fromConfig(config, contents);
     this.#specialText = new SpecialText(contents);
@@ -75,15 +79,28 @@ export class Tokenizer {
     return plain ? this.#encodePlain(text, addSpecialTokens) : encodeWith(this.#binding, text, addSpecialTokens);
   }
 
-  /** Ids of a rendered chat. Adds no special tokens: the template has spelt them out. */
-  async encodeChat(chat: RenderedChat): Promise<number[]> {
+  /** Ids of a rendered chat. Adds no special tokens unless told so: the template has spelt them out. */
+  async encodeChat(chat: RenderedChat, options: { readonly addSpecialTokens?: boolean } = {}): Promise<number[]> {
     const stretches = this.#specialText.split(chat.markedText, chat.mark);
     const parts = await Promise.all(
       stretches.map((s) =>
         s.parseSpecial ? encodeWith(this.#binding, s.text, false) : this.#encodePlain(s.text, false),
       ),
     );
-    return parts.flat();
+    const ids = parts.flat();
+    if (options.addSpecialTokens !== true) return ids;
+    const { before, after } = await this.#specialsAround();
+    return [...before, ...ids, ...after];
+  }
+
+  /** The special tokens that the tokenizer puts around a text. */
+  async #specialsAround(): Promise<{ readonly before: number[]; readonly after: number[] }> {
+    const [bare, whole] = await Promise.all([
+      encodeWith(this.#binding, 'a', false),
+      encodeWith(this.#binding, 'a', true),
+    ]);
+    const at = whole.findIndex((_, i) => bare.every((id, j) => whole[i + j] === id));
+    return { before: whole.slice(0, at), after: whole.slice(at + bare.length) };
   }
 
   /** Full decode, off this thread. */

@@ -125,7 +125,12 @@ export async function runLeaderAgent(
   const server = createOpenAIServer({
     engine,
     codec: model.codec,
-    model: { names: model.names, maxModelLen: model.maxModelLen, eosTokenIds: model.eosTokenIds },
+    model: {
+      names: model.names,
+      maxModelLen: model.maxModelLen,
+      eosTokenIds: model.eosTokenIds,
+      vocabSize: model.config.vocabSize,
+    },
     ...(model.generation ? { defaults: model.generation } : {}),
     log: logger,
     metrics,

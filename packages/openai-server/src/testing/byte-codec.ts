@@ -5,10 +5,12 @@ export const endOfText = 256;
 /** A tokenizer of 256 bytes and an end-of-text token, for tests. */
 export const byteCodec: TextCodec = {
   vocabSize: 257,
+  maxCharsPerToken: 5,
   encodeText: (text) => Promise.resolve([...Buffer.from(text)]),
   renderChat: (messages, { addGenerationPrompt }) => {
     const turns = messages.map(({ role, content }) => `<${role}>${content}\n`).join('');
-    return Promise.resolve([...Buffer.from(addGenerationPrompt ? `${turns}<assistant>` : turns)]);
+    const text = addGenerationPrompt ? `${turns}<assistant>` : turns;
+    return Promise.resolve({ text, tokenIds: [...Buffer.from(text)] });
   },
   createDetokenizer: ({ skipSpecialTokens }) => {
     const decoder = new TextDecoder();

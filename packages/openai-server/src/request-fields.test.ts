@@ -1,0 +1,121 @@
+import { expect, test } from 'vitest';
+import type { FieldTable } from './field.ts';
+import { chatFields, commonFields, completionFields } from './request-fields.ts';
+import { requestFieldsDocument } from './request-fields-document.ts';
+import { parseChatRequest, parseCompletionRequest } from './request-schema.ts';
+import { unsupportedFields } from './unsupported-fields.ts';
+
+const chat = { messages: [{ role: 'user', content: 'x' }] };
+const completion = { prompt: 'x' };
+
+/** What may come out of JSON for a field of the wrong kind or size. Each field refuses all but a few of them. */
+const hostile = [
+  Infinity,
+  -Infinity,
+  2 ** 63,
+  -(2 ** 63),
+  1e308,
+  -0.5,
+  1.5,
+  '',
+  'x'.repeat(100_000),
+  '\ud800',
+  {},
+  [[]],
+];
+const long = Array.from({ length: 100_000 }, () => 1);
+
+function refusal(parse: () => unknown): { readonly message: string; readonly param: string } | null {
+  try {
+    parse();
+    return null;
+  } catch (error) {
+    return error as { message: string; param: string };
+  }
+}
+
+const cases = (table: FieldTable, parse: (body: object) => unknown): [string, string, (value: unknown) => unknown][] =>
+  Object.entries(table).map(([name, { expected }]) => [name, expected, (value) => parse({ [name]: value })]);
+const both = [
+  ...cases({ ...commonFields, ...chatFields }, (fields) => parseChatRequest({ ...chat, ...fields })),
+  ...cases({ ...commonFields, ...completionFields }, (fields) => parseCompletionRequest({ ...completion, ...fields })),
+];
+
+test.each(both)('%s refuses what is out of its bounds by name and bound', (name, expected, parse) => {
+  expect(refusal(() => parse(null))).toBeNull();
+  const refusals = [...hostile, long].map((value) => refusal(() => parse(value))).filter((error) => error !== null);
+  expect(refusals.length).toBeGreaterThan(hostile.length / 2);
+  for (const { message, param } of refusals) {
+    expect(param).toBe(`body.${name}`);
+    expect(message.length).toBeLessThan(500);
+    if (message.includes('; got')) expect(message).toContain(expected);
+  }
+  expect(refusal(() => parse(long))).not.toBeNull();
+});
+
+test('a number is refused from just outside its bounds on, and named', () => {
+  const error = refusal(() => parseChatRequest({ ...chat, presence_penalty: 2.0000001 }));
+  expect(error).toMatchObject({
+    status: 400,
+    param: 'body.presence_penalty',
+    message: 'body.presence_penalty: must be a number from -2 to 2; got 2.0000001.',
+  });
+  for (const bounds of [-2, 2])
+    expect(refusal(() => parseChatRequest({ ...chat, presence_penalty: bounds }))).toBeNull();
+});
+
+test.each([
+  ['logit_bias', { x: 1 }],
+  ['logit_bias', { '-1': 1 }],
+  ['logit_bias', { 5: 101 }],
+  ['logit_bias', Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [i, 1]))],
+  ['allowed_token_ids', []],
+  ['truncate_prompt_tokens', 0],
+  ['truncation_side', 'middle'],
+  ['request_id', 'a b'],
+  ['chat_template_kwargs', { deep: [{ x: Infinity }] }],
+  ['chat_template_kwargs', { chat_template: 'x' }],
+  ['chat_template_kwargs', { x: 'y'.repeat(17_000) }],
+  ['documents', [{ title: 5 }]],
+  ['min_tokens', 11],
+])('%s refuses %j', (name, value) => {
+  const error = refusal(() => parseChatRequest({ ...chat, max_tokens: 10, [name]: value }));
+  expect(error).toMatchObject({ status: 400, param: `body.${name}` });
+});
+
+test.each(Object.keys(unsupportedFields))('%s is refused by name where it asks for something', (name) => {
+  expect(refusal(() => parseChatRequest({ ...chat, [name]: null }))).toBeNull();
+  expect(refusal(() => parseChatRequest({ ...chat, [name]: { type: 'json' } }))).toMatchObject({
+    param: `body.${name}`,
+  });
+});
+
+test('prompts of every shape, and none that is empty or mixed', () => {
+  for (const prompt of ['x', ['x', ''.concat('y')], [1, 2], [[1], [2]]])
+    expect(refusal(() => parseCompletionRequest({ prompt }))).toBeNull();
+  for (const prompt of [
+    '',
+    [],
+    [''],
+    [[]],
+    ['x', 1],
+    [1, 'x'],
+    [[1], 'x'],
+    [-1],
+    [0.5],
+    [2 ** 31],
+    5,
+    {},
+    long.map(String),
+  ])
+    expect(
+      refusal(() => parseCompletionRequest({ prompt })),
+      JSON.stringify(prompt).slice(0, 40),
+    ).toMatchObject({
+      param: 'body.prompt',
+    });
+});
+
+test('docs/request-fields.md is what the table says (vitest -u writes it)', async () => {
+  await expect(requestFieldsDocument()).toMatchFileSnapshot('../../../docs/request-fields.md');
+});
