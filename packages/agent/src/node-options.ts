@@ -51,4 +51,6 @@ export interface NodeOptions {
   readonly logFormat: LogFormat;
   /** A line at info for each request; else at debug. */
   readonly logRequests: boolean;
+  /** Where an OTLP collector takes traces over HTTP; null makes none. */
+  readonly tracesEndpoint: string | null;
 }

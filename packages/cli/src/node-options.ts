@@ -44,5 +44,6 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     logLevel: settings.logLevel,
     logFormat,
     logRequests: settings.enableLogRequests,
+    tracesEndpoint: settings.otlpTracesEndpoint,
   };
 }

@@ -51,6 +51,7 @@ async function router({ resolved, logger, signal }: Running): Promise<void> {
       apiKeys: settings.apiKey ?? [],
       guardMetrics: settings.apiKeyGuardsMetrics,
       logRequests: settings.enableLogRequests,
+      tracesEndpoint: settings.otlpTracesEndpoint,
       drainMs: settings.drainTimeout * 1000,
     },
     logger.child({ role: 'router' }),

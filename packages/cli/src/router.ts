@@ -1,7 +1,8 @@
+import { hostname } from 'node:os';
 import { listen, natsBus, untilAbort } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
-import { type Logger, Metrics } from '@skein/telemetry';
+import { type Logger, Metrics, Tracing } from '@skein/telemetry';
 import { VERSION } from './version.ts';
 
 export interface RouterCommand {
@@ -11,19 +12,24 @@ export interface RouterCommand {
   readonly groupKey: string | null;
   readonly apiKeys: readonly string[];
   readonly logRequests: boolean;
+  readonly tracesEndpoint: string | null;
   readonly guardMetrics: boolean;
   readonly drainMs: number;
 }
 
 /** `skein router`: serves until `signal`, then drains. */
 export async function runRouter(options: RouterCommand, logger: Logger, signal: AbortSignal): Promise<void> {
-  const { natsUrl, groupKey, apiKeys, guardMetrics, logRequests } = options;
+  const { natsUrl, groupKey, apiKeys, guardMetrics, logRequests, tracesEndpoint } = options;
   await using bus = await natsBus(natsUrl, {
     identity: newIdentity('router'),
     groupKey,
     logger,
     signal,
   });
+  await using tracing =
+    tracesEndpoint === null
+      ? null
+      : await Tracing.start({ endpoint: tracesEndpoint, serviceName: 'skein-router', instanceId: hostname() });
   const router = createRouter({
     bus,
     log: logger,
@@ -31,6 +37,7 @@ export async function runRouter(options: RouterCommand, logger: Logger, signal: 
     version: VERSION,
     apiKeys,
     logRequests,
+    tracing,
     guardMetrics,
     groupKey,
   });

@@ -14,6 +14,19 @@ export interface StepReport {
   readonly durationMs: number;
 }
 
+/** A request's part in a finished step. */
+export interface RequestStep {
+  readonly requestId: string;
+  readonly step: number;
+  /** Of the engine's clock: planned, and finished. */
+  readonly startMs: number;
+  readonly endMs: number;
+  /** Of this request. */
+  readonly numTokens: number;
+  /** Of the step. */
+  readonly numSeqs: number;
+}
+
 export interface RequestRef {
   readonly requestId: string;
   readonly client: string;
@@ -37,6 +50,8 @@ export interface RequestOutcome extends RequestRef {
 /** Called by the engine as things happen, synchronously and inside its loop: be quick, never throw. */
 export interface EngineObserver {
   onStep(report: StepReport): void;
+  /** For each request of each finished step: for traces. */
+  onRequestStep(step: RequestStep): void;
   onFirstToken(event: RequestRef & { readonly timeToFirstTokenMs: number }): void;
   /** `sinceLastMs`: since the request's previous tokens; null for its first. */
   onTokens(event: RequestRef & { readonly numTokens: number; readonly sinceLastMs: number | null }): void;

@@ -207,7 +207,7 @@ export class Engine {
   }
 
   #stepFinished(output: SchedulerOutput, nowMs: number): void {
-    const durationMs = nowMs - (this.#plannedAtMs.get(output) ?? nowMs);
+    const plannedMs = this.#plannedAtMs.get(output) ?? nowMs;
     this.#plannedAtMs.delete(output);
     this.#counters.numStepsFinished += 1;
     this.#counters.numPrefillTokensComputed += output.numPrefillTokens;
@@ -219,8 +219,19 @@ export class Engine {
       numRows: rows.length,
       numDecodeTokens,
       numPrefillTokens,
-      durationMs,
+      durationMs: nowMs - plannedMs,
     });
+    if (!this.#observer.onRequestStep) return;
+    for (const { request, numTokens } of scheduled) {
+      this.#observer.onRequestStep({
+        requestId: request.id,
+        step,
+        startMs: plannedMs,
+        endMs: nowMs,
+        numTokens,
+        numSeqs: scheduled.length,
+      });
+    }
   }
 
   #deliver(update: RequestUpdate, nowMs: number): void {

@@ -8,6 +8,7 @@ export type {
   EngineStats,
   RequestOutcome,
   RequestRef,
+  RequestStep,
   StepReport,
 } from './engine-observer.ts';
 export type { BlockHash } from './block-hash.ts';

@@ -23,7 +23,11 @@ export async function answer(
 ): Promise<void> {
   const ended = new AbortController();
   const signal = AbortSignal.any([exchange.signal, ended.signal]);
-  const deltas = mergeStreams(work.choices.map((choice) => runChoice(choice, dependencies, signal)));
+  const traceHeaders = exchange.span?.headers();
+  const choices = work.choices.map((choice) =>
+    traceHeaders === undefined ? choice : { ...choice, generate: { ...choice.generate, traceHeaders } },
+  );
+  const deltas = mergeStreams(choices.map((choice) => runChoice(choice, dependencies, signal)));
   exchange.note({ promptTokens: work.numPromptTokens, choices: work.choices.length });
   try {
     if (work.request.stream === true) await answerStream(exchange, work, deltas);

@@ -1,3 +1,5 @@
+import type { TraceHeaders } from '@skein/telemetry';
+
 /** What the OpenAI server needs of an engine. Owned here; the leader agent implements it. Token ids only: text, chat
  *  templates and stop strings are this package's business. */
 export interface EngineClient {
@@ -18,6 +20,8 @@ export interface GenerateRequest {
   readonly cacheSalt: string | null;
   /** Lower goes first, where the engine schedules by priority. */
   readonly priority: number;
+  /** Of the trace that this belongs to; absent when there is none. */
+  readonly traceHeaders?: TraceHeaders;
 }
 
 export interface SamplingParams {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Logger } from '@skein/telemetry';
+import type { Logger, TraceSpan } from '@skein/telemetry';
 import { type ApiError, errorBody } from './errors.ts';
 
 /** One request and its answer, as a handler sees them. */
@@ -17,6 +17,8 @@ export interface Exchange {
   /** Aborts when the client leaves (reason: ClientGoneError) or the server's drain budget is spent (reason: an ApiError). */
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** Null without tracing, and for probes. */
+  readonly span: TraceSpan | null;
   /** Adds to the request's log line. Numbers and names only. */
   note(fields: Readonly<Record<string, unknown>>): void;
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type Logger, type Metrics, skeinMetrics } from '@skein/telemetry';
+import { type Logger, type Metrics, skeinMetrics, type Tracing, type TraceSpan } from '@skein/telemetry';
 import type { ApiKeyGuard } from './api-key.ts';
 import { clientOf } from './client-identity.ts';
 import { ApiError, errorBody, notFound, toApiError, unavailable } from './errors.ts';
@@ -15,6 +15,8 @@ export interface HttpServerOptions {
   readonly groupKey: string | null;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Makes a span of each request that is no probe. */
+  readonly tracing?: Tracing | null;
   readonly limits?: Partial<ConnectionLimits>;
   /** False logs each request at debug. Default true. */
   readonly logRequests?: boolean;
@@ -144,6 +146,7 @@ export class HttpServer {
       client: clientOf(request, this.#options.groupKey),
       signal: controller.signal,
       log,
+      span: this.#span(request, route, requestId),
       note: (fields) => void Object.assign(notes, fields),
     };
     try {
@@ -182,9 +185,19 @@ export class HttpServer {
     this.#options.metrics.counter(skeinMetrics.httpRequests).inc({ route, status: String(status) });
     const isQuiet = end.route?.probe === true || this.#options.logRequests === false;
     log[isQuiet ? 'debug' : 'info']({ route, status, ms: Math.round(end.ms), ...end.notes }, 'request');
+    exchange.span?.set({ 'http.response.status_code': status });
+    exchange.span?.end({ error: gone ? 'client gone' : status >= 500 ? String(status) : null });
     this.#live.delete(workId);
     this.#countLive();
     if (this.#live.size === 0) this.#idle();
+  }
+
+  #span(request: IncomingMessage, route: Route | null, requestId: string): TraceSpan | null {
+    if (route === null || route.probe === true) return null;
+    const { method = '' } = request;
+    const attributes = { 'http.request.method': method, 'http.route': route.path, 'skein.request_id': requestId };
+    const { tracing = null } = this.#options;
+    return tracing?.span(`${method} ${route.path}`, request.headers, { kind: 'server', attributes }) ?? null;
   }
 
   #countLive(): void {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Topology } from '@skein/protocol';
-import { type Logger, type Metrics, VllmMetrics } from '@skein/telemetry';
+import { type Logger, type Metrics, type Tracing, VllmMetrics } from '@skein/telemetry';
 import { ApiKeyGuard } from './api-key.ts';
 import { chatCompletions } from './chat-completions.ts';
 import { completions } from './completions.ts';
@@ -26,6 +26,8 @@ export interface OpenAIServerOptions {
   readonly vllmMetrics?: VllmMetrics;
   /** Before each scrape: set gauges. */
   readonly onScrape?: () => void | Promise<void>;
+  /** Makes spans of requests; the caller's to close. */
+  readonly tracing?: Tracing | null;
   readonly version: string;
   readonly isReady: () => Readiness;
   /** The body of GET /v1/skein/topology. */
@@ -105,6 +107,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     log,
     metrics,
     logRequests: options.logRequests ?? true,
+    tracing: options.tracing ?? null,
     ...(options.connectionLimits === undefined ? {} : { limits: options.connectionLimits }),
   });
   return server;

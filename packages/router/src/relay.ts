@@ -41,7 +41,6 @@ async function attempt(exchange: Exchange, options: RelayOptions): Promise<Relay
   const { endpoints, upstream, metrics, now } = options;
   if (options.draining()) throw unavailable('The router is shutting down.');
   const body = await readBody(exchange.request, options.maxBodyBytes, exchange.signal);
-  const headers = requestHeaders(exchange, options.groupKey);
   const deadlineMs = now() + options.retryMs;
   const model = modelOf(body, endpoints);
   let failed = new Set<string>();
@@ -58,15 +57,17 @@ async function attempt(exchange: Exchange, options: RelayOptions): Promise<Relay
     }
     const { advert, reservation, lost } = picked;
     metrics.pick(advert.group);
+    const span = exchange.span?.child('relay', { kind: 'client', attributes: { 'skein.group': advert.group } }) ?? null;
     const request: UpstreamRequest = {
       origin: new URL(advert.url).origin,
       path: exchange.request.url ?? '/',
-      headers,
+      headers: requestHeaders(exchange, options.groupKey, span?.headers()),
       body,
       lost,
     };
     try {
       const result = await upstream.relay(exchange, request);
+      if (result.type !== 'answered') span?.set({ 'error.type': result.type === 'lost' ? 'lost' : result.reason });
       if (result.type === 'answered') {
         exchange.note({ group: advert.group });
         return outcomeOfStatus(result.status);
@@ -83,6 +84,7 @@ async function attempt(exchange: Exchange, options: RelayOptions): Promise<Relay
       lastReason = result.reason;
       failed.add(advert.group);
     } finally {
+      span?.end();
       reservation.release();
     }
   }

@@ -8,7 +8,7 @@ import {
   type Readiness,
   statusRoutes,
 } from '@skein/openai-server';
-import type { Logger, Metrics } from '@skein/telemetry';
+import type { Logger, Metrics, Tracing } from '@skein/telemetry';
 import { Endpoints } from './endpoints.ts';
 import { MergedAnswers } from './merged-answers.ts';
 import { relay, type RelayOptions } from './relay.ts';
@@ -20,6 +20,8 @@ export interface RouterOptions {
   readonly bus: Pick<MessageBus, 'watch'>;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Makes spans of requests; the caller's to close. */
+  readonly tracing?: Tracing | null;
   readonly version: string;
   /** Without keys everybody may ask. */
   readonly apiKeys?: readonly string[];
@@ -108,6 +110,7 @@ export function createRouter(options: RouterOptions): Router {
     log,
     metrics,
     logRequests: options.logRequests ?? true,
+    tracing: options.tracing ?? null,
     ...(options.connectionLimits === undefined ? {} : { limits: options.connectionLimits }),
   });
   const release = async (): Promise<void> => {

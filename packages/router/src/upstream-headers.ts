@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { TraceHeaders } from '@skein/telemetry';
 import { clientHeaders, type Exchange, signClient } from '@skein/openai-server';
 
 /** Headers that belong to one connection, and those that the router writes itself. */
@@ -21,8 +22,13 @@ const dropped = new Set([
 
 /** What goes to the leader: the client's headers less those of its connection and any claim of identity, plus the request id
  *  and the router's own, signed, word on who asks. */
-export function requestHeaders(exchange: Exchange, groupKey: string | null): Record<string, string> {
-  const headers = passedOn(exchange.request.headers);
+export function requestHeaders(
+  exchange: Exchange,
+  groupKey: string | null,
+  trace: TraceHeaders = {},
+): Record<string, string> {
+  // Without spans of its own the router hands the client's trace on as it came.
+  const headers = { ...passedOn(exchange.request.headers), ...trace };
   headers['x-request-id'] = exchange.requestId;
   if (groupKey !== null) {
     headers[clientHeaders.client] = exchange.client;

@@ -11,5 +11,6 @@ export {
 export { type MetricDefinition, skeinMetrics, vllmMetrics } from './metric-names.ts';
 export { Metrics, type MetricsOptions } from './metrics.ts';
 export { type LineSink } from './repeat-filter.ts';
+export { type TraceHeaders, Tracing, type TracingOptions, type TraceSpan } from './tracing.ts';
 export { type Variable, type VariableKey, variables } from './variable-names.ts';
 export { type RequestEnd, VllmMetrics } from './vllm-metrics.ts';

@@ -17,7 +17,9 @@ export type VariableKey =
   | 'config'
   | 'layerPartition'
   | 'hfHome'
-  | 'hfHubCache';
+  | 'hfHubCache'
+  | 'otlpTracesEndpoint'
+  | 'otlpEndpoint';
 
 export const variables: Readonly<Record<VariableKey, Variable>> = {
   lwsLeaderAddress: {
@@ -48,4 +50,9 @@ export const variables: Readonly<Record<VariableKey, Variable>> = {
   },
   hfHome: { name: 'HF_HOME', doc: "Hugging Face's folder; its hub/ is searched for a model given as org/name." },
   hfHubCache: { name: 'HF_HUB_CACHE', doc: "Hugging Face's cache of models, where it is not below HF_HOME." },
+  otlpTracesEndpoint: {
+    name: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    doc: 'Where traces go, over HTTP. The other OTEL_EXPORTER_OTLP_ variables of the exporter, such as _HEADERS, count too.',
+  },
+  otlpEndpoint: { name: 'OTEL_EXPORTER_OTLP_ENDPOINT', doc: 'The same without /v1/traces, for all signals.' },
 };

@@ -4,7 +4,7 @@ import { type MessageBus, startLocalHub } from '@skein/message-bus';
 import { stageLayers } from '@skein/models';
 import { createOpenAIServer } from '@skein/openai-server';
 import { type Identity, type LeaderAdvert, newIdentity, subjects } from '@skein/protocol';
-import { type Logger, Metrics, VllmMetrics } from '@skein/telemetry';
+import { type Logger, Metrics, Tracing, VllmMetrics } from '@skein/telemetry';
 import { busWarnings, natsBus } from '../bus.ts';
 import { interfaceTowards, isLoopback, resolveLeader } from '../host.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
@@ -20,6 +20,7 @@ import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { readServedModel, type ServedModelFiles } from './served-model.ts';
 import { repeatableSeeds } from './repeatable-seeds.ts';
+import { RequestSpans } from './request-spans.ts';
 import { groupTopology } from './topology.ts';
 
 const LOGPROBS_MAX = 20;
@@ -64,13 +65,19 @@ export async function runLeaderAgent(
   const metrics = new Metrics();
   const modelName = model.names[0] ?? '';
   const vllmMetrics = new VllmMetrics(metrics, { modelName });
+  const tracing =
+    options.tracesEndpoint === null
+      ? null
+      : await Tracing.start({ endpoint: options.tracesEndpoint, serviceName: 'skein-leader', instanceId: group });
+  if (tracing) stack.use(tracing);
+  const spans = tracing && new RequestSpans(tracing);
   const engine = new Engine(
     engineConfig({
       maxNumSeqs: options.maxNumSeqs,
       maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
     }),
     {
-      observer: observe(vllmMetrics, () => canary.running, logger),
+      observer: observe({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
     },
   );
   stack.defer(() => engine.close());
@@ -123,7 +130,8 @@ export async function runLeaderAgent(
   };
   let url = '';
   const server = createOpenAIServer({
-    engine,
+    engine: spans?.over(engine) ?? engine,
+    tracing,
     codec: model.codec,
     model: {
       names: model.names,
@@ -262,19 +270,36 @@ function formationInput(model: ServedModelFiles, options: NodeOptions): Formatio
   };
 }
 
-/** Clients' requests feed vLLM's metrics; the canary's stay out of them. */
-function observe(metrics: VllmMetrics, canaryRunning: () => boolean, logger: Logger): Partial<EngineObserver> {
+/** Clients' requests feed vLLM's metrics and the traces; the canary's stay out of them. */
+function observe(to: {
+  readonly metrics: VllmMetrics;
+  readonly canaryRunning: () => boolean;
+  readonly spans: RequestSpans | null;
+  readonly logger: Logger;
+}): Partial<EngineObserver> {
+  const { metrics, canaryRunning, logger } = to;
+  const spans = to.spans?.observer;
   const isClients = (ref: RequestRef): boolean => ref.client !== CANARY_CLIENT;
   return {
     onStep: (step) => {
       if (!canaryRunning() || step.numSeqs > 1) metrics.onStep(step);
     },
+    // Only where there are traces: it is called for each request of each step.
+    ...(spans ? { onRequestStep: spans.onRequestStep } : {}),
     onFirstToken: (event) => isClients(event) && metrics.onFirstToken(event),
     onTokens: (event) => isClients(event) && metrics.onTokens(event),
-    onFinished: (outcome) => isClients(outcome) && metrics.onFinished(outcome),
+    onFinished: (outcome) => {
+      if (!isClients(outcome)) return;
+      metrics.onFinished(outcome);
+      spans?.onFinished(outcome);
+      const { requestId, reason, errorCode, numPromptTokens, numCachedTokens, numOutputTokens } = outcome;
+      logger.debug({ requestId, reason, errorCode, numPromptTokens, numCachedTokens, numOutputTokens }, 'finished');
+    },
     onPrefixCache: (event) => isClients(event) && metrics.onPrefixCache(event),
-    onPreemption: ({ requestId, cause, beneficiaryId, numTokensLost, numPreemptions }) => {
+    onPreemption: (event) => {
       metrics.onPreemption();
+      spans?.onPreemption(event);
+      const { requestId, cause, beneficiaryId, numTokensLost, numPreemptions } = event;
       logger.debug({ requestId, cause, beneficiaryId, numTokensLost, numPreemptions }, 'preempted');
     },
   };

@@ -1,5 +1,5 @@
 import { logFormats, logLevels } from '@skein/telemetry';
-import { choice, counts, type Flag, integer, list, real, text, toggle } from './flag.ts';
+import { choice, counts, type Flag, integer, list, real, text, toggle, url } from './flag.ts';
 
 /** Every flag of the processes, in the order of --help. Names are vLLM's where vLLM has one. The command line, the config file,
  *  `skein config`, docs/flags.md and what `skein up` passes on all come from here. */
@@ -329,6 +329,18 @@ export const flags = {
     upPassesTo: ['node', 'router'],
     default: true,
     offAliases: ['--disable-log-requests'],
+  }),
+  otlpTracesEndpoint: url({
+    group: 'Observability',
+    doc: 'OTLP/HTTP endpoint that takes the traces, such as http://127.0.0.1:4318/v1/traces',
+    commands: ['up', 'serve', 'node', 'router'],
+    upPassesTo: ['node', 'router'],
+    default: null,
+    defaultDoc: 'no traces',
+    variables: [
+      { key: 'otlpTracesEndpoint' },
+      { key: 'otlpEndpoint', map: (base) => `${base.replace(/\/$/, '')}/v1/traces` },
+    ],
   }),
 } as const satisfies Readonly<Record<string, Flag<unknown>>>;
 

@@ -88,6 +88,16 @@ export function text<D extends string | null>(argument: string, about: About<D>)
   });
 }
 
+/** Of http or https. */
+export function url<D extends string | null>(about: About<D>): Flag<string | D> {
+  return single<string | D>(about, '<url>', (value) => {
+    const parsed = URL.parse(value);
+    if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:')
+      throw new FlagValueError('it must be a URL of http or https');
+    return value;
+  });
+}
+
 export function list<D extends readonly string[] | null>(
   argument: string,
   about: About<D>,
