@@ -52,7 +52,14 @@ export interface EngineObserver {
   onStep(report: StepReport): void;
   /** For each request of each finished step: for traces. */
   onRequestStep(step: RequestStep): void;
-  onFirstToken(event: RequestRef & { readonly timeToFirstTokenMs: number }): void;
+  /** `numCachedTokens`: of the prompt, out of the prefix cache. */
+  onFirstToken(
+    event: RequestRef & {
+      readonly timeToFirstTokenMs: number;
+      readonly numPromptTokens: number;
+      readonly numCachedTokens: number;
+    },
+  ): void;
   /** `sinceLastMs`: since the request's previous tokens; null for its first. */
   onTokens(event: RequestRef & { readonly numTokens: number; readonly sinceLastMs: number | null }): void;
   onFinished(outcome: RequestOutcome): void;

@@ -238,12 +238,15 @@ export class Engine {
     const generation = this.#generations.get(update.request);
     if (!generation) return;
     const { tokens, promptLogprobs, finishReason, stopReason } = update;
+    const { numPromptTokens } = update.request;
+    const numCachedTokens = update.request.numCachedTokens ?? 0;
     const { timeToFirstTokenMs, sinceLastMs } = generation.deliver(
-      { tokens, promptLogprobs, finishReason, stopReason, numCachedTokens: update.request.numCachedTokens ?? 0 },
+      { tokens, promptLogprobs, finishReason, stopReason, numCachedTokens },
       nowMs,
     );
     this.#counters.numTokensGenerated += tokens.length;
-    if (timeToFirstTokenMs !== null) this.#observer.onFirstToken?.({ ...generation.ref, timeToFirstTokenMs });
+    if (timeToFirstTokenMs !== null)
+      this.#observer.onFirstToken?.({ ...generation.ref, timeToFirstTokenMs, numPromptTokens, numCachedTokens });
     this.#observer.onTokens?.({ ...generation.ref, numTokens: tokens.length, sinceLastMs });
     if (finishReason) this.#end(generation, finishReason, null);
   }

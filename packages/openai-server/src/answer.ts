@@ -1,3 +1,4 @@
+import type { VllmMetrics } from '@skein/telemetry';
 import { type AnswerFormat, type ChoiceCounts, type Usage, usageOf } from './answer-format.ts';
 import { type ChoiceDelta, type ChoiceRequest, runChoice } from './choice.ts';
 import { collectChoices } from './collect-choices.ts';
@@ -15,11 +16,21 @@ export interface Work {
   readonly format: AnswerFormat;
 }
 
+interface RunningWork extends Work {
+  readonly request: Pick<CommonRequest, 'stream' | 'stream_options'>;
+  /** Of each choice so far; it stands when the client leaves. */
+  readonly counts: (ChoiceCounts | undefined)[];
+}
+
 /** Runs all choices of a request and answers it, as a stream or whole. However it ends, no choice runs on. */
 export async function answer(
   exchange: Exchange,
-  work: Work & { readonly request: Pick<CommonRequest, 'stream' | 'stream_options'> },
-  dependencies: { readonly engine: EngineClient; readonly codec: TextCodec },
+  work: Work & Pick<RunningWork, 'request'>,
+  dependencies: {
+    readonly engine: EngineClient;
+    readonly codec: TextCodec;
+    readonly vllmMetrics: Pick<VllmMetrics, 'onAnswered'>;
+  },
 ): Promise<void> {
   const ended = new AbortController();
   const signal = AbortSignal.any([exchange.signal, ended.signal]);
@@ -28,54 +39,56 @@ export async function answer(
     traceHeaders === undefined ? choice : { ...choice, generate: { ...choice.generate, traceHeaders } },
   );
   const deltas = mergeStreams(choices.map((choice) => runChoice(choice, dependencies, signal)));
-  exchange.note({ promptTokens: work.numPromptTokens, choices: work.choices.length });
+  const running: RunningWork = { ...work, counts: choices.map(() => undefined) };
+  exchange.note({ promptTokens: work.numPromptTokens, choices: choices.length });
   try {
-    if (work.request.stream === true) await answerStream(exchange, work, deltas);
-    else await answerWhole(exchange, work, deltas);
+    if (work.request.stream === true) await answerStream(exchange, running, deltas);
+    else await answerWhole(exchange, running, deltas);
   } finally {
     ended.abort();
+    exchange.note({ outputTokens: usageSoFar(running).completion_tokens });
+    dependencies.vllmMetrics.onAnswered(Math.max(...running.counts.map((choice) => choice?.numTokens ?? 0)));
   }
 }
 
-async function answerWhole(exchange: Exchange, work: Work, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
-  const choices = await collectChoices(deltas, work.choices.length);
+async function answerWhole(exchange: Exchange, work: RunningWork, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
+  const choices = await collectChoices(recorded(deltas, work.counts), work.choices.length);
   exchange.signal.throwIfAborted();
-  const usage = workUsage(work, choices);
-  exchange.note({ outputTokens: usage.completion_tokens, finish: choices[0]?.finishReason });
-  sendJson(exchange.response, 200, work.format.whole(choices, usage));
+  exchange.note({ finish: choices[0]?.finishReason });
+  sendJson(exchange.response, 200, work.format.whole(choices, usageSoFar(work)));
 }
 
-async function answerStream(
-  exchange: Exchange,
-  work: Work & { readonly request: Pick<CommonRequest, 'stream_options'> },
-  deltas: AsyncIterable<ChoiceDelta>,
-): Promise<void> {
+async function answerStream(exchange: Exchange, work: RunningWork, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
   const { format } = work;
   const options = work.request.stream_options;
   const perChunk = options?.include_usage === true && options.continuous_usage_stats === true;
   const sse = new SseWriter(exchange.response, exchange.signal);
-  const counts = Array.from<ChoiceCounts | undefined>({ length: work.choices.length });
-  const usage = (): Usage => workUsage(work, counts);
-  try {
-    for await (const delta of deltas) {
-      if (!sse.started) {
-        sse.start();
-        for (const json of format.opening()) await sse.write(json);
-      }
-      counts[delta.index] = delta;
-      const json = format.chunk(delta, perChunk ? usage() : null);
-      const drained = json === null ? undefined : sse.write(json);
-      if (drained !== undefined) await drained;
-      if (delta.finishReason !== null) exchange.note({ finish: delta.finishReason });
+  for await (const delta of deltas) {
+    work.counts[delta.index] = delta;
+    if (!sse.started) {
+      sse.start();
+      for (const json of format.opening()) await sse.write(json);
     }
-    if (options?.include_usage === true) await sse.write(format.usageChunk(usage()));
-    sse.done();
-  } finally {
-    exchange.note({ outputTokens: usage().completion_tokens });
+    const json = format.chunk(delta, perChunk ? usageSoFar(work) : null);
+    const drained = json === null ? undefined : sse.write(json);
+    if (drained !== undefined) await drained;
+    if (delta.finishReason !== null) exchange.note({ finish: delta.finishReason });
+  }
+  if (options?.include_usage === true) await sse.write(format.usageChunk(usageSoFar(work)));
+  sse.done();
+}
+
+async function* recorded(
+  deltas: AsyncIterable<ChoiceDelta>,
+  counts: (ChoiceCounts | undefined)[],
+): AsyncGenerator<ChoiceDelta, void, undefined> {
+  for await (const delta of deltas) {
+    counts[delta.index] = delta;
+    yield delta;
   }
 }
 
-function workUsage(work: Work, counts: readonly (ChoiceCounts | undefined)[]): Usage {
-  const numPrompts = work.choices.filter((choice) => choice.generate.sampling.choice === 0).length;
-  return usageOf(work.numPromptTokens, counts, work.choices.length / numPrompts);
+function usageSoFar({ choices, numPromptTokens, counts }: RunningWork): Usage {
+  const numPrompts = choices.filter((choice) => choice.generate.sampling.choice === 0).length;
+  return usageOf(numPromptTokens, counts, choices.length / numPrompts);
 }

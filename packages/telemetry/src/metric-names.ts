@@ -40,16 +40,21 @@ export type MetricTable<Key extends string> = Readonly<Record<Key, MetricDefinit
 export type VllmMetricKey =
   | 'numRequestsRunning'
   | 'numRequestsWaiting'
+  | 'numRequestsWaitingByReason'
   | 'kvCacheUsage'
   | 'cacheConfigInfo'
   | 'prefixCacheQueries'
   | 'prefixCacheHits'
   | 'numPreemptions'
   | 'promptTokens'
+  | 'promptTokensBySource'
+  | 'promptTokensCached'
   | 'generationTokens'
   | 'requestSuccess'
   | 'requestPromptTokens'
   | 'requestGenerationTokens'
+  | 'requestMaxNumGenerationTokens'
+  | 'requestPrefillKVComputedTokens'
   | 'iterationTokens'
   | 'requestParamsN'
   | 'requestParamsMaxTokens'
@@ -65,17 +70,32 @@ export type VllmMetricKey =
 export const vllmMetrics: MetricTable<VllmMetricKey> = {
   numRequestsRunning: gauge('vllm:num_requests_running', 'Requests in the running batch.'),
   numRequestsWaiting: gauge('vllm:num_requests_waiting', 'Requests waiting to be scheduled.'),
+  numRequestsWaitingByReason: gauge(
+    'vllm:num_requests_waiting_by_reason',
+    'Requests waiting, by reason: capacity (of blocks or of the batch) or deferred.',
+    [...engineLabels, 'reason'],
+  ),
   kvCacheUsage: gauge('vllm:kv_cache_usage_perc', 'KV cache usage, 0 to 1.'),
   cacheConfigInfo: gauge('vllm:cache_config_info', 'The KV cache configuration, as labels of a gauge that is 1.', [
     'engine',
     'block_size',
     'num_gpu_blocks',
     'cache_dtype',
+    'enable_prefix_caching',
   ]),
   prefixCacheQueries: counter('vllm:prefix_cache_queries_total', 'Prompt tokens looked up in the prefix cache.'),
   prefixCacheHits: counter('vllm:prefix_cache_hits_total', 'Prompt tokens found in the prefix cache.'),
   numPreemptions: counter('vllm:num_preemptions_total', 'Preemptions since the engine started.'),
-  promptTokens: counter('vllm:prompt_tokens_total', 'Prompt tokens computed.'),
+  promptTokens: counter(
+    'vllm:prompt_tokens_total',
+    'Prompt tokens of requests that got their first token, however they were had.',
+  ),
+  promptTokensBySource: counter(
+    'vllm:prompt_tokens_by_source_total',
+    'The same by source: local_compute, local_cache_hit or external_kv_transfer.',
+    [...engineLabels, 'source'],
+  ),
+  promptTokensCached: counter('vllm:prompt_tokens_cached_total', 'The same, as far as they came out of a cache.'),
   generationTokens: counter('vllm:generation_tokens_total', 'Tokens generated.'),
   requestSuccess: counter('vllm:request_success_total', 'Requests that ended, by how: stop, length, abort or error.', [
     ...engineLabels,
@@ -83,6 +103,16 @@ export const vllmMetrics: MetricTable<VllmMetricKey> = {
   ]),
   requestPromptTokens: histogram('vllm:request_prompt_tokens', 'Prompt tokens of a request.', 'tokens'),
   requestGenerationTokens: histogram('vllm:request_generation_tokens', 'Tokens generated for a request.', 'tokens'),
+  requestMaxNumGenerationTokens: histogram(
+    'vllm:request_max_num_generation_tokens',
+    'Tokens of the longest choice of a request.',
+    'tokens',
+  ),
+  requestPrefillKVComputedTokens: histogram(
+    'vllm:request_prefill_kv_computed_tokens',
+    'Prompt tokens of a request that were computed, those out of a cache left out.',
+    'tokens',
+  ),
   iterationTokens: histogram('vllm:iteration_tokens_total', 'Tokens computed in one engine step.', iterationBuckets),
   requestParamsN: histogram('vllm:request_params_n', 'The n parameter of a request.', [1, 2, 5, 10, 20]),
   requestParamsMaxTokens: histogram(
@@ -119,7 +149,8 @@ export type SkeinMetricKey =
   | 'routerEndpoints'
   | 'transportBytes'
   | 'transportMessages'
-  | 'groupEpoch';
+  | 'groupEpoch'
+  | 'kvBlocks';
 
 export const skeinMetrics: MetricTable<SkeinMetricKey> = {
   httpRequests: counter(
@@ -145,6 +176,9 @@ export const skeinMetrics: MetricTable<SkeinMetricKey> = {
   transportBytes: counter('skein_transport_bytes_total', 'Bytes moved between ranks, by transport.', ['transport']),
   transportMessages: counter('skein_transport_messages_total', 'Messages moved between ranks, by transport.', [
     'transport',
+  ]),
+  kvBlocks: gauge('skein_kv_blocks', 'KV blocks of a rank, by state: free, cached or used; together all there are.', [
+    'state',
   ]),
   groupEpoch: gauge('skein_group_epoch', 'How often the group has been formed.', []),
 };

@@ -25,20 +25,21 @@ test("token buckets are vLLM's", () => {
 test('a request leaves its marks, and two registries do not mix', async () => {
   const metrics = new Metrics({ maxModelLen: 128 });
   const vllm = new VllmMetrics(metrics, { modelName: 'm' });
-  vllm.onStep({ numPrefillTokens: 7, numDecodeTokens: 0 });
-  vllm.onFirstToken({ timeToFirstTokenMs: 30 });
+  vllm.onStep({ numPrefillTokens: 5, numDecodeTokens: 0 });
+  vllm.onFirstToken({ timeToFirstTokenMs: 30, numPromptTokens: 7, numCachedTokens: 2 });
   vllm.onTokens({ numTokens: 1, sinceLastMs: null });
   vllm.onTokens({ numTokens: 2, sinceLastMs: 40 });
   vllm.onFinished({
     reason: 'stop',
     numPromptTokens: 7,
     numOutputTokens: 3,
+    numCachedTokens: 2,
     queueMs: 10,
     timeToFirstTokenMs: 30,
     totalMs: 70,
   });
   vllm.setLoad({ numRunning: 2, numWaiting: 1, kvCacheUsage: 0.25 });
-  vllm.setCacheConfig({ blockSize: 16, numBlocks: 100, cacheDtype: 'bf16' });
+  vllm.setCacheConfig({ blockSize: 16, numBlocks: 100, cacheDtype: 'bf16', enablePrefixCaching: true });
   const text = await metrics.text();
   expect(text).toContain('vllm:prompt_tokens_total{model_name="m",engine="0"} 7');
   expect(text).toContain('vllm:generation_tokens_total{model_name="m",engine="0"} 3');
@@ -48,8 +49,11 @@ test('a request leaves its marks, and two registries do not mix', async () => {
   expect(text).toContain('vllm:request_time_per_output_token_seconds_sum{model_name="m",engine="0"} 0.02');
   expect(text).toContain('vllm:kv_cache_usage_perc{model_name="m",engine="0"} 0.25');
   expect(text).toContain(
-    'vllm:cache_config_info{engine="0",block_size="16",num_gpu_blocks="100",cache_dtype="bf16"} 1',
+    'vllm:cache_config_info{engine="0",block_size="16",num_gpu_blocks="100",cache_dtype="bf16",enable_prefix_caching="True"} 1',
   );
+  expect(text).toContain('vllm:prompt_tokens_by_source_total{model_name="m",engine="0",source="local_cache_hit"} 2');
+  expect(text).toContain('vllm:prompt_tokens_by_source_total{model_name="m",engine="0",source="local_compute"} 5');
+  expect(text).toContain('vllm:request_prefill_kv_computed_tokens_sum{model_name="m",engine="0"} 5');
   expect(await new Metrics().text()).not.toContain('vllm:');
 });
 
@@ -78,4 +82,13 @@ test('text lines are short', () => {
     'listening',
   );
   expect(lines[0]).toMatch(/^\d\d:\d\d:\d\d\.\d{3} INFO {2}listening port=8000\n$/);
+});
+
+test('every metric of an engine is there before its first event', async () => {
+  const metrics = new Metrics({ maxModelLen: 128 });
+  const vllm = new VllmMetrics(metrics, { modelName: 'm' });
+  vllm.setCacheConfig({ blockSize: 16, numBlocks: 1, cacheDtype: 'f32', enablePrefixCaching: false });
+  const text = await metrics.text();
+  for (const { name, type } of Object.values(vllmMetrics))
+    expect(text).toContain(`\n${name}${type === 'histogram' ? '_count' : ''}{`);
 });

@@ -7,6 +7,8 @@ export interface RequestEnd {
   readonly reason: string;
   readonly numPromptTokens: number;
   readonly numOutputTokens: number;
+  /** Prompt tokens that came out of a cache. */
+  readonly numCachedTokens: number;
   /** Arrival to first step; null when none ran. */
   readonly queueMs: number | null;
   readonly timeToFirstTokenMs: number | null;
@@ -25,6 +27,7 @@ export class VllmMetrics {
   readonly #prefixCacheHits: Counter.Internal;
   readonly #preemptions: Counter.Internal;
   readonly #promptTokens: Counter.Internal;
+  readonly #promptTokensCached: Counter.Internal;
   readonly #generationTokens: Counter.Internal;
   readonly #iterationTokens: Histogram.Internal<string>;
   readonly #firstToken: Histogram.Internal<string>;
@@ -44,8 +47,14 @@ export class VllmMetrics {
     this.#iterationTokens = this.#histogram(vllmMetrics.iterationTokens);
     this.#firstToken = this.#histogram(vllmMetrics.timeToFirstToken);
     this.#interToken = this.#histogram(vllmMetrics.interTokenLatency);
-    for (const reason of ['stop', 'length', 'abort', 'error']) {
+    this.#promptTokensCached = this.#counter(vllmMetrics.promptTokensCached);
+    for (const reason of ['stop', 'length', 'abort', 'error'])
       metrics.counter(vllmMetrics.requestSuccess).inc({ ...this.#labels, finished_reason: reason }, 0);
+    for (const source of ['local_compute', 'local_cache_hit', 'external_kv_transfer']) this.#countPrompt(source, 0);
+    this.#waitingFor('deferred').set(0);
+    // Every series is there before its first event, so that the event shows as an increase.
+    for (const definition of Object.values(vllmMetrics)) {
+      if (definition.type === 'histogram') metrics.histogram(definition).zero(this.#labels);
     }
     this.setLoad({ numRunning: 0, numWaiting: 0, kvCacheUsage: 0 });
   }
@@ -54,6 +63,7 @@ export class VllmMetrics {
   setLoad(load: { readonly numRunning: number; readonly numWaiting: number; readonly kvCacheUsage: number }): void {
     this.#running.set(load.numRunning);
     this.#waiting.set(load.numWaiting);
+    this.#waitingFor('capacity').set(load.numWaiting);
     this.#kvCacheUsage.set(load.kvCacheUsage);
   }
 
@@ -61,6 +71,7 @@ export class VllmMetrics {
     readonly blockSize: number;
     readonly numBlocks: number;
     readonly cacheDtype: string;
+    readonly enablePrefixCaching: boolean;
   }): void {
     const info = this.#metrics.gauge(vllmMetrics.cacheConfigInfo);
     info.reset();
@@ -70,19 +81,29 @@ export class VllmMetrics {
         block_size: String(config.blockSize),
         num_gpu_blocks: String(config.numBlocks),
         cache_dtype: config.cacheDtype,
+        enable_prefix_caching: config.enablePrefixCaching ? 'True' : 'False',
       },
       1,
     );
   }
 
-  /** A finished engine step. Counts the tokens computed in it. */
+  /** A finished engine step. */
   onStep(step: { readonly numPrefillTokens: number; readonly numDecodeTokens: number }): void {
-    this.#promptTokens.inc(step.numPrefillTokens);
     this.#iterationTokens.observe(step.numPrefillTokens + step.numDecodeTokens);
   }
 
-  onFirstToken(event: { readonly timeToFirstTokenMs: number }): void {
+  /** Once per request, when its prompt is computed. Recomputing it after a preemption counts no more. */
+  onFirstToken(event: {
+    readonly timeToFirstTokenMs: number;
+    readonly numPromptTokens: number;
+    readonly numCachedTokens: number;
+  }): void {
+    const { numPromptTokens, numCachedTokens } = event;
     this.#firstToken.observe(event.timeToFirstTokenMs / 1000);
+    this.#promptTokens.inc(numPromptTokens);
+    this.#promptTokensCached.inc(numCachedTokens);
+    this.#countPrompt('local_compute', numPromptTokens - numCachedTokens);
+    this.#countPrompt('local_cache_hit', numCachedTokens);
   }
 
   /** New tokens of one request; `sinceLastMs` is null for its first. */
@@ -112,6 +133,7 @@ export class VllmMetrics {
     this.#observe(vllmMetrics.requestQueueTime, end.queueMs / 1000);
     this.#observe(vllmMetrics.requestInferenceTime, (end.totalMs - end.queueMs) / 1000);
     if (end.timeToFirstTokenMs === null) return;
+    this.#observe(vllmMetrics.requestPrefillKVComputedTokens, end.numPromptTokens - end.numCachedTokens);
     const decodeSeconds = (end.totalMs - end.timeToFirstTokenMs) / 1000;
     this.#observe(vllmMetrics.requestPrefillTime, (end.timeToFirstTokenMs - end.queueMs) / 1000);
     this.#observe(vllmMetrics.requestDecodeTime, decodeSeconds);
@@ -123,6 +145,19 @@ export class VllmMetrics {
   onRequestParams(params: { readonly n: number; readonly maxTokens: number }): void {
     this.#observe(vllmMetrics.requestParamsN, params.n);
     this.#observe(vllmMetrics.requestParamsMaxTokens, params.maxTokens);
+  }
+
+  /** Once per request, with the tokens of its longest choice; however it ended. */
+  onAnswered(numTokens: number): void {
+    this.#observe(vllmMetrics.requestMaxNumGenerationTokens, numTokens);
+  }
+
+  #countPrompt(source: string, numTokens: number): void {
+    this.#metrics.counter(vllmMetrics.promptTokensBySource).inc({ ...this.#labels, source }, numTokens);
+  }
+
+  #waitingFor(reason: string): Gauge.Internal<string> {
+    return this.#metrics.gauge(vllmMetrics.numRequestsWaitingByReason).labels({ ...this.#labels, reason });
   }
 
   #observe(definition: MetricDefinition, value: number): void {

@@ -39,7 +39,7 @@ test('bytes add up over ranks and epochs, each once, and a rank that is silent h
     status: async ({ advert }) => answers[advert.workerIndex] ?? null,
   });
   const scrape = async (): Promise<string> => {
-    await group.scrape();
+    await group.scrape({ numFreeBlocks: 5, numCachedBlocks: 3, numUsedBlocks: 2 });
     return metrics.text();
   };
   const series = (text: string, name: string): number => Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1]);
@@ -68,4 +68,5 @@ test('bytes add up over ranks and epochs, each once, and a rank that is silent h
   text = await scrape();
   expect([series(text, shm), series(text, tcp), series(text, 'skein_group_epoch')]).toEqual([180, 7, 2]);
   expect(text).toContain('skein_transport_messages_total{transport="shm"} 4');
+  expect(text).toContain('skein_kv_blocks{state="cached"} 3');
 });

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { EngineStats } from '@skein/engine';
 import { type Metrics, skeinMetrics } from '@skein/telemetry';
 import type { RankStatus } from '../rank/rank-actor.ts';
 import type { Member } from './membership.ts';
@@ -14,7 +15,9 @@ export interface MeasuredFormation {
   status(member: Member): Promise<RankStatus | null>;
 }
 
-/** How often the group was formed, and what its ranks move. Ranks count from the opening of their channels, once an epoch;
+type BlockCounts = Pick<EngineStats, 'numFreeBlocks' | 'numCachedBlocks' | 'numUsedBlocks'>;
+
+/** How often the group was formed, what its KV pool holds, and what its ranks move. Ranks count from the opening of their channels, once an epoch;
  *  here the counts add up over epochs, less what moved between an epoch's last scrape and its end. */
 export class GroupMetrics {
   readonly #metrics: Metrics;
@@ -34,9 +37,12 @@ export class GroupMetrics {
   }
 
   /** Brings the metrics up to date; rejects never. */
-  async scrape(): Promise<void> {
+  async scrape(blocks: BlockCounts): Promise<void> {
     const { epoch, members } = this.#formation.current;
     this.#metrics.gauge(skeinMetrics.groupEpoch).set(epoch);
+    const states = { free: blocks.numFreeBlocks, cached: blocks.numCachedBlocks, used: blocks.numUsedBlocks };
+    for (const [state, count] of Object.entries(states))
+      this.#metrics.gauge(skeinMetrics.kvBlocks).set({ state }, count);
     const asked = members.map(async (member) => {
       const status = await this.#formation.status(member);
       if (status) this.#add(member.rank.name, status);

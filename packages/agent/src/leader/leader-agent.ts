@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { Engine, engineConfig, type EngineObserver, type RequestRef } from '@skein/engine';
+import { Engine, type EngineConfig, engineConfig } from '@skein/engine';
 import { type MessageBus, startLocalHub } from '@skein/message-bus';
 import { stageLayers } from '@skein/models';
 import { createOpenAIServer } from '@skein/openai-server';
@@ -14,12 +14,13 @@ import type { NodeOptions } from '../node-options.ts';
 import { RankSupervisor } from '../rank/rank-supervisor.ts';
 import { untilAbort } from '../until-aborted.ts';
 import { Broker } from './broker.ts';
-import { Canary, CANARY_CLIENT } from './canary.ts';
+import { Canary } from './canary.ts';
 import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { readServedModel, type ServedModelFiles } from './served-model.ts';
 import { repeatableSeeds } from './repeatable-seeds.ts';
+import { observeEngine } from './observe-engine.ts';
 import { RequestSpans } from './request-spans.ts';
 import { groupTopology } from './topology.ts';
 
@@ -62,7 +63,7 @@ export async function runLeaderAgent(
     natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
 
-  const metrics = new Metrics();
+  const metrics = new Metrics({ maxModelLen: model.maxModelLen });
   const modelName = model.names[0] ?? '';
   const vllmMetrics = new VllmMetrics(metrics, { modelName });
   const tracing =
@@ -71,15 +72,15 @@ export async function runLeaderAgent(
       : await Tracing.start({ endpoint: options.tracesEndpoint, serviceName: 'skein-leader', instanceId: group });
   if (tracing) stack.use(tracing);
   const spans = tracing && new RequestSpans(tracing);
-  const engine = new Engine(
-    engineConfig({
-      maxNumSeqs: options.maxNumSeqs,
-      maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
-    }),
-    {
-      observer: observe({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
-    },
-  );
+  const config = engineConfig({
+    maxNumSeqs: options.maxNumSeqs,
+    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
+    enablePrefixCaching: options.enablePrefixCaching,
+    schedulingPolicy: options.schedulingPolicy,
+  });
+  const engine = new Engine(config, {
+    observer: observeEngine({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
+  });
   stack.defer(() => engine.close());
   const canary = new Canary(engine);
   stack.defer(() => canary.close());
@@ -90,7 +91,7 @@ export async function runLeaderAgent(
     group,
     groupSize,
     stepDeadlineMs: options.stepDeadlineMs,
-    input: formationInput(model, options),
+    input: formationInput(model, options, config),
     engine,
     logger,
     onFormed: () => void canary.beat(),
@@ -146,9 +147,10 @@ export async function runLeaderAgent(
     onScrape: async () => {
       const stats = engine.stats();
       vllmMetrics.setLoad(stats);
-      const { blockSize } = options;
-      vllmMetrics.setCacheConfig({ blockSize, numBlocks: stats.numBlocks, cacheDtype: model.kvDtype });
-      await groupMetrics.scrape();
+      const { blockSize, enablePrefixCaching } = options;
+      const { numBlocks } = stats;
+      vllmMetrics.setCacheConfig({ blockSize, numBlocks, cacheDtype: model.kvDtype, enablePrefixCaching });
+      await groupMetrics.scrape(stats);
     },
     version: options.revision,
     isReady,
@@ -245,12 +247,9 @@ function superviseOwnRank(of: {
   );
 }
 
-function formationInput(model: ServedModelFiles, options: NodeOptions): FormationInput {
+function formationInput(model: ServedModelFiles, options: NodeOptions, engine: EngineConfig): FormationInput {
   const { config, dir, kvDtype, maxModelLen } = model;
-  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens } = engineConfig({
-    maxNumSeqs: options.maxNumSeqs,
-    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
-  });
+  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens } = engine;
   const { layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
   return {
     model: dir,
@@ -267,41 +266,6 @@ function formationInput(model: ServedModelFiles, options: NodeOptions): Formatio
     kvCacheBytes,
     memoryShare,
     numBlocks,
-  };
-}
-
-/** Clients' requests feed vLLM's metrics and the traces; the canary's stay out of them. */
-function observe(to: {
-  readonly metrics: VllmMetrics;
-  readonly canaryRunning: () => boolean;
-  readonly spans: RequestSpans | null;
-  readonly logger: Logger;
-}): Partial<EngineObserver> {
-  const { metrics, canaryRunning, logger } = to;
-  const spans = to.spans?.observer;
-  const isClients = (ref: RequestRef): boolean => ref.client !== CANARY_CLIENT;
-  return {
-    onStep: (step) => {
-      if (!canaryRunning() || step.numSeqs > 1) metrics.onStep(step);
-    },
-    // Only where there are traces: it is called for each request of each step.
-    ...(spans ? { onRequestStep: spans.onRequestStep } : {}),
-    onFirstToken: (event) => isClients(event) && metrics.onFirstToken(event),
-    onTokens: (event) => isClients(event) && metrics.onTokens(event),
-    onFinished: (outcome) => {
-      if (!isClients(outcome)) return;
-      metrics.onFinished(outcome);
-      spans?.onFinished(outcome);
-      const { requestId, reason, errorCode, numPromptTokens, numCachedTokens, numOutputTokens } = outcome;
-      logger.debug({ requestId, reason, errorCode, numPromptTokens, numCachedTokens, numOutputTokens }, 'finished');
-    },
-    onPrefixCache: (event) => isClients(event) && metrics.onPrefixCache(event),
-    onPreemption: (event) => {
-      metrics.onPreemption();
-      spans?.onPreemption(event);
-      const { requestId, cause, beneficiaryId, numTokensLost, numPreemptions } = event;
-      logger.debug({ requestId, cause, beneficiaryId, numTokensLost, numPreemptions }, 'preempted');
-    },
   };
 }
 
