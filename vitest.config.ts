@@ -4,6 +4,9 @@ const config: ViteUserConfig = defineConfig({
   test: {
     // Machines with few cores run the mesh beside the tests; timings inside tests stay honest with two workers.
     maxWorkers: 2,
+    // Only hangs should end here, on a machine however busy.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     projects: [
       {
         extends: true,
@@ -18,8 +21,6 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/conformance/**/*.test.ts', 'test/simulation/**/*.test.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
           sequence: { groupOrder: 1 },
         },
       },
