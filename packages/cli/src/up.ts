@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import type { ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Broker, ConfigError, untilAbort, watchParent } from '@skein/agent';
-import { endProcess, spawnBound } from '@skein/message-bus';
+import { spawnBound, SupervisedProcess } from '@skein/message-bus';
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { clusterModel, clusterParts, clusterShape, type Part } from './cluster-parts.ts';
@@ -13,6 +12,8 @@ import { modelFolder } from './model-folder.ts';
 
 /** Between two looks at whether the cluster is ready. */
 const POLL_MS = 50;
+/** Between asking a part to end and making it. */
+const GRACE_MS = 4000;
 
 /** A whole local cluster: a broker, a router, and for each group its agents, each with the environment LeaderWorkerSet would
  *  give it. A part that dies is started again. */
@@ -39,7 +40,7 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
     orphaned.abort();
   };
   const supervised = clusterParts(resolved).map(
-    (part) => new SupervisedPart({ ...part, env: { ...env, ...part.env } }, logger, onRefused),
+    (part) => supervise({ ...part, env: { ...env, ...part.env } }, logger, onRefused),
   );
   try {
     const { host, port } = settings;
@@ -62,61 +63,29 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
   if (refusal) throw refusal;
 }
 
-/** One child process, started again whenever it ends, at growing intervals while it ends young. */
-class SupervisedPart {
-  readonly #part: Part;
-  readonly #logger: Logger;
-  readonly #onRefused: (name: string) => void;
-  #child: ChildProcess | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #pauseMs = 0;
-  #closed = false;
-
-  /** `onRefused` hears of an end that another start cannot mend. */
-  constructor(part: Part, logger: Logger, onRefused: (name: string) => void) {
-    this.#part = part;
-    this.#logger = logger;
-    this.#onRefused = onRefused;
-    this.#start();
-  }
-
-  /** Null while none runs. */
-  get pid(): number | null {
-    return this.#child?.pid ?? null;
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    if (this.#timer) clearTimeout(this.#timer);
-    if (this.#child) await endProcess(this.#child, 4000);
-  }
-
-  #start(): void {
-    const startedMs = performance.now();
-    const main = fileURLToPath(new URL('./main.ts', import.meta.url));
-    const child = spawnBound(process.execPath, [main, ...this.#part.args], {
-      stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...environment, ...this.#part.env },
-    });
-    this.#child = child;
-    child.on('error', (error) =>
-      this.#logger.error({ error: error.message }, `${this.#part.name} could not be started`),
-    );
-    child.once('exit', (exitCode, signal) => {
-      this.#child = null;
-      if (this.#closed) return;
-      if (exitCode === EXIT_CONFIG) return this.#onRefused(this.#part.name);
-      this.#pauseMs = performance.now() - startedMs > 10_000 ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
-      this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, `${this.#part.name} ended; starting it again`);
-      this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
-    });
-  }
+/** Keeps one part running. `onRefused` hears of an end that another start cannot mend. */
+function supervise(part: Part, logger: Logger, onRefused: (name: string) => void): SupervisedProcess {
+  const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+  return new SupervisedProcess({
+    start: () =>
+      spawnBound(process.execPath, [main, ...part.args], {
+        stdio: ['ignore', 'inherit', 'inherit'],
+        env: { ...environment, ...part.env },
+      }),
+    onEnd: ({ reason, exitCode, restartMs }) => {
+      const isRefused = exitCode === EXIT_CONFIG;
+      if (isRefused) onRefused(part.name);
+      else logger.warn({ restartMs }, `${part.name} ${reason}; starting it again`);
+      return !isRefused;
+    },
+    graceMs: GRACE_MS,
+  });
 }
 
 /** Waits until the router has a ready leader for every group: leaders of ours, since another cluster may have the port. */
 async function untilReady(
   url: string,
-  of: { readonly groups: number; readonly apiKey: string | null; readonly agents: readonly SupervisedPart[] },
+  of: { readonly groups: number; readonly apiKey: string | null; readonly agents: readonly SupervisedProcess[] },
   signal: AbortSignal,
 ): Promise<void> {
   const { groups, apiKey, agents } = of;

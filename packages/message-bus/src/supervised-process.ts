@@ -50,8 +50,8 @@ export class SupervisedProcess {
     return this.#child?.pid ?? null;
   }
 
-  kill(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal);
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   /** Ends it; it is not started again. Resolves when the process is gone. */

@@ -1,11 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type NatsServer, natsToken, startNatsServer } from '@skein/message-bus';
+import { type NatsServer, natsToken, RestartPause, startNatsServer } from '@skein/message-bus';
 import type { Logger } from '@skein/telemetry';
-
-const RESTART_MS_MIN = 200;
-const RESTART_MS_MAX = 2000;
-/** A broker that lived this long is started again without a growing pause. */
-const SETTLED_MS = 10_000;
 
 export interface BrokerOptions {
   readonly host: string;
@@ -20,8 +15,8 @@ export class Broker implements AsyncDisposable {
   readonly #options: BrokerOptions;
   #server: NatsServer | null = null;
   #port: number;
-  #closed = false;
-  #pauseMs = RESTART_MS_MIN;
+  readonly #closing = new AbortController();
+  readonly #pause = new RestartPause();
 
   static async start(options: BrokerOptions): Promise<Broker> {
     const broker = new Broker(options);
@@ -39,7 +34,7 @@ export class Broker implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#server?.stop();
   }
 
@@ -52,21 +47,20 @@ export class Broker implements AsyncDisposable {
       token: groupKey === null ? null : natsToken(groupKey),
       onExit: (reason) => {
         logger.warn(`nats-server on port ${this.#port} ${reason}; starting it again`);
-        if (performance.now() - startedMs > SETTLED_MS) this.#pauseMs = RESTART_MS_MIN;
-        void this.#relaunch();
+        void this.#relaunch(performance.now() - startedMs);
       },
     });
     this.#server = server;
     this.#port = server.port;
     // Closed while the new server started.
-    if (this.#closed) await server.stop();
+    if (this.#closing.signal.aborted) await server.stop();
   }
 
-  async #relaunch(): Promise<void> {
-    while (!this.#closed) {
-      await delay(this.#pauseMs);
-      this.#pauseMs = Math.min(RESTART_MS_MAX, this.#pauseMs * 2);
-      if (this.#closed) return;
+  async #relaunch(livedMs: number): Promise<void> {
+    const { signal } = this.#closing;
+    for (let pauseMs = this.#pause.next(livedMs); ; pauseMs = this.#pause.next(0)) {
+      await delay(pauseMs, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
       try {
         return await this.#launch();
       } catch (error) {

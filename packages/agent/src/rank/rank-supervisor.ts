@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { endProcess, spawnBound } from '@skein/message-bus';
+import { spawnBound, SupervisedProcess } from '@skein/message-bus';
 import { type Identity, identitySchema } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { z } from 'zod';
@@ -13,27 +13,22 @@ const messageSchema = z.union([
   z.object({ failed: z.object({ code: z.string(), message: z.string() }) }),
 ]);
 
-/** A process that lived this long is started again at once. */
-const SETTLED_MS = 10_000;
+const GRACE_MS = 2000;
 /** A rank that says nothing for this long is stuck, and is killed; */
 const SILENT_MS = 4000;
 /** one that has only been started may be reading programs from a slow disk. */
 const SILENT_AT_START_MS = 60_000;
 
-/** Keeps one rank process running: starts it again when it dies, later each time it dies young, and kills it when it no
- *  longer answers for itself. */
+/** Keeps one rank process running, and kills it when it no longer answers for itself. */
 export class RankSupervisor {
   readonly #init: RankProcessInit;
   readonly #logger: Logger;
   readonly #onChange: (rank: Identity | null) => void;
-  #child: ChildProcess | null = null;
+  readonly #process: SupervisedProcess;
   #silence: Silence | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #pauseMs = 0;
-  #closed = false;
 
   /** `onChange` gets the rank's identity once it has joined, and null as soon as its process has ended; nothing once
-   *  `close` was called. */
+   *  `close` was called: whoever closed the supervisor has withdrawn what it told. */
   constructor(
     init: RankProcessInit,
     options: { readonly logger: Logger; readonly onChange: (rank: Identity | null) => void },
@@ -41,36 +36,36 @@ export class RankSupervisor {
     this.#init = init;
     this.#logger = options.logger;
     this.#onChange = options.onChange;
-    this.#start();
+    this.#process = new SupervisedProcess({
+      start: () => this.#start(),
+      onEnd: ({ reason, restartMs }) => {
+        this.#silence?.close();
+        this.#onChange(null);
+        this.#logger.warn({ restartMs }, `the rank process ${reason}; starting another`);
+        return true;
+      },
+      graceMs: GRACE_MS,
+    });
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    if (this.#timer) clearTimeout(this.#timer);
     this.#silence?.close();
-    if (this.#child) await endProcess(this.#child, 2000);
+    await this.#process.close();
   }
 
-  #start(): void {
-    const startedMs = performance.now();
+  #start(): ChildProcess {
     const child = spawnBound(process.execPath, [fileURLToPath(import.meta.resolve('./rank-process.ts'))], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
-    this.#child = child;
     const silence = new Silence(SILENT_AT_START_MS, (silentMs) => {
       this.#logger.error({ pid: child.pid, silentMs }, 'the rank process is stuck; killing it');
       child.kill('SIGKILL');
     });
     this.#silence = silence;
-    child.on('error', (error) => {
-      this.#logger.error({ error: error.message }, 'the rank process could not be started');
-      // Then no exit follows.
-      if (child.pid === undefined) this.#ended(startedMs);
-    });
     child.on('message', (message) => {
       const parsed = messageSchema.safeParse(message);
-      if (!parsed.success) return;
-      if ('started' in parsed.data) this.#tell(parsed.data.started);
+      if (!parsed.success || this.#process.isClosed) return;
+      if ('started' in parsed.data) this.#onChange(parsed.data.started);
       else if ('alive' in parsed.data) silence.broken(SILENT_MS);
       else
         this.#logger.error(
@@ -78,27 +73,9 @@ export class RankSupervisor {
           `the rank could not start: ${parsed.data.failed.message}`,
         );
     });
-    child.once('exit', (exitCode, signal) => {
-      this.#ended(startedMs);
-      if (!this.#closed)
-        this.#logger.warn({ exitCode, signal, restartMs: this.#pauseMs }, 'the rank process ended; starting another');
-    });
     child.send(this.#init, (error) => {
       if (error) this.#logger.debug({ error: error.message }, 'the rank process ended before it was told what to be');
     });
-  }
-
-  #ended(startedMs: number): void {
-    this.#child = null;
-    this.#silence?.close();
-    this.#tell(null);
-    if (this.#closed) return;
-    this.#pauseMs = performance.now() - startedMs > SETTLED_MS ? 0 : Math.min(5000, this.#pauseMs * 2 + 100);
-    this.#timer = setTimeout(() => this.#start(), this.#pauseMs);
-  }
-
-  /** Whoever closed the supervisor has withdrawn what it told. */
-  #tell(rank: Identity | null): void {
-    if (!this.#closed) this.#onChange(rank);
+    return child;
   }
 }
