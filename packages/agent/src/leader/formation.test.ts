@@ -124,18 +124,19 @@ test('a rank lost while it loads ends the attempt at once', async () => {
 
 test('a rank that refuses is asked again at growing intervals, and its reason is shown', async () => {
   const formation = lead();
-  let asked = 0;
+  const askedAtMs: number[] = [];
   join({
     load: async () => {
-      asked += 1;
+      askedAtMs.push(performance.now());
       throw new Error('no such file');
     },
   });
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  // After 100, 300 and 700 ms.
-  expect(asked).toBeGreaterThanOrEqual(2);
-  expect(asked).toBeLessThanOrEqual(4);
-  expect(formation.current).toMatchObject({ state: 'lost', detail: 'worker 0: no such file' });
+  await expect.poll(() => askedAtMs.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(3);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'lost', detail: 'worker 0: no such file' });
+  // Pauses of 100 and 300 ms at least; a timer may be a millisecond early.
+  const [first = 0, second = 0, third = 0] = askedAtMs;
+  expect(second - first).toBeGreaterThan(98);
+  expect(third - second).toBeGreaterThan(298);
 });
 
 test('a new leader goes on after the epoch that the ranks know', async () => {

@@ -51,12 +51,20 @@ function agent(
   return { tell: (of) => lease.update(advert(of)), close: () => lease.close() };
 }
 
+/** Waits until the membership has seen so many ranks: a later watch on the same bus sees each after it. */
+async function ranksSeen(count: number): Promise<void> {
+  const watch = leader.watch(subjects.ranks('g'), () => {});
+  await expect.poll(() => watch.members.size).toBe(count);
+  watch.close();
+}
+
 test('is complete when every agent and the rank it names are there', async () => {
   const complete = membership.complete(AbortSignal.timeout(5000));
   const ranks = [rank(0), rank(1)];
   agent(0, ranks[0]?.identity ?? null, leader);
   const second = agent(1, null);
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await ranksSeen(2);
+  await expect.poll(() => membership.agents()).toHaveLength(2);
   expect(membership.member(0)).not.toBeNull();
   expect(membership.member(1)).toBeNull();
   second.tell(ranks[1]?.identity ?? null);
@@ -85,7 +93,7 @@ test('a second rank process with the same worker index changes nothing while its
   const signal = AbortSignal.timeout(5000);
   const members = await membership.complete(signal);
   rank(1);
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await ranksSeen(3);
   expect(membership.member(1)?.rank).toEqual(members[1]?.rank);
 });
 
@@ -93,7 +101,7 @@ test('of two agents with one worker index the younger is the member', async () =
   const ranks = [rank(1), rank(1)];
   agent(1, ranks[0]?.identity ?? null);
   await expect.poll(() => membership.member(1)?.rank).toEqual(ranks[0]?.identity);
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1 });
   agent(1, ranks[1]?.identity ?? null);
   await expect.poll(() => membership.member(1)?.rank).toEqual(ranks[1]?.identity);
 });
@@ -123,9 +131,8 @@ test('waits end with their signal and leave no listener on it', async () => {
   const remove = vi.spyOn(stop.signal, 'removeEventListener');
   const complete = membership.complete(stop.signal);
   agent(1, null).tell(rank(1).identity);
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await expect.poll(() => add.mock.calls.length).toBeGreaterThan(1);
   stop.abort();
   await expect(complete).rejects.toMatchObject({ name: 'AbortError' });
-  expect(add.mock.calls.length).toBeGreaterThan(1);
   expect(remove.mock.calls.length).toBe(add.mock.calls.length);
 });

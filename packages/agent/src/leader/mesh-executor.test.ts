@@ -2,7 +2,7 @@ import { ExecutorLostError } from '@skein/engine';
 import { type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
 import type { StepInput } from '@skein/native';
 import { newIdentity, type StepPlan, stepPlanSchema, type StepResult, subjects } from '@skein/protocol';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { outputBytes, stepInput } from '../testing/step-words.ts';
 import { MeshExecutor, type MeshExecutorOptions } from './mesh-executor.ts';
 
@@ -34,6 +34,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  vi.useRealTimers();
   executor.lose(new Error('the test is over'));
   await Promise.all(hubs.map((hub) => hub.close()));
 });
@@ -76,13 +77,16 @@ test('plans go out at once and in order; results may come in any order', async (
 });
 
 test('a plan without an answer goes over the direct link, again and again, until it is answered', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const first = executor.execute(stepInput(0));
-  await expect.poll(() => seen.filter(({ by }) => by === 'direct').length, { timeout: 3000 }).toBeGreaterThanOrEqual(2);
+  const numDirect = (): number => seen.filter(({ by }) => by === 'direct').length;
+  for (const count of [1, 2, 3]) {
+    vi.advanceTimersToNextTimer();
+    await expect.poll(numDirect).toBe(count);
+  }
   answer(0, [3]);
   await first;
-  const count = seen.length;
-  await new Promise((resolve) => setTimeout(resolve, 400));
-  expect(seen).toHaveLength(count);
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test('when the broker goes away what is under way, and what follows, takes the direct link', async () => {
@@ -167,12 +171,13 @@ test('steps that nobody answers for ten deadlines are lost', async () => {
 });
 
 test('lose rejects everything, once, and sends nothing more', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const step = executor.execute(stepInput(0));
   executor.lose(new Error('worker 1 is gone'));
   executor.lose(new Error('again'));
   await expect(step).rejects.toThrow('worker 1 is gone');
   await expect(executor.execute(stepInput(1))).rejects.toThrow('worker 1 is gone');
   expect(lost.map((error) => error.message)).toEqual(['worker 1 is gone']);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  expect(steps()).toEqual([0]);
+  await expect.poll(steps).toEqual([0]);
+  expect(vi.getTimerCount()).toBe(0);
 });

@@ -64,11 +64,12 @@ function send(bus: MessageBus, ...steps: number[]): void {
   for (const step of steps) bus.publish(subjects.plans('g'), plan(step));
 }
 
-/** Both hubs deliver in order: what was sent before has arrived. */
+/** What was sent before has arrived, and then what was answered to it: on a hub in this process both are a flush away. */
 async function arrived(): Promise<void> {
-  await leader.flush();
-  await directLeader.flush();
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  for (const _ of ['plans', 'answers']) {
+    await leader.flush();
+    await directLeader.flush();
+  }
 }
 
 test('steps run in order, whatever order and way they come', async () => {
