@@ -42,7 +42,7 @@ export class ActorProcess<M extends Methods> implements AsyncDisposable {
   #restartsLeft: number;
   #isDead = false;
 
-  /** Resolves when the actor can be called.
+  /** Resolves when the actor can be called. Of two that start one name at the same moment both may succeed.
    *  @throws ActorCallError ERR_ACTOR_NAME when the name is taken, ActorDiedError when it does not come up. */
   static async start<M extends Methods>(actor: ActorClass<M>, options: ActorProcessOptions): Promise<ActorProcess<M>> {
     const { name, bus } = options;
@@ -95,11 +95,13 @@ export class ActorProcess<M extends Methods> implements AsyncDisposable {
       child.kill('SIGKILL');
     }, START_MS_MAX);
     child.once('exit', () => clearTimeout(timer));
-    child.once('message', (message) => {
+    child.on('message', (message) => {
+      const report = actorReportSchema.safeParse(message);
+      // The module may have messages of its own.
+      if (!report.success) return;
       clearTimeout(timer);
-      const report = actorReportSchema.parse(message);
-      if ('hosting' in report) this.#hosting.resolve();
-      else this.#failure = `could not start: ${report.failed}`;
+      if ('hosting' in report.data) this.#hosting.resolve();
+      else this.#failure = `could not start: ${report.data.failed}`;
     });
     const order: ActorOrder = { identity: this.#identity, bus: join, actor, argument };
     // One that has ended already does not hear it; its exit says so.

@@ -20,9 +20,12 @@ export class ActorWatch {
   #host: Identity | null = null;
   #lastDeath: ActorDeath | null = null;
 
-  constructor(bus: MessageBus, subject: string) {
+  readonly #onClosed: () => void;
+
+  constructor(bus: MessageBus, subject: string, onClosed: () => void) {
     this.#bus = bus;
     this.#subject = subject;
+    this.#onClosed = onClosed;
   }
 
   /** The incarnation that hosts the actor, as far as has been heard. Null: none, or not heard of yet. */
@@ -40,19 +43,17 @@ export class ActorWatch {
     return this.#host === null && this.#lastDeath?.restarts === false;
   }
 
-  /** Keeps the watch open until disposed of. What is sent on the bus after this call is answered by a host whose lease is
-   *  known by then: hosts hear the watch's question first. */
-  use(): Disposable {
+  /** Keeps the watch open until `leave`. */
+  enter(): void {
     if (this.#linger) clearTimeout(this.#linger);
     this.#linger = null;
     if (this.#stops.length === 0) this.#open();
     this.#numUsers += 1;
-    return {
-      [Symbol.dispose]: () => {
-        this.#numUsers -= 1;
-        if (this.#numUsers === 0) this.#linger = setTimeout(() => this.#close(), LINGER_MS).unref();
-      },
-    };
+  }
+
+  leave(): void {
+    this.#numUsers -= 1;
+    if (this.#numUsers === 0) this.#linger = setTimeout(() => this.#close(), LINGER_MS).unref();
   }
 
   /** @returns what stops it. */
@@ -90,9 +91,7 @@ export class ActorWatch {
 
   #close(): void {
     for (const stop of this.#stops) stop.close();
-    this.#stops = [];
-    this.#host = null;
-    this.#lastDeath = null;
+    this.#onClosed();
   }
 
   #onLease(event: LeaseEvent): void {
@@ -128,13 +127,25 @@ export class ActorWatch {
   }
 }
 
+/** Handles come and go with every call; they share one watch for each bus and subject. */
+const watches = new WeakMap<MessageBus, Map<string, ActorWatch>>();
+
+/** Watches the actor at `subject` until disposed of. What is sent on the bus after this call is answered by a host whose
+ *  lease is known by then: hosts hear the watch's question first. @throws what `watch` of the bus throws. */
+export function followActor(bus: MessageBus, subject: string): Disposable & { readonly watch: ActorWatch } {
+  const ofBus = watches.get(bus) ?? new Map<string, ActorWatch>();
+  const watch = ofBus.get(subject) ?? new ActorWatch(bus, subject, () => ofBus.delete(subject));
+  watch.enter();
+  watches.set(bus, ofBus.set(subject, watch));
+  return { watch, [Symbol.dispose]: () => watch.leave() };
+}
+
 /** Calls `onDeath` each time an incarnation of the actor at `subject` is gone. @returns what stops the watch. */
 export function watchActor(bus: MessageBus, subject: string, onDeath: (death: ActorDeath) => void): () => void {
-  const watch = new ActorWatch(bus, subject);
-  const use = watch.use();
-  const stop = watch.onDeath(onDeath);
+  const following = followActor(bus, subject);
+  const stop = following.watch.onDeath(onDeath);
   return () => {
     stop();
-    use[Symbol.dispose]();
+    following[Symbol.dispose]();
   };
 }

@@ -144,6 +144,14 @@ export function actorCases(start: () => Promise<Place>): void {
     await expect.poll(() => state.ended).toBe(1);
   });
 
+  test('handles made for one call each watch their actor together', async () => {
+    await host();
+    await counter.add.remote({ amount: 0 });
+    const { framesSent } = caller.counters;
+    for (let n = 1; n <= 20; n++) expect(await Counter.handle(caller, SUBJECT).add.remote({ amount: 1 })).toBe(n);
+    expect(caller.counters.framesSent - framesSent).toBe(20);
+  });
+
   test('a closed actor is told to watchers, and ends all that is open at once', async () => {
     const deaths: ActorDeath[] = [];
     stack.push(watchActor(caller, SUBJECT, (death) => deaths.push(death)));

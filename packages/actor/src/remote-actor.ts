@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type MessageBus, MessageBusError } from '@skein/message-bus';
 import { SkeinError } from '@skein/protocol';
-import { ActorWatch } from './actor-watch.ts';
+import { type ActorWatch, followActor } from './actor-watch.ts';
 import { ActorCallError, actorDied, ActorDiedError, ActorUnavailableError, RemoteError } from './errors.ts';
 
 export interface CallOptions {
@@ -32,51 +32,51 @@ const RETRY_MS = 100;
 export class RemoteActor {
   readonly bus: MessageBus;
   readonly subject: string;
-  readonly #watch: ActorWatch;
 
   constructor(bus: MessageBus, subject: string) {
     this.bus = bus;
     this.subject = subject;
-    this.#watch = new ActorWatch(bus, subject);
   }
 
   /** @throws RemoteError, ActorDiedError, ActorUnavailableError, ActorCallError. */
   async call(call: Call, options: CallOptions, caller: AbortSignal): Promise<unknown> {
-    using _ = this.#watch.use();
+    using following = followActor(this.bus, this.subject);
+    const { watch } = following;
     const deadlineAt = performance.now() + (options.deadlineMs ?? DEADLINE_MS);
     const leftMs = (): number => Math.max(1, Math.ceil(deadlineAt - performance.now()));
     for (let retriesLeft = options.maxTaskRetries ?? 0; ; retriesLeft -= 1) {
-      using end = this.#callSignal(caller);
+      using end = this.#callSignal(watch, caller);
       try {
         const to = `${this.subject}.${call.method}`;
         return await this.bus.request(to, call.argument, { deadlineMs: leftMs(), signal: end.signal });
       } catch (reason) {
-        const error = this.#translate(reason, call.what, end.signal);
+        const error = translate(reason, { what: call.what, signal: end.signal, watch });
         const isLost = error instanceof ActorDiedError || error instanceof ActorUnavailableError;
-        if (!isLost || retriesLeft <= 0 || this.#watch.isGone) throw error;
+        if (!isLost || retriesLeft <= 0 || watch.isGone) throw error;
         await delay(Math.min(RETRY_MS, leftMs()));
-        if (!(await this.#watch.hosted(leftMs(), caller)) || performance.now() >= deadlineAt) throw error;
+        if (!(await watch.hosted(leftMs(), caller)) || performance.now() >= deadlineAt) throw error;
       }
     }
   }
 
   /** Opens when its first item is asked for; leaving the loop cancels it. Errors as of `call`. */
   async *stream(call: Call, { idleMs = IDLE_MS, credit }: CallOptions): AsyncGenerator<unknown> {
-    using _ = this.#watch.use();
-    using end = this.#callSignal(null);
+    using following = followActor(this.bus, this.subject);
+    const { watch } = following;
+    using end = this.#callSignal(watch, null);
     const options = { idleMs, signal: end.signal, ...(credit === undefined ? {} : { credit }) };
     try {
       yield* this.bus.openStream(`${this.subject}.${call.method}`, call.argument, options);
     } catch (error) {
-      throw this.#translate(error, call.what, end.signal);
+      throw translate(error, { what: call.what, signal: end.signal, watch });
     }
   }
 
   /** For one call: aborted with ActorDiedError when the actor dies, and when the caller aborts. */
-  #callSignal(caller: AbortSignal | null): Disposable & { readonly signal: AbortSignal } {
+  #callSignal(watch: ActorWatch, caller: AbortSignal | null): Disposable & { readonly signal: AbortSignal } {
     const controller = new AbortController();
     const onAbort = (): void => controller.abort(caller?.reason);
-    const stop = this.#watch.onDeath((death) => controller.abort(actorDied(this.subject, death)));
+    const stop = watch.onDeath((death) => controller.abort(actorDied(this.subject, death)));
     caller?.addEventListener('abort', onAbort, { once: true });
     if (caller?.aborted) onAbort();
     return {
@@ -87,29 +87,32 @@ export class RemoteActor {
       },
     };
   }
+}
 
-  /** What the bus says of a call, in an actor's terms. Only the bus's own errors speak of the actor: one with the same code
-   *  that the method threw is about something else. */
-  #translate(error: unknown, what: string, signal: AbortSignal): Error {
-    if (!(error instanceof SkeinError))
-      return error instanceof Error ? error : new RemoteError('ERR_INTERNAL', String(error));
-    const { code, message, details } = error;
-    const options = { cause: error, details };
-    if (!(error instanceof MessageBusError)) return new RemoteError(code, message, options);
-    switch (error.code) {
-      case 'ERR_ABORTED':
-        if (signal.reason instanceof ActorDiedError) return signal.reason;
-        return new ActorCallError('ERR_ACTOR_CANCELLED', `${what} was cancelled by its caller`, options);
-      case 'ERR_NO_RESPONDER':
-        // A host whose lease goes on, or that is being started, has only lost its connection for a while.
-        if (this.#watch.host !== null || this.#watch.isRestarting)
-          return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: its host is not there yet`, options);
-        return new ActorDiedError('ERR_ACTOR_DIED', `${what}: no process hosts this actor`, options);
-      case 'ERR_DEADLINE':
-      case 'ERR_DISCONNECTED':
-        return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: ${message}`, options);
-      default:
-        return new ActorCallError(code, `${what}: ${message}`, options);
-    }
+/** What the bus says of a call, in an actor's terms. Only the bus's own errors speak of the actor: one with the same code
+ *  that the method threw is about something else. */
+function translate(
+  error: unknown,
+  { what, signal, watch }: { readonly what: string; readonly signal: AbortSignal; readonly watch: ActorWatch },
+): Error {
+  if (!(error instanceof SkeinError))
+    return error instanceof Error ? error : new RemoteError('ERR_INTERNAL', String(error));
+  const { code, message, details } = error;
+  const options = { cause: error, details };
+  if (!(error instanceof MessageBusError)) return new RemoteError(code, message, options);
+  switch (error.code) {
+    case 'ERR_ABORTED':
+      if (signal.reason instanceof ActorDiedError) return signal.reason;
+      return new ActorCallError('ERR_ACTOR_CANCELLED', `${what} was cancelled by its caller`, options);
+    case 'ERR_NO_RESPONDER':
+      // A host whose lease goes on, or that is being started, has only lost its connection for a while.
+      if (watch.host !== null || watch.isRestarting)
+        return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: its host is not there yet`, options);
+      return new ActorDiedError('ERR_ACTOR_DIED', `${what}: no process hosts this actor`, options);
+    case 'ERR_DEADLINE':
+    case 'ERR_DISCONNECTED':
+      return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: ${message}`, options);
+    default:
+      return new ActorCallError(code, `${what}: ${message}`, options);
   }
 }
