@@ -103,7 +103,7 @@ export function actorCases(start: () => Promise<Place>): void {
     await host();
     const running = counter.forever.remote({});
     const waiting = counter.add.remote({ amount: 1 });
-    await caller.flush();
+    await expect.poll(() => state.waiting).toBe(1);
     waiting.cancel();
     await expect(waiting).rejects.toMatchObject({ code: 'ERR_ACTOR_CANCELLED' });
     running.cancel();

@@ -39,8 +39,8 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
     refused.push(new ConfigError('ERR_CHILD_CONFIG', `${name} cannot run like this; its last line says why`));
     orphaned.abort();
   };
-  const supervised = clusterParts(resolved).map(
-    (part) => supervise({ ...part, env: { ...env, ...part.env } }, logger, onRefused),
+  const supervised = clusterParts(resolved).map((part) =>
+    supervise({ ...part, env: { ...env, ...part.env } }, logger, onRefused),
   );
   try {
     const { host, port } = settings;
