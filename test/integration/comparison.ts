@@ -4,7 +4,16 @@ import type { Fixture } from './fixture.ts';
 
 /** Largest difference from the reference over all logits the fixture has, of sequences whose tokens agree so far. */
 export function deviation(fixture: Fixture, found: readonly Generation[]): number {
-  let most = 0;
+  return most(fixture, found, () => 1);
+}
+
+/** The same as a share of each position's largest logit, or of 1 where that is larger. */
+export function relativeDeviation(fixture: Fixture, found: readonly Generation[]): number {
+  return most(fixture, found, (reference) => Math.min(1, Math.max(...reference.map(Math.abs))));
+}
+
+function most(fixture: Fixture, found: readonly Generation[], unitOf: (reference: Float32Array) => number): number {
+  let worst = 0;
   for (const [i, { tokenIds, logits }] of found.entries()) {
     const wanted = fixture.cases[i];
     if (wanted === undefined) throw new Error('a generation without its case');
@@ -14,10 +23,11 @@ export function deviation(fixture: Fixture, found: readonly Generation[]): numbe
       if (position >= agreed) continue;
       const own = logits.get(position);
       if (own === undefined) throw new Error(`no logits for position ${position}`);
-      for (const [v, x] of reference.entries()) most = Math.max(most, Math.abs(x - (own[v] ?? NaN)));
+      const unit = unitOf(reference);
+      for (const [v, x] of reference.entries()) worst = Math.max(worst, Math.abs(x - (own[v] ?? NaN)) / unit);
     }
   }
-  return most;
+  return worst;
 }
 
 export function expectGreedyIds(fixture: Fixture, found: readonly Generation[]): void {

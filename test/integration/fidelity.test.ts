@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { resolveDtype } from '@skein/models';
 import type { Dtype, NativeAddon } from '@skein/native';
 import { describe, expect, test } from 'vitest';
-import { deviation, expectGreedyIds, expectIdentical } from './comparison.ts';
+import { deviation, expectGreedyIds, expectIdentical, relativeDeviation } from './comparison.ts';
 import { type Chunking, chunksOf, continued, Driver, type Generation, randomChunks, whole } from './driver.ts';
 import { type Fixture, fixtureNames, readFixture, stageSpecs } from './fixture.ts';
 import { openNative } from './pipeline.ts';
@@ -43,7 +43,7 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
       const fixture = await readFixture(name);
       const found = await withDriver(fixture, { dtype: 'f32' }, (driver) => alone(driver, fixture, whole));
       expectGreedyIds(fixture, found);
-      expect(deviation(fixture, found)).toBeLessThan(1e-4);
+      expect(relativeDeviation(fixture, found)).toBeLessThanOrEqual(1e-4);
     },
     TIMEOUT_MS,
   );

@@ -3,7 +3,36 @@ import { parseRopeConfig } from './rope-config.ts';
 import { ropeFrequencies } from './rope-frequencies.ts';
 
 // Printed by transformers 4.57.1 (ROPE_INIT_FUNCTIONS) to 9 digits, which identify an f32.
+const longrope = {
+  original_max_position_embeddings: 1024,
+  partial_rotary_factor: 0.75,
+  rope_scaling: {
+    type: 'longrope',
+    short_factor: [1, 1.02, 1.05, 1.1, 1.2, 1.3, 1.45, 1.6, 1.7, 1.8, 1.9, 2],
+    long_factor: [1.1, 1.5, 2, 2.9, 4.1, 6, 9.5, 14, 21.5, 30, 41, 60],
+  },
+};
 const tables = [
+  {
+    name: 'longrope within the original context',
+    config: longrope,
+    shape: { headDim: 32, maxPositionEmbeddings: 8192, maxModelLen: 1024 },
+    attentionFactor: 1.140175425099138,
+    table: [
+      1.0, 0.45505774, 0.205184266, 0.0909090936, 0.0386799015, 0.016572576, 0.0068965517, 0.00290099345, 0.00126731431,
+      0.000555555569, 0.000244294206, 0.000107721709,
+    ],
+  },
+  {
+    name: 'longrope beyond it',
+    config: longrope,
+    shape: { headDim: 32, maxPositionEmbeddings: 8192, maxModelLen: 1025 },
+    attentionFactor: 1.140175425099138,
+    table: [
+      0.909090877, 0.309439272, 0.107721724, 0.0344827585, 0.0113209467, 0.0035907249, 0.00105263153, 0.000331542135,
+      0.000100206242, 3.33333337e-5, 1.13209508e-5, 3.59072396e-6,
+    ],
+  },
   {
     name: 'default',
     config: { rope_theta: 500000 },

@@ -149,6 +149,26 @@ test('biases are recorded where the config has them', () => {
   );
 });
 
+test('a fused weight is used by its rows, in place', () => {
+  const fused: Record<string, number[] | null> = {};
+  for (let i = 0; i < 4; i++) {
+    for (const part of ['q', 'k', 'v']) fused[`model.layers.${i}.self_attn.${part}_proj.weight`] = null;
+    for (const part of ['gate', 'up']) fused[`model.layers.${i}.mlp.${part}_proj.weight`] = null;
+    fused[`model.layers.${i}.self_attn.qkv_proj.weight`] = [32, 16];
+    fused[`model.layers.${i}.mlp.gate_up_proj.weight`] = [48, 16];
+  }
+  const spec = build({ config: { architectures: ['Phi3ForCausalLM'] }, tensors: tensors(fused) });
+  const rows = spec.weights
+    .filter((w) => w.name.startsWith('model.layers.2.self_attn.qkv'))
+    .map(({ name, offsetBytes, sizeBytes, shape }) => ({ name: name.slice(-6), offsetBytes, sizeBytes, shape }));
+  expect(rows).toEqual([
+    { name: '[0:16]', offsetBytes: 0, sizeBytes: 16 * 32, shape: [16, 16] },
+    { name: '16:24]', offsetBytes: 16 * 32, sizeBytes: 8 * 32, shape: [8, 16] },
+    { name: '24:32]', offsetBytes: 24 * 32, sizeBytes: 8 * 32, shape: [8, 16] },
+  ]);
+  expect(names(spec)).toBe(names(build()));
+});
+
 test('rotary buffers of older checkpoints are not needed', () => {
   expect(() => build({ tensors: tensors({ 'model.layers.0.self_attn.rotary_emb.inv_freq': [2] }) })).not.toThrow();
 });
