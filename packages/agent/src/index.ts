@@ -1,6 +1,7 @@
 export { natsBus } from './bus.ts';
 export { ConfigError, FormationError } from './errors.ts';
 export { Broker } from './leader/broker.ts';
+export { type KVEventsConfig, parseKVEventsConfig } from './leader/kv-events-config.ts';
 export { runLeaderAgent } from './leader/leader-agent.ts';
 export { listen } from './listen.ts';
 export { type GroupPlace, parseLwsEnvironment } from './lws-environment.ts';

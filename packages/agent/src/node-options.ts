@@ -1,3 +1,4 @@
+import type { KVEventsConfig } from './leader/kv-events-config.ts';
 import type { LogFormat, LogLevel } from '@skein/telemetry';
 
 /** Everything `skein node` and `skein serve` decide from flags and variables, resolved. */
@@ -34,6 +35,8 @@ export interface NodeOptions {
   readonly maxNumBatchedTokens: number;
   readonly enablePrefixCaching: boolean;
   readonly schedulingPolicy: 'fcfs' | 'priority';
+  /** KV events over ZMQ; null: on the bus alone. */
+  readonly kvEvents: KVEventsConfig | null;
   readonly blockSize: number;
   /** KV cache of each rank; null takes `memoryShare` of the memory that the weights leave. */
   readonly kvCacheBytes: number | null;

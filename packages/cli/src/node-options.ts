@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { ConfigError, type NodeOptions } from '@skein/agent';
+import { ConfigError, type NodeOptions, parseKVEventsConfig } from '@skein/agent';
 import { variable } from './environment.ts';
 import type { Running } from './lifecycle.ts';
 import { modelFolder } from './model-folder.ts';
@@ -33,6 +33,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     maxNumBatchedTokens: settings.maxNumBatchedTokens,
     enablePrefixCaching: settings.enablePrefixCaching,
     schedulingPolicy: settings.schedulingPolicy,
+    kvEvents: settings.kvEventsConfig === null ? null : parseKVEventsConfig(settings.kvEventsConfig),
     blockSize: settings.blockSize,
     kvCacheBytes: settings.kvCacheMemoryBytes,
     memoryShare: settings.cpuMemoryUtilization,

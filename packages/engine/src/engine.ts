@@ -129,6 +129,11 @@ export class Engine {
     };
   }
 
+  /** All that the prefix cache holds, as the events that would bring a listener there. */
+  cachedBlocks(): KVCacheEvent[] {
+    return this.#scheduler.kv.storedBlocks();
+  }
+
   /** @throws EngineError ERR_INTERNAL when blocks, slots or queues do not add up. */
   checkIntegrity(): void {
     this.#scheduler.checkIntegrity();

@@ -24,6 +24,12 @@ export interface CacheOwner {
   readonly cacheSalt: string | null;
 }
 
+/** The owner that `cacheKeyOf` made `cacheKey` of. */
+export function ownerOf(cacheKey: string): CacheOwner {
+  const [client, cacheSalt] = JSON.parse(cacheKey) as [string, string | null];
+  return { client, cacheSalt };
+}
+
 /** One string for each owner, and never the same for two: JSON quotes what could run together. */
 export function cacheKeyOf({ client, cacheSalt }: CacheOwner): string {
   return JSON.stringify([client, cacheSalt]);

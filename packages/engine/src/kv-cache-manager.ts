@@ -1,7 +1,7 @@
 import { type BlockHash, type BlockHasher, Sha256BlockHasher } from './block-hash.ts';
-import { BlockPool, type KVCacheBlock } from './block-pool.ts';
+import { BlockPool, type CachedTokens, type KVCacheBlock } from './block-pool.ts';
 import { assert } from './errors.ts';
-import type { KVCacheEvent } from './kv-cache-event.ts';
+import { type KVCacheEvent, ownerOf } from './kv-cache-event.ts';
 import type { PrefixCache, WantedBlock } from './prefix-cache.ts';
 import type { Request } from './request.ts';
 
@@ -169,6 +169,32 @@ export class KVCacheManager {
     this.#tables.delete(requestId);
     // Tail first: the least recently used is evicted first, and a prefix outvalues its suffix.
     for (let i = table.ids.length - 1; i >= 0; i--) this.#pool.release(this.#block(table.ids[i]));
+  }
+
+  /** All that is cached, as the events that would bring a listener there: parents before children. */
+  storedBlocks(): KVCacheEvent[] {
+    const { blockSize } = this;
+    const events: KVCacheEvent[] = [];
+    const told = new Set<CachedTokens>();
+    for (const { cached } of this.#pool.blocks) {
+      const run: CachedTokens[] = [];
+      for (let block = cached; block && !told.has(block); block = block.parent) {
+        run.push(block);
+        told.add(block);
+      }
+      const first = run.at(-1);
+      if (!first) continue;
+      run.reverse();
+      events.push({
+        type: 'BlockStored',
+        blockHashes: run.map(({ hash }) => hash),
+        parentBlockHash: first.parent?.hash ?? null,
+        tokenIds: run.flatMap(({ tokenIds }) => tokenIds),
+        blockSize,
+        owner: ownerOf(first.cacheKey),
+      });
+    }
+    return events;
   }
 
   /** @throws EngineError ERR_INTERNAL when a block is lost, miscounted, both waiting and held, or cached without its

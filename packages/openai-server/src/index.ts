@@ -1,6 +1,6 @@
 export { ApiKeyGuard } from './api-key.ts';
 export { readBody } from './body-reader.ts';
-export { clientHeaders, clientOf, signClient, verifyClient } from './client-identity.ts';
+export { anonymousClient, clientHeaders, clientOf, signClient, verifyClient } from './client-identity.ts';
 export type {
   EngineClient,
   GeneratedToken,

@@ -3,6 +3,7 @@ export const subjects = {
   rankActor: (group: string, worker: number): string => `skein.${token(group)}.rank.${worker}`,
   plans: (group: string): string => `skein.${token(group)}.plans`,
   results: (group: string): string => `skein.${token(group)}.results`,
+  kvEvents: (group: string): string => `skein.${token(group)}.kv-events`,
   /** Lease keys. */
   ranks: (group: string): string => `group.${token(group)}.rank`,
   agents: (group: string): string => `group.${token(group)}.agent`,

@@ -18,6 +18,7 @@ import { Canary } from './canary.ts';
 import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
+import { serveKVEvents } from './kv-events.ts';
 import { readServedModel, type ServedModelFiles } from './served-model.ts';
 import { repeatableSeeds } from './repeatable-seeds.ts';
 import { observeEngine } from './observe-engine.ts';
@@ -79,9 +80,14 @@ export async function runLeaderAgent(
     schedulingPolicy: options.schedulingPolicy,
   });
   const engine = new Engine(config, {
-    observer: observeEngine({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
+    observer: {
+      ...observeEngine({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
+      onKVCacheEvents: (events) => kvEvents.push(events),
+    },
   });
   stack.defer(() => engine.close());
+  const kvEvents = await serveKVEvents({ engine, bus: main, group, zmq: options.kvEvents, logger });
+  stack.use(kvEvents);
   const canary = new Canary(engine);
   stack.defer(() => canary.close());
   const formation = new Formation({

@@ -153,6 +153,14 @@ export const flags = {
     upPassesTo: ['node'],
     default: true,
   }),
+  kvEventsConfig: text('<json>', {
+    group: 'KV cache',
+    doc: 'publish what the prefix cache holds over ZMQ in the form of vLLM, which has the keys: endpoint, replay_endpoint, buffer_steps, hwm, topic',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: null,
+    defaultDoc: 'on the bus alone',
+  }),
   maxNumSeqs: integer(
     { argument: '<n>', min: 1 },
     {

@@ -23,6 +23,15 @@ export class EventMirror {
     }
   }
 
+  /** Holds what is cached, told from scratch, against what the events have told. */
+  checkAgainst(stored: readonly KVCacheEvent[]): void {
+    const scratch = new EventMirror();
+    for (const event of stored) scratch.take(event);
+    hold(scratch.#cached.size === this.#cached.size, () => `${scratch.#cached.size} cached, ${this.#cached.size} told`);
+    for (const [hash, parent] of scratch.#cached)
+      hold(this.#cached.get(hash) === parent, () => `block ${hash} is cached after ${parent}, told otherwise`);
+  }
+
   #add(hash: BlockHash, parent: BlockHash | null): void {
     hold(!this.#cached.has(hash), () => `block ${hash} is stored twice`);
     hold(parent === null || this.#cached.has(parent), () => `block ${hash} is stored without its parent`);

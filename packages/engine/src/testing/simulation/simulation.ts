@@ -89,6 +89,7 @@ class Simulation {
     }
     this.#settle(this.#underWay.length);
     this.#scheduler.checkIntegrity();
+    this.#mirror.checkAgainst(this.#scheduler.kv.storedBlocks());
     hold(this.#scheduler.kv.numUsedBlocks === 0, () => 'blocks are held by nobody');
   }
 
