@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ROOT, serve, type Served, up } from '../support/cluster.ts';
+import { ROOT, serve, type Served, topology, until, up } from '../support/cluster.ts';
 
 // What request fields do to the words of a real model: against transformers, over two stages and one, alone and in a crowd,
 // and beside requests that are meant to do harm.
@@ -73,6 +73,21 @@ describe('rules', () => {
     expect(new Set(crowd.map(String)).size).toBe(32);
     const plain = await idsOf(two.url, { prompt: 'The capital of', ...WILD, seed: 7 });
     expect(plain).not.toEqual(alone);
+  });
+
+  test.each([0, 1])('a text under them goes on over the death of rank %i as if nothing had happened', async (stage) => {
+    const body = { prompt: 'The', ...WILD, ...RULES, seed: 11, max_tokens: 1500 };
+    const whole = await idsOf(one.url, body);
+    const answer = idsOf(two.url, body);
+    const outputs = async (): Promise<number> => {
+      const [group] = (await topology(two.url)).groups;
+      const text = await (await fetch(`${group?.url}/metrics`)).text();
+      return Number(/^vllm:generation_tokens_total\S* (\d+)/m.exec(text)?.[1]);
+    };
+    const before = await outputs();
+    await until('some tokens', 10_000, async () => (await outputs()) > before + 20);
+    process.kill((await topology(two.url)).groups[0]?.ranks[stage]?.pid ?? 0, 'SIGKILL');
+    expect(await answer).toEqual(whole);
   });
 
   test('each choice of several counts its own tokens', async () => {
