@@ -54,6 +54,8 @@ export interface NodeOptions {
   readonly logFormat: LogFormat;
   /** A line at info for each request; else at debug. */
   readonly logRequests: boolean;
+  /** Most characters of each prompt to log; null logs none. */
+  readonly logPromptChars: number | null;
   /** Where an OTLP collector takes traces over HTTP; null makes none. */
   readonly tracesEndpoint: string | null;
 }

@@ -45,6 +45,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     logLevel: settings.logLevel,
     logFormat,
     logRequests: settings.enableLogRequests,
+    logPromptChars: settings.logPrompts ? settings.maxLogLen : null,
     tracesEndpoint: settings.otlpTracesEndpoint,
   };
 }

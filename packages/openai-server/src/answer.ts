@@ -29,7 +29,7 @@ export async function answer(
   dependencies: {
     readonly engine: EngineClient;
     readonly codec: TextCodec;
-    readonly vllmMetrics: Pick<VllmMetrics, 'onAnswered'>;
+    readonly vllmMetrics: Pick<VllmMetrics, 'onRequestParams' | 'onAnswered'>;
   },
 ): Promise<void> {
   const ended = new AbortController();
@@ -41,6 +41,10 @@ export async function answer(
   const deltas = mergeStreams(choices.map((choice) => runChoice(choice, dependencies, signal)));
   const running: RunningWork = { ...work, counts: choices.map(() => undefined) };
   exchange.note({ promptTokens: work.numPromptTokens, choices: choices.length });
+  for (const { sampling } of choices.map((choice) => choice.generate)) {
+    const n = choices.length / numPromptsOf(work);
+    if (sampling.choice === 0) dependencies.vllmMetrics.onRequestParams({ n, maxTokens: sampling.maxTokens });
+  }
   try {
     if (work.request.stream === true) await answerStream(exchange, running, deltas);
     else await answerWhole(exchange, running, deltas);
@@ -88,7 +92,10 @@ async function* recorded(
   }
 }
 
-function usageSoFar({ choices, numPromptTokens, counts }: RunningWork): Usage {
-  const numPrompts = choices.filter((choice) => choice.generate.sampling.choice === 0).length;
-  return usageOf(numPromptTokens, counts, choices.length / numPrompts);
+function usageSoFar(work: RunningWork): Usage {
+  return usageOf(work.numPromptTokens, work.counts, work.choices.length / numPromptsOf(work));
+}
+
+function numPromptsOf({ choices }: Work): number {
+  return choices.filter((choice) => choice.generate.sampling.choice === 0).length;
 }

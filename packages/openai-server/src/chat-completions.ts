@@ -7,13 +7,14 @@ import { tokenNamesOf } from './logprobs.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
 import { type ChatRequest, parseChatRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
-import { modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
+import { logPrompt, modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
 import type { ChatMessage, RenderChatOptions } from './text-codec.ts';
 
 /** POST /v1/chat/completions */
 export async function chatCompletions(exchange: Exchange, serving: Serving): Promise<void> {
   const request = parseChatRequest(await readJson(exchange, serving));
   const model = modelNameOf(request, serving);
+  logPrompt(exchange, serving, request.messages);
   const { codec, maxModelLen } = serving;
   const numTop = request.logprobs === true ? (request.top_logprobs ?? 0) : null;
   const numPromptTop = request.prompt_logprobs ?? null;
@@ -40,7 +41,6 @@ export async function chatCompletions(exchange: Exchange, serving: Serving): Pro
   });
 
   const n = request.n ?? 1;
-  serving.vllmMetrics.onRequestParams({ n, maxTokens });
   const text = textOptionsOf(request, numTop);
   const choices = Array.from({ length: n }, (_, index): ChoiceRequest => {
     const generate = {

@@ -8,7 +8,7 @@ import { tokenNamesOf } from './logprobs.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
 import { type CompletionRequest, parseCompletionRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
-import { modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
+import { logPrompt, modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
 import type { RenderedPrompt, TextCodec } from './text-codec.ts';
 
 /** OpenAI's default for this endpoint. */
@@ -18,6 +18,7 @@ const defaultMaxTokens = 16;
 export async function completions(exchange: Exchange, serving: Serving): Promise<void> {
   const request = parseCompletionRequest(await readJson(exchange, serving));
   const model = modelNameOf(request, serving);
+  logPrompt(exchange, serving, request.prompt);
   const n = request.n ?? 1;
   const priority = priorityOf(request, serving);
   const { codec } = serving;
@@ -43,7 +44,6 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
       promptParam: 'body.prompt',
       askedParam: 'body.max_tokens',
     });
-    serving.vllmMetrics.onRequestParams({ n, maxTokens });
     for (let choice = 0; choice < n; choice++) {
       const index = choices.length;
       const generate = {

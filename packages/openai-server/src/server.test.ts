@@ -301,3 +301,33 @@ test('counts a request as in flight while its stream runs, and logs no probe', a
   await expect.poll(inFlight).toBe('0');
   expect(lines.map((line) => (JSON.parse(line) as { route: string }).route)).toEqual(['/v1/chat/completions']);
 });
+
+test('prompts are in the log only where that was asked for, cut to their limit, under the request id', async () => {
+  for (const logPromptChars of [null, 30]) {
+    const lines: string[] = [];
+    const log = createLogger({ level: 'trace', format: 'json', sink: { write: (line) => lines.push(line) } });
+    await using server = await startServer({ log, logPromptChars });
+    for (const body of [
+      { path: 'chat/completions', messages: [{ role: 'user', content: `secret ${'x'.repeat(100)}` }] },
+      { path: 'completions', prompt: 'a secret' },
+      { path: 'completions', prompt: 'a secret', temperature: 'secret' },
+    ])
+      await fetch(`${server.url}/v1/${body.path}`, {
+        method: 'POST',
+        body: JSON.stringify(body),
+        headers: { 'content-type': 'application/json', 'x-request-id': 'id-1' },
+      }).then(async (response) => response.arrayBuffer());
+    const prompts = lines
+      .map((line) => JSON.parse(line) as { prompt?: string; requestId?: string })
+      .filter((l) => l.prompt);
+    expect(lines.join('').includes('secret')).toBe(logPromptChars !== null);
+    expect(prompts.map(({ prompt, requestId }) => [prompt?.length, requestId])).toEqual(
+      logPromptChars === null
+        ? []
+        : [
+            [30, 'id-1'],
+            [10, 'id-1'],
+          ],
+    );
+  }
+});

@@ -26,6 +26,8 @@ export interface OpenAIServerOptions {
   readonly vllmMetrics?: VllmMetrics;
   /** Before each scrape: set gauges. */
   readonly onScrape?: () => void | Promise<void>;
+  /** Most characters of each prompt to log. Default null: prompts are not logged. */
+  readonly logPromptChars?: number | null;
   /** Makes spans of requests; the caller's to close. */
   readonly tracing?: Tracing | null;
   readonly version: string;
@@ -86,6 +88,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     maxChoices: options.maxChoices ?? 512,
     schedulesByPriority: options.schedulesByPriority ?? false,
     vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),
+    logPromptChars: options.logPromptChars ?? null,
     draining,
     now,
   };

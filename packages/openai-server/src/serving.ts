@@ -22,6 +22,8 @@ export interface Serving {
   readonly maxChoices: number;
   readonly schedulesByPriority: boolean;
   readonly vllmMetrics: VllmMetrics;
+  /** Most characters of a prompt to log; null logs none. */
+  readonly logPromptChars: number | null;
   readonly draining: () => boolean;
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -71,4 +73,9 @@ export function textOptionsOf(request: CommonRequest, numLogprobs: number | null
     wantsTokens: numLogprobs !== null || request.return_token_ids === true,
     tokensPerDelta: request.stream === true ? (request.stream_interval ?? 1) : 1,
   };
+}
+
+/** Only where the operator asked for it: prompts are the clients' own. */
+export function logPrompt(exchange: Exchange, { logPromptChars }: Serving, prompt: unknown): void {
+  if (logPromptChars !== null) exchange.log.info({ prompt: JSON.stringify(prompt).slice(0, logPromptChars) }, 'prompt');
 }

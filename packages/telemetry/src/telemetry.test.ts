@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { createLogger } from './logger.ts';
 import { skeinMetrics, vllmMetrics } from './metric-names.ts';
+import { metricsPage } from './metrics-page.ts';
 import { Metrics, tokenBuckets } from './metrics.ts';
 import { variables } from './variable-names.ts';
 import { VllmMetrics } from './vllm-metrics.ts';
@@ -91,4 +92,8 @@ test('every metric of an engine is there before its first event', async () => {
   const text = await metrics.text();
   for (const { name, type } of Object.values(vllmMetrics))
     expect(text).toContain(`\n${name}${type === 'histogram' ? '_count' : ''}{`);
+});
+
+test('docs/metrics.md is what the tables say', async () => {
+  await expect(metricsPage()).toMatchFileSnapshot('../../../docs/metrics.md');
 });

@@ -164,6 +164,7 @@ export async function runLeaderAgent(
     topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: modelName, warnings })] }),
     apiKeys: options.apiKeys,
     logRequests: options.logRequests,
+    logPromptChars: options.logPromptChars,
     ...(options.seed === null ? {} : { randomSeed: repeatableSeeds(options.seed) }),
     guardMetrics: options.apiKeyGuardsMetrics,
     groupKey: options.groupKey,

@@ -338,6 +338,23 @@ export const flags = {
     default: true,
     offAliases: ['--disable-log-requests'],
   }),
+  logPrompts: toggle({
+    group: 'Observability',
+    doc: 'log the text of each prompt; without it none is ever logged',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: false,
+  }),
+  maxLogLen: integer(
+    { argument: '<chars>', min: 1, max: 1_000_000 },
+    {
+      group: 'Observability',
+      doc: 'most characters of a logged prompt',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 4096,
+    },
+  ),
   otlpTracesEndpoint: url({
     group: 'Observability',
     doc: 'OTLP/HTTP endpoint that takes the traces, such as http://127.0.0.1:4318/v1/traces',
