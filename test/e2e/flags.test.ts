@@ -36,7 +36,17 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
     config,
     `served-model-name: [tiny, small]\nmax_model_len: 512\ngeneration-config: ${generation}\nseed: 7\nlog-level: warn\n`,
   );
-  const args = ['serve', TINY_CHAT, '--config', config, '--chat-template', template, '--kv-cache-dtype', 'f32'];
+  const args = [
+    'serve',
+    TINY_CHAT,
+    '--config',
+    config,
+    '--chat-template',
+    template,
+    '--kv-cache-dtype',
+    'f32',
+    '--scheduling-policy=priority',
+  ];
   const start = (): ReturnType<typeof serving> =>
     serving((port) => skein([...args, '--port', String(port), '--log-level', 'info', '--disable-log-requests']));
   let first: string[];
@@ -49,7 +59,7 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
     const { usage } = await client(served.url).chat.completions.create({
       model: 'small',
       messages: [{ role: 'user', content: 'x' }],
-      ...{ ignore_eos: true },
+      ...{ ignore_eos: true, priority: -1 },
     });
     // What the template renders, and what the generation config allows.
     expect(usage).toMatchObject({ completion_tokens: 3 });

@@ -94,6 +94,6 @@ test('every metric of an engine is there before its first event', async () => {
     expect(text).toContain(`\n${name}${type === 'histogram' ? '_count' : ''}{`);
 });
 
-test('docs/metrics.md is what the tables say', async () => {
+test('docs/metrics.md is what the tables say (vitest -u writes it)', async () => {
   await expect(metricsPage()).toMatchFileSnapshot('../../../docs/metrics.md');
 });

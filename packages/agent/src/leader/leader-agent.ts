@@ -163,6 +163,7 @@ export async function runLeaderAgent(
     isReady,
     topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: modelName, warnings })] }),
     apiKeys: options.apiKeys,
+    schedulesByPriority: options.schedulingPolicy === 'priority',
     logRequests: options.logRequests,
     logPromptChars: options.logPromptChars,
     ...(options.seed === null ? {} : { randomSeed: repeatableSeeds(options.seed) }),

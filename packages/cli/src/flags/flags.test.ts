@@ -35,7 +35,7 @@ function resolved(command: CommandName, { argv = {}, env = {}, config }: From = 
   });
 }
 
-test('docs/flags.md is what the table says', async () => {
+test('docs/flags.md is what the table says (vitest -u writes it)', async () => {
   await expect(flagsPage()).toMatchFileSnapshot('../../../../docs/flags.md');
 });
 
