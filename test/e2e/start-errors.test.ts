@@ -1,6 +1,6 @@
 import { cpSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { freePort, serving, skein, TINY_CHAT } from '../support/cluster.ts';
 
@@ -65,9 +65,9 @@ const mistakes: readonly Mistake[] = [
       [badIndex, 'ERR_CHECKPOINT', 'gone.safetensors'],
     ] as const
   ).flatMap(([dir, code, says]): Mistake[] => [
-    { what: `serve: ${code} of ${dir}`, args: ['serve', dir, '--port', '0'], code, says },
+    { what: `serve: ${code} of ${basename(dir)}`, args: ['serve', dir, '--port', '0'], code, says },
     {
-      what: `node: ${code} of ${dir}`,
+      what: `node: ${code} of ${basename(dir)}`,
       args: ['node', dir, '--port', '0', '--nats-port', '0'],
       env: place(0),
       code,
@@ -87,6 +87,12 @@ const mistakes: readonly Mistake[] = [
     env: place(0, 50),
     code: 'ERR_STAGE_SPLIT',
     says: 'cannot be split over 50 pipeline stages',
+  },
+  {
+    what: 'a KV cache without room for a block',
+    args: ['serve', TINY_CHAT, '--port', '0', '--kv-cache-memory-bytes', '100'],
+    code: 'ERR_KV_CACHE',
+    says: 'a KV cache of 100 bytes holds no block',
   },
   ...[0, 1].map((index): Mistake => ({
     what: `node ${index} with a broker that is no URL`,

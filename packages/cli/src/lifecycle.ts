@@ -12,6 +12,7 @@ const CONFIG_CODES: ReadonlySet<string> = new Set([
   'ERR_CHILD_CONFIG',
   'ERR_CONFIG_FILE',
   'ERR_GROUP_KEY',
+  'ERR_KV_CACHE',
   'ERR_LISTEN',
   'ERR_LWS_ENVIRONMENT',
   'ERR_MAX_MODEL_LEN',

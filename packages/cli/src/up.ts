@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Broker, ConfigError, untilAbort, watchParent } from '@skein/agent';
 import { spawnBound, SupervisedProcess } from '@skein/message-bus';
+import { readModel, stageLayers } from '@skein/models';
 import { topologySchema } from '@skein/protocol';
 import { type Logger, variables } from '@skein/telemetry';
 import { clusterModel, clusterParts, clusterShape, type Part } from './cluster-parts.ts';
@@ -21,7 +22,9 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
   const { settings } = resolved;
   const { groups, stages } = clusterShape(resolved);
   // What no part could start with is said before any is started.
-  modelFolder(clusterModel(resolved), settings.revision);
+  const { dir } = modelFolder(clusterModel(resolved), settings.revision);
+  const { config } = await readModel(dir);
+  stageLayers(config.numLayers, stages, settings.ppLayerPartition);
   if (settings.port === 0) throw new ConfigError('ERR_OPTION', '--port is 0; up needs the port of its router');
   const startMs = performance.now();
   const groupKey = variable('groupKey') ?? randomBytes(24).toString('base64url');

@@ -76,7 +76,8 @@ export class Formation {
     return this.#membership;
   }
 
-  /** Runs until `signal`. A group that keeps falling apart is formed at growing intervals. */
+  /** Runs until `signal`, or until a group of these options cannot be (ERR_KV_CACHE). A group that keeps falling apart is
+   *  formed at growing intervals. */
   async run(signal: AbortSignal): Promise<void> {
     let pauseMs = 0;
     try {
@@ -105,7 +106,8 @@ export class Formation {
       );
   }
 
-  /** One epoch: forms the group of `members` and lets the engine use it. @returns when it is lost, or could not be formed. */
+  /** One epoch: forms the group of `members` and lets the engine use it. @returns when it is lost, or could not be formed.
+   *  @throws FormationError ERR_KV_CACHE. */
   async #lead(members: readonly Member[], signal: AbortSignal): Promise<void> {
     const { logger, engine, onFormed } = this.#options;
     const over = new AbortController();
@@ -114,6 +116,7 @@ export class Formation {
     const lost = Promise.race([this.#membership.lost(members, end), failed.promise]);
     let executor: MeshExecutor | null = null;
     let reason;
+    let hopeless: FormationError | null = null;
     try {
       const startMs = performance.now();
       const forming = this.#form(members, { signal: end, onLost: failed.resolve });
@@ -129,6 +132,8 @@ export class Formation {
       if (!signal.aborted) logger.warn({ epoch: this.#epoch }, `the group is lost: ${reason}`);
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
+      // No other attempt finds more room: a flag has to be changed.
+      if (error instanceof FormationError && error.code === 'ERR_KV_CACHE') hopeless = error;
       if (!signal.aborted) logger.error({ epoch: this.#epoch }, `the group could not be formed: ${reason}`);
     }
     this.#enter('lost', reason);
@@ -139,6 +144,7 @@ export class Formation {
     await setImmediate();
     await setImmediate();
     engine.detach(new Error(reason));
+    if (hopeless) throw hopeless;
   }
 
   /** @throws when a rank refuses or does not answer, and soon after `signal`; then nothing is left behind here. */
