@@ -41,14 +41,17 @@ export type Op =
       readonly bias: WeightId | null;
       readonly out: ValueId;
     }
-  /** Rotates the first `rotaryDim` of each head (half-split pairing, as Hugging Face), with angle position *
-   *  inverseFrequencies[i] (f32 [rotaryDim / 2]) and cos and sin scaled by `attentionFactor`. */
+  /** Rotates `rotaryDim` elements of each head from `rotaryStart` on, with angle position * inverseFrequencies[i] (f32
+   *  [rotaryDim / 2]) and cos and sin scaled by `attentionFactor`. Pair i is the elements i and rotaryDim / 2 + i, or, when
+   *  `interleaved`, 2 * i and 2 * i + 1. */
   | {
       readonly op: 'rope';
       readonly x: ValueId;
       readonly numHeads: number;
       readonly headDim: number;
+      readonly rotaryStart: number;
       readonly rotaryDim: number;
+      readonly interleaved: boolean;
       readonly inverseFrequencies: Float32Array;
       readonly attentionFactor: number;
       readonly out: ValueId;
@@ -68,6 +71,79 @@ export type Op =
       readonly scale: number;
       readonly window: number | null;
       readonly softCap: number | null;
+      readonly out: ValueId;
+    }
+  /** Multi-head latent attention keeps one row per token: `latentDim` elements, from which `weight` (kv_b_proj) makes each
+   *  head's key and value, and `ropeDim` rotated ones. The three ops that follow never make those keys and values: the key
+   *  part of `weight` is moved to the query side, the value part behind the attention.
+   *  weight [numHeads * (nopeDim + valueDim), latentDim], for each head its key rows, then its value rows.
+   *  out[h] = [q[h, 0..nopeDim) keyRows[h], q[h, nopeDim..)]; q [t, numHeads * (nopeDim + ropeDim)], out [t, numHeads *
+   *  (latentDim + ropeDim)]. */
+  | {
+      readonly op: 'absorbKey';
+      readonly q: ValueId;
+      readonly weight: WeightId;
+      readonly numHeads: number;
+      readonly nopeDim: number;
+      readonly ropeDim: number;
+      readonly valueDim: number;
+      readonly latentDim: number;
+      readonly out: ValueId;
+    }
+  /** Writes [latent, keyRope] of this step to the cache layer, then attends as `attention` does, with these rows as every
+   *  head's keys and their latent part as its values. q [t, numHeads * (latentDim + ropeDim)], out [t, numHeads * latentDim]. */
+  | {
+      readonly op: 'latentAttention';
+      readonly q: ValueId;
+      readonly latent: ValueId;
+      readonly keyRope: ValueId;
+      readonly cacheLayer: number;
+      readonly numHeads: number;
+      readonly latentDim: number;
+      readonly ropeDim: number;
+      readonly scale: number;
+      readonly out: ValueId;
+    }
+  /** out[h] = valueRows[h] x[h]; x [t, numHeads * latentDim], out [t, numHeads * valueDim]. */
+  | {
+      readonly op: 'expandValue';
+      readonly x: ValueId;
+      readonly weight: WeightId;
+      readonly numHeads: number;
+      readonly nopeDim: number;
+      readonly valueDim: number;
+      readonly latentDim: number;
+      readonly out: ValueId;
+    }
+  /** Picks `topK` experts for each token. Scores are the softmax of the logits, or the sigmoid of each; the choice is made on
+   *  score + correctionBias ([numExperts] or null), among the best `topKGroups` of `numGroups` groups of neighbours, which
+   *  their best choice ranks, or the sum of their best two. A chosen expert's weight is its score, divided by the sum of the
+   *  chosen when `renormalize`, times `scale`. out [t, 2 * topK], for `experts` to read: ids ascending, then weights. */
+  | {
+      readonly op: 'route';
+      readonly logits: ValueId;
+      readonly correctionBias: WeightId | null;
+      readonly scoring: 'softmax' | 'sigmoid';
+      readonly topK: number;
+      readonly numGroups: number;
+      readonly topKGroups: number;
+      readonly groupScore: 'best' | 'bestTwo';
+      readonly renormalize: boolean;
+      readonly scale: number;
+      readonly out: ValueId;
+    }
+  /** out = sum over the token's experts, ids ascending, of weight * down(silu(gate x) * up x). `experts` lists those of this
+   *  rank, ids ascending, all of one shape: gate and up [inner, width of x], down [width of x, inner]. Others add nothing. */
+  | {
+      readonly op: 'experts';
+      readonly x: ValueId;
+      readonly routes: ValueId;
+      readonly experts: readonly {
+        readonly id: number;
+        readonly gate: WeightId;
+        readonly up: WeightId;
+        readonly down: WeightId;
+      }[];
       readonly out: ValueId;
     }
   /** out = silu(gate) * up. */
@@ -106,8 +182,11 @@ export interface ProgramLimits {
   readonly numSlots: number;
 }
 
-/** What one layer keeps of each token. `heads`: K and V of every KV head, [numBlocks, 2, numKVHeads, blockSize, headDim]. */
-export type KVCacheLayer = { readonly kind: 'heads'; readonly numKVHeads: number; readonly headDim: number };
+/** What one layer keeps of each token. `heads`: K and V of every KV head, [numBlocks, 2, numKVHeads, blockSize, headDim].
+ *  `latent`: the one row of multi-head latent attention, [numBlocks, blockSize, latentDim + ropeDim]. */
+export type KVCacheLayer =
+  | { readonly kind: 'heads'; readonly numKVHeads: number; readonly headDim: number }
+  | { readonly kind: 'latent'; readonly latentDim: number; readonly ropeDim: number };
 
 export interface KVCacheSpec {
   readonly numBlocks: number;

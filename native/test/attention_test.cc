@@ -50,7 +50,7 @@ struct Problem {
 
   /// Tokens [begin, end) of one KV head, in items of at most `step` tokens.
   std::vector<float> Compute(uint32_t kv_head, uint32_t begin, uint32_t end, uint32_t step) const {
-    const cpu::AttentionShape shape{group, head_dim};
+    const cpu::AttentionShape shape{group, head_dim, head_dim};
     static std::vector<float> room;
     room.assign(cpu::AttentionScratchBytes(shape) / sizeof(float) + 16, NAN);
     auto* scratch = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(room.data()) + 63) / 64 * 64);
@@ -106,7 +106,8 @@ TEST(AttentionMatchesPlainSoftmax) {
       for (const auto& [group, kv_heads, head_dim, block_size] :
            {std::array<uint32_t, 4>{4, 2, 64, 16}, {3, 1, 20, 8}, {1, 2, 72, 16}, {7, 1, 24, 5}}) {
         const Problem p(group, kv_heads, head_dim, 600, dtype, block_size);
-        const auto step = static_cast<uint32_t>(cpu::AttentionShape{group, head_dim}.tokens_per_item());
+        const auto step =
+            static_cast<uint32_t>(cpu::AttentionShape{group, head_dim, head_dim}.tokens_per_item());
         const std::vector<float> got = p.Compute(kv_heads - 1, 0, 600, step);
         for (const uint32_t t : {0u, 1u, 15u, 63u, 64u, 100u, 511u, 512u, 599u}) {
           p.CheckToken(kv_heads - 1, t, &got[size_t{t} * group * head_dim]);

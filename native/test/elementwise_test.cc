@@ -78,6 +78,24 @@ TEST(RopeRotatesPairs) {
         CHECK(std::abs(out[half + i] - (x[half + i] * cos[i] + x[i] * sin[i])) < 1e-6);
       }
       for (size_t i = 2 * half; i < head_dim; ++i) CHECK_EQ(out[i], x[i]);
+      cpu::RopeInterleavedHead(x.data(), cos.data(), sin.data(), half, head_dim, out.data());
+      for (size_t i = 0; i < half; ++i) {
+        const float a = x[2 * i], b = x[2 * i + 1];
+        CHECK(std::abs(out[2 * i] - (a * cos[i] - b * sin[i])) < 1e-6);
+        CHECK(std::abs(out[2 * i + 1] - (b * cos[i] + a * sin[i])) < 1e-6);
+      }
+      for (size_t i = 2 * half; i < head_dim; ++i) CHECK_EQ(out[i], x[i]);
+    }
+  });
+}
+
+TEST(AddScaledRowAddsAMultiple) {
+  ForEachLevel([] {
+    for (const size_t n : {1, 7, 16, 61}) {
+      const auto x = Random(n, 1), before = Random(n, 2);
+      auto out = before;
+      cpu::AddScaledRow(x.data(), 0.37f, n, out.data());
+      for (size_t i = 0; i < n; ++i) CHECK(std::abs(out[i] - (before[i] + 0.37f * x[i])) < 1e-6);
     }
   });
 }

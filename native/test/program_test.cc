@@ -29,7 +29,8 @@ TEST(WrongProgramsAreRefusedByOp) {
   ExpectRefused([](ProgramSpec& s) { s.ops[5].rotary_dim = 22; }, "rotaryDim 22");
   ExpectRefused([](ProgramSpec& s) { s.ops[5].num_heads = 5; }, "5 heads of 20 need 100");
   ExpectRefused([](ProgramSpec& s) { s.ops[7].cache_layer = 2; }, "cacheLayer 2");
-  ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0].head_dim = 21; }, "cache layer 0 has 2 of 21");
+  ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0].head_dim = 21; },
+                "needs a cache of 2 x 2 heads of 20, layer 0 has 2 x 2 heads of 21");
   ExpectRefused([](ProgramSpec& s) { s.ops[9].inputs[1] = 2; },
                 "its inputs are [tokens, 60] and [tokens, 120]");
   ExpectRefused([](ProgramSpec& s) { s.vocab_size = 98; }, "vocabSize is 98");

@@ -45,6 +45,11 @@ int64_t Field::Integer(int64_t low, int64_t high) const {
   return static_cast<int64_t>(number);
 }
 
+bool Field::Boolean() const {
+  if (!value_.IsBoolean()) Fail("a boolean");
+  return value_.As<Napi::Boolean>().Value();
+}
+
 Napi::Float32Array Field::Float32Array() const {
   if (!value_.IsTypedArray() || value_.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
     Fail("a Float32Array");

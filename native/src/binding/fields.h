@@ -26,6 +26,7 @@ class Field {
   /// An integer in [low, high].
   int64_t Integer(int64_t low, int64_t high) const;
   uint32_t Uint32() const { return static_cast<uint32_t>(Integer(0, UINT32_MAX)); }
+  bool Boolean() const;
   Napi::Float32Array Float32Array() const;
   Napi::Function Function() const;
   Napi::Value value() const { return value_; }

@@ -48,6 +48,21 @@ OpKind ReadOpKind(const Field& field) {
   field.Fail("the name of an op");
 }
 
+RouteSpec ReadRoute(const Field& field) {
+  const auto is = [&](const char* name, const char* other, const char* wanted) {
+    const std::string text = field[name].String();
+    if (text != other && text != wanted) field[name].Fail("'" + std::string(other) + "' or '" + wanted + "'");
+    return text == wanted;
+  };
+  return {.score = is("scoring", "softmax", "sigmoid") ? RouteScore::kSigmoid : RouteScore::kSoftmax,
+          .group_score = is("groupScore", "best", "bestTwo") ? GroupScore::kBestTwo : GroupScore::kBest,
+          .top_k = field["topK"].Uint32(),
+          .num_groups = field["numGroups"].Uint32(),
+          .top_k_groups = field["topKGroups"].Uint32(),
+          .renormalize = field["renormalize"].Boolean(),
+          .scale = field["scale"].Float()};
+}
+
 Op ReadOp(const Field& field) {
   Op op;
   op.kind = ReadOpKind(field["op"]);
@@ -58,6 +73,13 @@ Op ReadOp(const Field& field) {
   };
   const auto out = [&] { op.out = ReadId(field["out"]); };
   const auto peer = [&] { op.peer = field["peer"].String(); };
+  const auto latent_weight = [&] {
+    op.weight = ReadId(field["weight"]);
+    op.num_heads = field["numHeads"].Uint32();
+    op.latent.nope_dim = field["nopeDim"].Uint32();
+    op.latent.value_dim = field["valueDim"].Uint32();
+    op.latent.latent_dim = field["latentDim"].Uint32();
+  };
   switch (op.kind) {
     case OpKind::kEmbed:
       op.weight = ReadId(field["weight"]);
@@ -81,7 +103,9 @@ Op ReadOp(const Field& field) {
       inputs("x");
       op.num_heads = field["numHeads"].Uint32();
       op.head_dim = field["headDim"].Uint32();
+      op.rotary_start = field["rotaryStart"].Uint32();
       op.rotary_dim = field["rotaryDim"].Uint32();
+      op.interleaved = field["interleaved"].Boolean();
       const Napi::Float32Array frequencies = field["inverseFrequencies"].Float32Array();
       op.inverse_frequencies.assign(frequencies.Data(), frequencies.Data() + frequencies.ElementLength());
       op.attention_factor = field["attentionFactor"].Float();
@@ -100,6 +124,42 @@ Op ReadOp(const Field& field) {
       op.soft_cap = ReadSoftCap(field["softCap"]);
       out();
       break;
+    case OpKind::kAbsorbKey:
+      inputs("q");
+      latent_weight();
+      op.latent.rope_dim = field["ropeDim"].Uint32();
+      out();
+      break;
+    case OpKind::kLatentAttention:
+      inputs("q", "latent", "keyRope");
+      op.cache_layer = field["cacheLayer"].Uint32();
+      op.num_heads = field["numHeads"].Uint32();
+      op.latent.latent_dim = field["latentDim"].Uint32();
+      op.latent.rope_dim = field["ropeDim"].Uint32();
+      op.scale = field["scale"].Float();
+      out();
+      break;
+    case OpKind::kExpandValue:
+      inputs("x");
+      latent_weight();
+      out();
+      break;
+    case OpKind::kRoute:
+      inputs("logits");
+      op.bias = ReadIdOrNull(field["correctionBias"]);
+      op.route = ReadRoute(field);
+      out();
+      break;
+    case OpKind::kExperts: {
+      inputs("x", "routes");
+      const Field experts = field["experts"];
+      for (uint32_t i = 0, n = experts.length(); i < n; ++i) {
+        const Field e = experts.at(i);
+        op.experts.push_back({e["id"].Uint32(), ReadId(e["gate"]), ReadId(e["up"]), ReadId(e["down"])});
+      }
+      out();
+      break;
+    }
     case OpKind::kSiluMul:
     case OpKind::kGeluTanhMul:
       inputs("gate", "up");
@@ -139,6 +199,16 @@ Op ReadOp(const Field& field) {
   return op;
 }
 
+KVCacheLayerSpec ReadKVCacheLayer(const Field& layer) {
+  const std::string kind = layer["kind"].String();
+  if (kind == "heads")
+    return {
+        .num_kv_heads = layer["numKVHeads"].Uint32(), .head_dim = layer["headDim"].Uint32(), .num_parts = 2};
+  if (kind != "latent") layer["kind"].Fail("'heads' or 'latent'");
+  const int64_t width = layer["latentDim"].Integer(1, INT32_MAX) + layer["ropeDim"].Integer(1, INT32_MAX);
+  return {.num_kv_heads = 1, .head_dim = static_cast<uint32_t>(width), .num_parts = 1};
+}
+
 }  // namespace
 
 ProgramSpec ReadProgramSpec(const Field& field) {
@@ -162,9 +232,7 @@ ProgramSpec ReadProgramSpec(const Field& field) {
   spec.kv_cache.dtype = ReadDtype(cache["dtype"]);
   const Field layers = cache["layers"];
   for (uint32_t i = 0, n = layers.length(); i < n; ++i) {
-    const Field layer = layers.at(i);
-    if (layer["kind"].String() != "heads") layer["kind"].Fail("'heads'");
-    spec.kv_cache.layers.push_back({layer["numKVHeads"].Uint32(), layer["headDim"].Uint32()});
+    spec.kv_cache.layers.push_back(ReadKVCacheLayer(layers.at(i)));
   }
   return spec;
 }

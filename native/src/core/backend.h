@@ -29,6 +29,12 @@ struct LinearPart {
   Matrix out;
 };
 
+/// One expert of a mixture: gate and up [inter, hidden], down [hidden, inter].
+struct ExpertWeights {
+  uint32_t id = 0;
+  WeightView gate, up, down;
+};
+
 /// The operations of native.ts for one program. Created with everything it will need: no call allocates, and
 /// none returns before its result can be read by the next. Inputs were checked by Program::Create and
 /// ParseStepInput. One thread calls. Results of a row depend on that row (and its sequence) alone, bit for
@@ -47,11 +53,21 @@ class Backend {
   virtual void Rope(const Op& op, Matrix x, Matrix out) = 0;
   virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
                          Matrix out) = 0;
+  /// weight: kv_b_proj, [num_heads * (nope_dim + value_dim), latent_dim].
+  virtual void AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Matrix out) = 0;
+  virtual void LatentAttention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix latent,
+                               Matrix key_rope, Matrix out) = 0;
+  virtual void ExpandValue(const Op& op, const WeightView& weight, Matrix x, Matrix out) = 0;
   virtual void SiluMul(Matrix gate, Matrix up, Matrix out) = 0;
   virtual void GeluTanhMul(Matrix gate, Matrix up, Matrix out) = 0;
   /// x = cap * tanh(x / cap).
   virtual void SoftCap(float cap, Matrix x) = 0;
   virtual void Add(Matrix a, Matrix b, Matrix out) = 0;
+  /// bias [experts] or null. out [tokens, 2 * top_k]: expert ids ascending, as floats, then their weights.
+  virtual void Route(const Op& op, Matrix logits, const float* bias, Matrix out) = 0;
+  /// experts: ids ascending, all of one shape. A token's experts are added in ascending order; those of other
+  /// ranks are left out.
+  virtual void Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) = 0;
   virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;
   /// kInternal names a row whose logits are not finite.
   virtual Status Sample(Matrix logits, StepOutput* output) = 0;

@@ -10,9 +10,9 @@ namespace {
 constexpr size_t kLayerAlignment = 4096;
 
 Status LayerBytes(const KVCacheSpec& spec, const KVCacheLayerSpec& layer, size_t* bytes) {
-  *bytes = 2 * DtypeBytes(spec.dtype);
-  for (const size_t n : {size_t{spec.num_blocks}, size_t{layer.num_kv_heads}, size_t{spec.block_size},
-                         size_t{layer.head_dim}}) {
+  *bytes = DtypeBytes(spec.dtype);
+  for (const size_t n : {size_t{layer.num_parts}, size_t{spec.num_blocks}, size_t{layer.num_kv_heads},
+                         size_t{spec.block_size}, size_t{layer.head_dim}}) {
     if (n == 0 || !CheckedMul(*bytes, n, bytes) || *bytes > SIZE_MAX / 2) {
       return {Code::kInvalidArgument, "kvCache: a layer of " + std::to_string(layer.num_kv_heads) +
                                           " heads of " + std::to_string(layer.head_dim) + " is impossible"};
@@ -43,7 +43,7 @@ Status KVCache::Allocate(const KVCacheSpec& spec) {
   for (const KVCacheLayerSpec& layer : spec.layers) {
     size_t layer_bytes;
     if (Status s = LayerBytes(spec, layer, &layer_bytes); !s.ok()) return s;
-    layers_.push_back({at, spec.dtype, layer.num_kv_heads, layer.head_dim, spec.block_size});
+    layers_.push_back({at, spec.dtype, layer.num_kv_heads, layer.head_dim, layer.num_parts, spec.block_size});
     at += layer_bytes;
   }
   return Status::Ok();

@@ -12,17 +12,21 @@ namespace skein {
 /// Bytes of a whole pool; kInvalidArgument when a size is impossible.
 Status KVCacheBytes(const KVCacheSpec& spec, size_t* bytes);
 
-/// One layer of the pool: [num_blocks, 2 (K, V), num_kv_heads, block_size, head_dim] in `dtype`.
+/// One layer of the pool: [num_blocks, num_parts (K, V, or one for both), num_kv_heads, block_size, head_dim]
+/// in `dtype`.
 struct KVCacheLayer {
   std::byte* data = nullptr;
   Dtype dtype = Dtype::kF32;
   uint32_t num_kv_heads = 0;
   uint32_t head_dim = 0;
+  uint32_t num_parts = 2;
   uint32_t block_size = 0;
 
-  /// First byte of [position in block 0..block_size) x head_dim of one head; `part` is 0 for K, 1 for V.
+  /// The part V is read from; K is in part 0.
+  uint32_t value_part() const { return num_parts - 1; }
+  /// First byte of [position in block 0..block_size) x head_dim of one head.
   std::byte* Head(uint32_t block, uint32_t part, uint32_t head) const {
-    const size_t rows = ((size_t{block} * 2 + part) * num_kv_heads + head) * block_size;
+    const size_t rows = ((size_t{block} * num_parts + part) * num_kv_heads + head) * block_size;
     return data + rows * head_dim * DtypeBytes(dtype);
   }
 };

@@ -22,6 +22,8 @@ struct Value {
   size_t last_op = 0;
   /// Rows without padding, because the value crosses a channel or is handed out whole.
   bool packed = false;
+  /// Of a route op's output: the number of experts that its ids are below; else 0.
+  size_t routed_experts = 0;
   size_t stride = 0;
   size_t offset = 0;
 };

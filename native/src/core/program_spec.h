@@ -26,9 +26,14 @@ enum class OpKind {
   kLinear,
   kRope,
   kAttention,
+  kAbsorbKey,
+  kLatentAttention,
+  kExpandValue,
   kSiluMul,
   kGeluTanhMul,
   kAdd,
+  kRoute,
+  kExperts,
   kGatherRows,
   kLogits,
   kSample,
@@ -41,10 +46,38 @@ enum class OpKind {
 /// The op's name in native.ts, for messages.
 const char* OpName(OpKind kind);
 
+/// How a router's logits become scores.
+enum class RouteScore { kSoftmax, kSigmoid };
+/// What ranks a group of experts: its best choice, or the sum of its two best.
+enum class GroupScore { kBest, kBestTwo };
+
+struct RouteSpec {
+  RouteScore score = RouteScore::kSoftmax;
+  GroupScore group_score = GroupScore::kBest;
+  uint32_t top_k = 0;
+  uint32_t num_groups = 1;
+  uint32_t top_k_groups = 1;
+  bool renormalize = false;
+  float scale = 1;
+};
+
+struct ExpertWeightIds {
+  uint32_t id = 0;
+  int64_t gate = -1, up = -1, down = -1;
+};
+
+/// Sizes of a head of multi-head latent attention.
+struct LatentShape {
+  uint32_t nope_dim = 0;
+  uint32_t rope_dim = 0;
+  uint32_t value_dim = 0;
+  uint32_t latent_dim = 0;
+};
+
 /// Ids of values and weights are -1 where the kind has none.
 struct Op {
   OpKind kind = OpKind::kAdd;
-  /// x; gate, up; a, b; q, k, v; logits: in that order, the rest -1.
+  /// x; gate, up; a, b; q, k, v; q, latent, key_rope; logits; x, routes: in that order, the rest -1.
   int64_t inputs[3] = {-1, -1, -1};
   int64_t out = -1;
   int64_t weight = -1;
@@ -54,7 +87,9 @@ struct Op {
   uint32_t num_heads = 0;
   uint32_t num_kv_heads = 0;
   uint32_t head_dim = 0;
+  uint32_t rotary_start = 0;
   uint32_t rotary_dim = 0;
+  bool interleaved = false;
   std::vector<float> inverse_frequencies;
   float attention_factor = 1;
   uint32_t cache_layer = 0;
@@ -65,6 +100,9 @@ struct Op {
   /// 0 for none.
   float soft_cap = 0;
   uint32_t width = 0;
+  RouteSpec route;
+  std::vector<ExpertWeightIds> experts;
+  LatentShape latent;
   std::string peer;
 };
 
@@ -77,9 +115,13 @@ struct ProgramLimits {
   uint32_t num_slots = 0;
 };
 
+/// A layer of K and V per head, or, with one part, of rows from which both are read (multi-head latent
+/// attention).
 struct KVCacheLayerSpec {
   uint32_t num_kv_heads = 0;
   uint32_t head_dim = 0;
+  uint32_t num_parts = 2;
+  bool operator==(const KVCacheLayerSpec&) const = default;
 };
 
 struct KVCacheSpec {

@@ -21,6 +21,9 @@ Status StepExecutor::Init(Device& device) {
   resolved_ids_.resize(limits.max_tokens);
   message_.resize(size_t{2} * limits.max_rows);
   parts_.reserve(program_.spec.ops.size());
+  size_t max_experts = 0;
+  for (const Op& op : program_.spec.ops) max_experts = std::max(max_experts, op.experts.size());
+  experts_.reserve(max_experts);
   ResetFeedback();
   return device.CreateBackend(program_, cancelled_, &backend_);
 }
@@ -87,6 +90,16 @@ Status StepExecutor::RunOp(size_t* index) {
       backend_->Attention(op, cache_.layer(op.cache_layer), At(op.inputs[0]), At(op.inputs[1]),
                           At(op.inputs[2]), At(op.out));
       break;
+    case OpKind::kAbsorbKey:
+      backend_->AbsorbKey(op, weights_.view(op.weight), At(op.inputs[0]), At(op.out));
+      break;
+    case OpKind::kLatentAttention:
+      backend_->LatentAttention(op, cache_.layer(op.cache_layer), At(op.inputs[0]), At(op.inputs[1]),
+                                At(op.inputs[2]), At(op.out));
+      break;
+    case OpKind::kExpandValue:
+      backend_->ExpandValue(op, weights_.view(op.weight), At(op.inputs[0]), At(op.out));
+      break;
     case OpKind::kSiluMul:
       backend_->SiluMul(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
       break;
@@ -95,6 +108,12 @@ Status StepExecutor::RunOp(size_t* index) {
       break;
     case OpKind::kAdd:
       backend_->Add(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
+      break;
+    case OpKind::kRoute:
+      backend_->Route(op, At(op.inputs[0]), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out));
+      break;
+    case OpKind::kExperts:
+      Experts(op);
       break;
     case OpKind::kGatherRows:
       backend_->GatherRows(At(op.inputs[0]), input_.row_token, At(op.out));
@@ -136,6 +155,13 @@ void StepExecutor::Linears(size_t* index) {
   for (size_t i = first; i < *index; ++i) {
     if (ops[i].soft_cap > 0) backend_->SoftCap(ops[i].soft_cap, At(ops[i].out));
   }
+}
+
+void StepExecutor::Experts(const Op& op) {
+  experts_.clear();
+  for (const ExpertWeightIds& e : op.experts)
+    experts_.push_back({e.id, weights_.view(e.gate), weights_.view(e.up), weights_.view(e.down)});
+  backend_->Experts(experts_, At(op.inputs[0]), At(op.inputs[1]), At(op.out));
 }
 
 Status StepExecutor::Embed(const Op& op) {

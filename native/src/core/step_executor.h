@@ -47,6 +47,7 @@ class StepExecutor {
   Status RunOp(size_t* index);
   Status Embed(const Op& op);
   void Linears(size_t* index);
+  void Experts(const Op& op);
   Status Send(const Op& op);
   Status Receive(const Op& op);
   Status SendTokens(const Op& op);
@@ -73,6 +74,7 @@ class StepExecutor {
   std::vector<int32_t> resolved_ids_;
   std::vector<int32_t> message_;
   std::vector<LinearPart> parts_;
+  std::vector<ExpertWeights> experts_;
   std::vector<int32_t> slots_;
   int64_t feedback_reached_ = -1;
 

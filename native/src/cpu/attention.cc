@@ -27,24 +27,27 @@ constexpr size_t kSplitPositions = 512;
 constexpr size_t kPadFloats = 16;
 
 struct AttentionScratch {
-  size_t rows, dim;
+  size_t rows, dim, value_dim;
   float *q, *keys, *values, *scores, *sum, *merged, *max_score, *weight, *merged_max, *merged_weight;
 
-  static size_t Floats(size_t rows, size_t dim) {
-    return 3 * rows * dim + 2 * kTilePositions * dim + rows * kTilePositions + 4 * RoundUp(rows, kPadFloats);
+  static size_t Floats(size_t rows, size_t dim, size_t value_dim) {
+    return (rows + kTilePositions) * dim + (2 * rows + kTilePositions) * value_dim + rows * kTilePositions +
+           4 * RoundUp(rows, kPadFloats);
   }
   AttentionScratch(const AttentionShape& shape, float* at)
-      : rows(shape.tokens_per_item() * shape.heads_per_kv_head), dim(RoundUp(shape.head_dim, kPadFloats)) {
+      : rows(shape.tokens_per_item() * shape.heads_per_kv_head),
+        dim(RoundUp(shape.head_dim, kPadFloats)),
+        value_dim(RoundUp(shape.value_dim, kPadFloats)) {
     const auto take = [&](size_t n) {
       float* p = at;
       at += n;
       return p;
     };
     q = take(rows * dim);
-    sum = take(rows * dim);
-    merged = take(rows * dim);
+    sum = take(rows * value_dim);
+    merged = take(rows * value_dim);
     keys = take(kTilePositions * dim);
-    values = take(kTilePositions * dim);
+    values = take(kTilePositions * value_dim);
     scores = take(rows * kTilePositions);
     max_score = take(RoundUp(rows, kPadFloats));
     weight = take(RoundUp(rows, kPadFloats));
@@ -68,10 +71,10 @@ const T* CacheRow(const cpu::AttentionItem& item, uint32_t part, size_t position
          position % layer.block_size * layer.head_dim;
 }
 
-/// Widens K (packed for DotRows) and V (rows of `dim`, zero-padded) of `count` positions from `begin`.
+/// Widens K (packed for DotRows) and V (rows of `value_dim`, zero-padded) of `count` positions from `begin`.
 template <typename T>
 void LoadTile(const cpu::AttentionItem& item, size_t begin, size_t count, const cpu::AttentionScratch& s) {
-  const size_t head_dim = item.layer.head_dim;
+  const size_t head_dim = item.shape.head_dim, value_dim = item.shape.value_dim;
   float* keys = s.keys;
   for (size_t j = 0; j < count; j += kTileCols, keys += PackedFloats(head_dim)) {
     const T* rows[kTileCols];
@@ -79,11 +82,11 @@ void LoadTile(const cpu::AttentionItem& item, size_t begin, size_t count, const 
     PackRows(rows, head_dim, keys);
   }
   for (size_t j = 0; j < count; ++j) {
-    const T* row = CacheRow<T>(item, 1, begin + j);
-    float* to = s.values + j * s.dim;
+    const T* row = CacheRow<T>(item, item.layer.value_part(), begin + j);
+    float* to = s.values + j * s.value_dim;
     size_t i = 0;
-    for (; i + kLanes <= head_dim; i += kLanes) hn::Store(LoadF32(row + i), DF(), to + i);
-    if (i < head_dim) hn::Store(LoadPartial(row + i, head_dim - i), DF(), to + i);
+    for (; i + kLanes <= value_dim; i += kLanes) hn::Store(LoadF32(row + i), DF(), to + i);
+    if (i < value_dim) hn::Store(LoadPartial(row + i, value_dim - i), DF(), to + i);
   }
 }
 
@@ -154,10 +157,11 @@ template <size_t kRows>
 void WeighRows(const float* weights, const cpu::AttentionScratch& s, size_t count, const float* shrink,
                float* sum) {
   size_t c = 0;
-  for (; c + 2 * kLanes <= s.dim; c += 2 * kLanes) {
-    WeighValues<kRows, 2>(weights, s.values + c, s.dim, count, shrink, sum + c);
+  for (; c + 2 * kLanes <= s.value_dim; c += 2 * kLanes) {
+    WeighValues<kRows, 2>(weights, s.values + c, s.value_dim, count, shrink, sum + c);
   }
-  for (; c < s.dim; c += kLanes) WeighValues<kRows, 1>(weights, s.values + c, s.dim, count, shrink, sum + c);
+  for (; c < s.value_dim; c += kLanes)
+    WeighValues<kRows, 1>(weights, s.values + c, s.value_dim, count, shrink, sum + c);
 }
 
 /// merged = merged + split, both relative to their own maxima.
@@ -170,10 +174,10 @@ void MergeSplit(const cpu::AttentionScratch& s, size_t row) {
   const float old_part = part(s.merged_max[row]), new_part = part(s.max_score[row]);
   s.merged_weight[row] = s.merged_weight[row] * old_part + s.weight[row] * new_part;
   s.merged_max[row] = high;
-  for (size_t i = 0; i < s.dim; i += kLanes) {
-    float* m = s.merged + row * s.dim + i;
+  for (size_t i = 0; i < s.value_dim; i += kLanes) {
+    float* m = s.merged + row * s.value_dim + i;
     const VF scaled = hn::Mul(hn::Load(d, m), hn::Set(d, old_part));
-    hn::Store(hn::MulAdd(hn::Load(d, s.sum + row * s.dim + i), hn::Set(d, new_part), scaled), d, m);
+    hn::Store(hn::MulAdd(hn::Load(d, s.sum + row * s.value_dim + i), hn::Set(d, new_part), scaled), d, m);
   }
 }
 
@@ -204,9 +208,9 @@ void AttendTile(const cpu::AttentionItem& item, size_t begin, const cpu::Attenti
   if (first_row == rows) return;
   LoadTile<T>(item, begin, end - begin, s);
   const float* keys = s.keys;
-  for (size_t j = 0; j < end - begin; j += kTileCols, keys += PackedFloats(item.layer.head_dim)) {
+  for (size_t j = 0; j < end - begin; j += kTileCols, keys += PackedFloats(item.shape.head_dim)) {
     float* to = s.scores + first_row * cpu::kTilePositions + j;
-    DotRows(s.q + first_row * s.dim, s.dim, rows - first_row, PackedSource{keys}, item.layer.head_dim,
+    DotRows(s.q + first_row * s.dim, s.dim, rows - first_row, PackedSource{keys}, item.shape.head_dim,
             [&](size_t r, hn::Vec128<float> v)
                 HWY_ATTR { hn::StoreU(v, hn::Full128<float>(), to + r * cpu::kTilePositions); });
   }
@@ -226,9 +230,9 @@ void AttendTile(const cpu::AttentionItem& item, size_t begin, const cpu::Attenti
     }
     const float* weights = s.scores + r * cpu::kTilePositions;
     if (together == 4) {
-      WeighRows<4>(weights, s, count, shrink, s.sum + r * s.dim);
+      WeighRows<4>(weights, s, count, shrink, s.sum + r * s.value_dim);
     } else {
-      WeighRows<1>(weights, s, count, shrink, s.sum + r * s.dim);
+      WeighRows<1>(weights, s, count, shrink, s.sum + r * s.value_dim);
     }
     r += together;
   }
@@ -237,12 +241,13 @@ void AttendTile(const cpu::AttentionItem& item, size_t begin, const cpu::Attenti
 template <typename T>
 void Attend(const cpu::AttentionItem& item, float* scratch) {
   const cpu::AttentionScratch s(item.shape, scratch);
-  const size_t group = item.shape.heads_per_kv_head, head_dim = item.layer.head_dim;
+  const size_t group = item.shape.heads_per_kv_head, head_dim = item.shape.head_dim;
+  const size_t value_dim = item.shape.value_dim;
   const size_t rows = item.num_tokens * group;
   for (size_t r = 0; r < rows; ++r) {
     std::memcpy(s.q + r * s.dim, item.q + r / group * item.q_stride + r % group * head_dim,
                 head_dim * sizeof(float));
-    std::fill_n(s.merged + r * s.dim, s.dim, 0.0f);
+    std::fill_n(s.merged + r * s.value_dim, s.value_dim, 0.0f);
     s.merged_max[r] = -std::numeric_limits<float>::infinity();
     s.merged_weight[r] = 0;
   }
@@ -252,7 +257,7 @@ void Attend(const cpu::AttentionItem& item, float* scratch) {
        split += cpu::kSplitPositions) {
     const auto [first_row, end_row] = RowsThatSee(item, split, split + cpu::kSplitPositions);
     for (size_t r = first_row; r < end_row; ++r) {
-      std::fill_n(s.sum + r * s.dim, s.dim, 0.0f);
+      std::fill_n(s.sum + r * s.value_dim, s.value_dim, 0.0f);
       s.max_score[r] = -std::numeric_limits<float>::infinity();
       s.weight[r] = 0;
     }
@@ -263,9 +268,9 @@ void Attend(const cpu::AttentionItem& item, float* scratch) {
     for (size_t r = first_row; r < end_row; ++r) MergeSplit(s, r);
   }
   for (size_t r = 0; r < rows; ++r) {
-    float* out = item.out + r / group * item.out_stride + r % group * head_dim;
+    float* out = item.out + r / group * item.out_stride + r % group * value_dim;
     const float inverse = 1.0f / s.merged_weight[r];
-    for (size_t i = 0; i < head_dim; ++i) out[i] = s.merged[r * s.dim + i] * inverse;
+    for (size_t i = 0; i < value_dim; ++i) out[i] = s.merged[r * s.value_dim + i] * inverse;
   }
 }
 
@@ -290,7 +295,9 @@ namespace cpu {
 
 size_t AttentionScratchBytes(const AttentionShape& shape) {
   const size_t rows = shape.tokens_per_item() * shape.heads_per_kv_head;
-  return AttentionScratch::Floats(rows, RoundUp(shape.head_dim, kPadFloats)) * sizeof(float);
+  return AttentionScratch::Floats(rows, RoundUp(shape.head_dim, kPadFloats),
+                                  RoundUp(shape.value_dim, kPadFloats)) *
+         sizeof(float);
 }
 
 void AttentionBlock(const AttentionItem& item, float* scratch) {

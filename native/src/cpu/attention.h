@@ -12,8 +12,12 @@ constexpr size_t kAttentionMaxRows = 64;
 
 /// Shape of an attention op, as its scratch is sized.
 struct AttentionShape {
+  /// Query heads of an item, which share one KV head.
   uint32_t heads_per_kv_head = 1;
+  /// Of q and K.
   uint32_t head_dim = 1;
+  /// Of V and the output: the first elements of a row of the cache's value part.
+  uint32_t value_dim = 1;
   size_t tokens_per_item() const {
     return heads_per_kv_head >= kAttentionMaxRows ? 1 : kAttentionMaxRows / heads_per_kv_head;
   }
@@ -21,7 +25,7 @@ struct AttentionShape {
 
 size_t AttentionScratchBytes(const AttentionShape& shape);
 
-/// Some consecutive tokens of one sequence, all query heads of one KV head.
+/// Some consecutive tokens of one sequence, some query heads of one KV head.
 struct AttentionItem {
   AttentionShape shape;
   KVCacheLayer layer;
@@ -30,7 +34,7 @@ struct AttentionItem {
   float scale;
   float soft_cap;   // 0 for none
   uint32_t window;  // 0 for all positions
-  const float* q;  // first token, first of these heads
+  const float* q;   // first token, first of these heads
   size_t q_stride;
   float* out;
   size_t out_stride;

@@ -9,14 +9,6 @@
 #include "cpu/linear.h"
 
 namespace skein::cpu {
-namespace {
-
-/// Elements below which a row-wise operation is not worth a second thread's wake-up.
-constexpr size_t kSerialElements = size_t{1} << 15;
-constexpr size_t kChunkElements = size_t{1} << 13;
-
-}  // namespace
-
 Status CpuBackend::Init() {
   const ProgramLimits& limits = program_.spec.limits;
   token_sequence_.resize(limits.max_tokens);
@@ -28,8 +20,11 @@ Status CpuBackend::Init() {
   for (size_t i = 0; i < program_.spec.ops.size(); ++i) {
     const Op& op = program_.spec.ops[i];
     if (op.kind == OpKind::kAttention) {
-      const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim};
+      const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim, op.head_dim};
       scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(shape));
+    } else if (op.kind == OpKind::kLatentAttention) {
+      for (uint32_t heads = 1; heads <= kLatentHeadsMax; ++heads)
+        scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(LatentAttentionShape(op, heads)));
     } else if (op.kind == OpKind::kSample) {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
       scratch_bytes_ = std::max(scratch_bytes_, logits.width * (2 * sizeof(float) + sizeof(int32_t)));
@@ -47,6 +42,7 @@ Status CpuBackend::Init() {
       rope_table_of_op_[i] = static_cast<size_t>(it - rope_tables_.begin());
     }
   }
+  if (Status s = InitExperts(); !s.ok()) return s;
   // An odd number of lines apart, so that threads do not work on the same cache sets.
   scratch_bytes_ = RoundUp(scratch_bytes_, 4096) + 64;
   return MappedMemory::Allocate(scratch_bytes_ * pool_.threads(), &scratch_);
@@ -62,18 +58,6 @@ void CpuBackend::BeginStep(const StepInput& input) {
     }
   }
   for (RopeTable& table : rope_tables_) table.current = false;
-}
-
-/// body(first row, end row, thread) over all rows, in chunks of a few thousand elements.
-template <typename Body>
-void CpuBackend::ForRows(size_t rows, size_t width, const Body& body) {
-  if (rows * width <= kSerialElements) {
-    if (rows > 0) body(size_t{0}, rows);
-    return;
-  }
-  const size_t chunk = std::max<size_t>(1, kChunkElements / width);
-  pool_.Run(CeilDiv(rows, chunk), cancelled_,
-            [&](size_t i, size_t) { body(i * chunk, std::min(rows, (i + 1) * chunk)); });
 }
 
 void CpuBackend::Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) {
@@ -147,27 +131,33 @@ void CpuBackend::FillRopeTable(RopeTable& table) {
 void CpuBackend::Rope(const Op& op, Matrix x, Matrix out) {
   RopeTable& table = rope_tables_[rope_table_of_op_[static_cast<size_t>(&op - program_.spec.ops.data())]];
   if (!table.current) FillRopeTable(table);
-  const size_t half = op.rotary_dim / 2;
+  const size_t half = op.rotary_dim / 2, start = op.rotary_start;
+  const auto rotate = op.interleaved ? RopeInterleavedHead : RopeHead;
   ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) {
       for (size_t h = 0; h < x.width; h += op.head_dim) {
-        RopeHead(x.data + t * x.stride + h, &table.cos[t * half], &table.sin[t * half], half, op.head_dim,
-                 out.data + t * out.stride + h);
+        const float* from = x.data + t * x.stride + h;
+        float* to = out.data + t * out.stride + h;
+        std::copy_n(from, start, to);
+        rotate(from + start, &table.cos[t * half], &table.sin[t * half], half, op.head_dim - start,
+               to + start);
       }
     }
   });
 }
 
-void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part) {
-  const size_t row_bytes = layer.head_dim * DtypeBytes(layer.dtype);
+void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part, size_t first) {
+  const size_t row_bytes = layer.head_dim * DtypeBytes(layer.dtype),
+               first_bytes = first * DtypeBytes(layer.dtype);
+  const size_t count = x.width / layer.num_kv_heads;
   ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) {
       const uint32_t sequence = token_sequence_[t], position = token_position_[t];
       const int32_t* blocks = input_->block_ids + input_->block_start[sequence];
       const auto block = static_cast<uint32_t>(blocks[position / layer.block_size]);
       for (uint32_t head = 0; head < layer.num_kv_heads; ++head) {
-        NarrowRow(x.data + t * x.stride + head * layer.head_dim, layer.dtype, layer.head_dim,
-                  layer.Head(block, part, head) + position % layer.block_size * row_bytes);
+        NarrowRow(x.data + t * x.stride + head * count, layer.dtype, count,
+                  layer.Head(block, part, head) + position % layer.block_size * row_bytes + first_bytes);
       }
     }
   });
@@ -175,9 +165,15 @@ void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t pa
 
 void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
                            Matrix out) {
-  WriteKV(layer, k, 0);
-  WriteKV(layer, v, 1);
-  const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim};
+  WriteKV(layer, k, 0, 0);
+  WriteKV(layer, v, layer.value_part(), 0);
+  Attend({op.num_heads / op.num_kv_heads, op.head_dim, op.head_dim}, op, layer, q, out);
+}
+
+void CpuBackend::Attend(const AttentionShape& shape, const Op& op, const KVCacheLayer& layer, const Matrix& q,
+                        const Matrix& out) {
+  const size_t groups = op.num_heads / shape.heads_per_kv_head,
+               groups_per_kv_head = groups / layer.num_kv_heads;
   const auto step = static_cast<uint32_t>(shape.tokens_per_item());
   query_blocks_.clear();
   for (uint32_t s = 0; s < input_->num_seqs; ++s) {
@@ -185,21 +181,20 @@ void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Ma
     const auto end = static_cast<uint32_t>(input_->query_start[s + 1]);
     for (uint32_t t = begin; t < end; t += step) query_blocks_.push_back({s, t, std::min(step, end - t)});
   }
-  pool_.Run(query_blocks_.size() * op.num_kv_heads, cancelled_, [&](size_t item, size_t thread) {
+  pool_.Run(query_blocks_.size() * groups, cancelled_, [&](size_t item, size_t thread) {
     // Last blocks first: they see the longest context.
-    const QueryBlock& block = query_blocks_[query_blocks_.size() - 1 - item / op.num_kv_heads];
-    const auto head = static_cast<uint32_t>(item % op.num_kv_heads);
-    const size_t column = size_t{head} * shape.heads_per_kv_head * op.head_dim;
+    const QueryBlock& block = query_blocks_[query_blocks_.size() - 1 - item / groups];
+    const size_t group = item % groups, first_head = group * shape.heads_per_kv_head;
     AttentionBlock({.shape = shape,
                     .layer = layer,
                     .block_ids = input_->block_ids + input_->block_start[block.sequence],
-                    .kv_head = head,
+                    .kv_head = static_cast<uint32_t>(group / groups_per_kv_head),
                     .scale = op.scale,
                     .soft_cap = op.soft_cap,
                     .window = op.window,
-                    .q = q.data + block.first_token * q.stride + column,
+                    .q = q.data + block.first_token * q.stride + first_head * shape.head_dim,
                     .q_stride = q.stride,
-                    .out = out.data + block.first_token * out.stride + column,
+                    .out = out.data + block.first_token * out.stride + first_head * shape.value_dim,
                     .out_stride = out.stride,
                     .first_position = token_position_[block.first_token],
                     .num_tokens = block.num_tokens},
@@ -226,7 +221,8 @@ void CpuBackend::GeluTanhMul(Matrix gate, Matrix up, Matrix out) {
 
 void CpuBackend::SoftCap(float cap, Matrix x) {
   ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) SoftCapRow(x.data + r * x.stride, cap, x.width, x.data + r * x.stride);
+    for (size_t r = begin; r < end; ++r)
+      SoftCapRow(x.data + r * x.stride, cap, x.width, x.data + r * x.stride);
   });
 }
 

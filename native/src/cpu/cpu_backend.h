@@ -1,15 +1,27 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
 #include "core/backend.h"
+#include "core/checked_math.h"
 #include "core/thread_pool.h"
 #include "cpu/attention.h"
+#include "cpu/expert_dispatch.h"
 #include "cpu/logit_stats.h"
 #include "cpu/slot_rules.h"
 
 namespace skein::cpu {
+
+/// Query heads of one item of latent attention, at most.
+constexpr uint32_t kLatentHeadsMax = 16;
+
+/// All heads share the one row of a position: its latent part and rope part are the key, its latent part is
+/// the value.
+inline AttentionShape LatentAttentionShape(const Op& op, uint32_t heads) {
+  return {heads, op.latent.latent_dim + op.latent.rope_dim, op.latent.latent_dim};
+}
 
 /// Splits each operation into work items and runs them on the device's threads.
 class CpuBackend final : public Backend {
@@ -25,14 +37,23 @@ class CpuBackend final : public Backend {
   void Linear(Matrix x, std::span<const LinearPart> parts) override;
   void Rope(const Op& op, Matrix x, Matrix out) override;
   void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) override;
+  void AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Matrix out) override;
+  void LatentAttention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix latent, Matrix key_rope,
+                       Matrix out) override;
+  void ExpandValue(const Op& op, const WeightView& weight, Matrix x, Matrix out) override;
   void SiluMul(Matrix gate, Matrix up, Matrix out) override;
   void GeluTanhMul(Matrix gate, Matrix up, Matrix out) override;
   void SoftCap(float cap, Matrix x) override;
   void Add(Matrix a, Matrix b, Matrix out) override;
+  void Route(const Op& op, Matrix logits, const float* bias, Matrix out) override;
+  void Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) override;
   void GatherRows(Matrix x, const int32_t* row_token, Matrix out) override;
   Status Sample(Matrix logits, StepOutput* output) override;
 
  private:
+  /// Elements below which a row-wise operation is not worth a second thread's wake-up.
+  static constexpr size_t kSerialElements = size_t{1} << 15;
+  static constexpr size_t kChunkElements = size_t{1} << 13;
   /// cos and sin of every token of the step, shared by all rope ops of the same frequencies.
   struct RopeTable {
     const Op* op;
@@ -43,10 +64,27 @@ class CpuBackend final : public Backend {
     uint32_t sequence, first_token, num_tokens;
   };
 
+  /// body(first row, end row) over all rows, in chunks of a few thousand elements.
   template <typename Body>
-  void ForRows(size_t rows, size_t width, const Body& body);
+  void ForRows(size_t rows, size_t width, const Body& body) {
+    if (rows * width <= kSerialElements) {
+      if (rows > 0) body(size_t{0}, rows);
+      return;
+    }
+    const size_t chunk = std::max<size_t>(1, kChunkElements / width);
+    pool_.Run(CeilDiv(rows, chunk), cancelled_,
+              [&](size_t i, size_t) { body(i * chunk, std::min(rows, (i + 1) * chunk)); });
+  }
+  Status InitExperts();
+  void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& out);
+  template <typename Body>
+  void ForExpertBlocks(size_t cols, size_t k, Dtype dtype, const Body& body);
   void FillRopeTable(RopeTable& table);
-  void WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part);
+  /// Writes elements from `first` on of each head's rows in the cache.
+  void WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part, size_t first);
+  void Attend(const AttentionShape& shape, const Op& op, const KVCacheLayer& layer, const Matrix& q,
+              const Matrix& out);
+  uint32_t LatentHeadsPerItem(uint32_t num_heads) const;
   bool SampleRow(const Matrix& logits, uint32_t row, size_t thread, StepOutput* output);
   int32_t ChooseToken(const float* logits, const ArgMax& best, uint32_t row, size_t thread);
   int32_t ChooseRuledToken(const float* logits, uint32_t row, size_t thread);
@@ -69,6 +107,11 @@ class CpuBackend final : public Backend {
   std::vector<size_t> rope_table_of_op_;
   std::vector<int32_t> top_ids_;
   std::vector<SlotRules> slot_rules_;
+
+  ExpertDispatch expert_dispatch_;
+  std::vector<size_t> group_items_;
+  MappedMemory expert_rows_;
+  float *expert_x_ = nullptr, *expert_gate_ = nullptr, *expert_up_ = nullptr;
 };
 
 }  // namespace skein::cpu

@@ -90,6 +90,16 @@ void AddImpl(const float* a, const float* b, size_t n, float* out) {
   for (; i < n; ++i) out[i] = a[i] + b[i];
 }
 
+void AddScaledImpl(const float* x, float factor, size_t n, float* out) {
+  const DF d;
+  const VF f = hn::Set(d, factor);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    hn::StoreU(hn::MulAdd(LoadF32(x + i), f, LoadF32(out + i)), d, out + i);
+  if (i < n)
+    StorePartial(hn::MulAdd(LoadPartial(x + i, n - i), f, LoadPartial(out + i, n - i)), out + i, n - i);
+}
+
 void RopeImpl(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out) {
   const DF d;
   const float* low = x;
@@ -103,6 +113,25 @@ void RopeImpl(const float* x, const float* cos, const float* sin, size_t half, s
   for (; i < half; ++i) {
     out[i] = low[i] * cos[i] - high[i] * sin[i];
     out[half + i] = high[i] * cos[i] + low[i] * sin[i];
+  }
+  std::memcpy(out + 2 * half, x + 2 * half, (head_dim - 2 * half) * sizeof(float));
+}
+
+void RopeInterleavedImpl(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim,
+                         float* out) {
+  const DF d;
+  size_t i = 0;
+  for (; i + kLanes <= half; i += kLanes) {
+    VF a, b;
+    hn::LoadInterleaved2(d, x + 2 * i, a, b);
+    const VF c = LoadF32(cos + i), s = LoadF32(sin + i);
+    hn::StoreInterleaved2(hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), hn::Add(hn::Mul(b, c), hn::Mul(a, s)), d,
+                          out + 2 * i);
+  }
+  for (; i < half; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    out[2 * i] = a * cos[i] - b * sin[i];
+    out[2 * i + 1] = b * cos[i] + a * sin[i];
   }
   std::memcpy(out + 2 * half, x + 2 * half, (head_dim - 2 * half) * sizeof(float));
 }
@@ -151,7 +180,9 @@ HWY_EXPORT(GeluTanhMulImpl);
 HWY_EXPORT(SoftCapImpl);
 HWY_EXPORT(ScaleImpl);
 HWY_EXPORT(AddImpl);
+HWY_EXPORT(AddScaledImpl);
 HWY_EXPORT(RopeImpl);
+HWY_EXPORT(RopeInterleavedImpl);
 HWY_EXPORT(WidenImpl);
 HWY_EXPORT(NarrowImpl);
 namespace cpu {
@@ -176,6 +207,13 @@ void AddRow(const float* a, const float* b, size_t n, float* out) {
 }
 void RopeHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out) {
   HWY_DYNAMIC_DISPATCH(RopeImpl)(x, cos, sin, half, head_dim, out);
+}
+void RopeInterleavedHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim,
+                         float* out) {
+  HWY_DYNAMIC_DISPATCH(RopeInterleavedImpl)(x, cos, sin, half, head_dim, out);
+}
+void AddScaledRow(const float* x, float factor, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(AddScaledImpl)(x, factor, n, out);
 }
 void WidenRow(const void* x, Dtype dtype, size_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(WidenImpl)(x, dtype, n, out);

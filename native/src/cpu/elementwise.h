@@ -32,8 +32,15 @@ void ScaleRow(const float* x, float factor, size_t n, float* out);
 /// out = a + b.
 void AddRow(const float* a, const float* b, size_t n, float* out);
 
-/// Rotates the first 2 * half elements of a head by cos and sin [half]; copies the others.
+/// out = out + factor * x.
+void AddScaledRow(const float* x, float factor, size_t n, float* out);
+
+/// Rotates the first 2 * half elements of a head by cos and sin [half]; copies the others. Element i turns
+/// with element half + i.
 void RopeHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim, float* out);
+/// The same where element 2 * i turns with element 2 * i + 1.
+void RopeInterleavedHead(const float* x, const float* cos, const float* sin, size_t half, size_t head_dim,
+                         float* out);
 
 /// out[i] = x[i] widened.
 void WidenRow(const void* x, Dtype dtype, size_t n, float* out);

@@ -8,6 +8,8 @@ function valuesPerToken(layer: KVCacheLayer): number {
   switch (layer.kind) {
     case 'heads':
       return 2 * layer.numKVHeads * layer.headDim;
+    case 'latent':
+      return layer.latentDim + layer.ropeDim;
   }
 }
 

@@ -1,23 +1,32 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ModelConfigError } from './errors.ts';
+import { deepseekV2 } from './families/deepseek-v2.ts';
+import { deepseekV3 } from './families/deepseek-v3.ts';
 import { gemma2, gemma3 } from './families/gemma.ts';
 import { llama } from './families/llama.ts';
 import { mistral } from './families/mistral.ts';
+import { mixtral } from './families/mixtral.ts';
 import { phi3 } from './families/phi3.ts';
 import { qwen2, qwen3 } from './families/qwen.ts';
+import { qwen2Moe, qwen3Moe } from './families/qwen-moe.ts';
 import { parseFields, readJsonFile } from './json-file.ts';
 import type { Model, ModelFamily } from './model.ts';
 
 /** The family of each name that config.json may give first under `architectures`. */
 const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map([
+  ['DeepseekV2ForCausalLM', deepseekV2],
+  ['DeepseekV3ForCausalLM', deepseekV3],
   ['Gemma2ForCausalLM', gemma2],
   ['Gemma3ForCausalLM', gemma3],
   ['LlamaForCausalLM', llama],
   ['MistralForCausalLM', mistral],
+  ['MixtralForCausalLM', mixtral],
   ['Phi3ForCausalLM', phi3],
   ['Qwen2ForCausalLM', qwen2],
+  ['Qwen2MoeForCausalLM', qwen2Moe],
   ['Qwen3ForCausalLM', qwen3],
+  ['Qwen3MoeForCausalLM', qwen3Moe],
 ]);
 
 export const KNOWN_ARCHITECTURES: readonly string[] = [...MODEL_FAMILIES.keys()].sort();

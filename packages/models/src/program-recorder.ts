@@ -18,6 +18,32 @@ export interface LinearOptions {
   readonly rows?: { readonly first: number; readonly of: number } | null;
 }
 
+type RopeFields = Omit<Extract<Op, { op: 'rope' }>, 'op' | 'x' | 'out'>;
+
+/** Unless said otherwise, pairs are half a rotation apart and start at a head's first element. */
+export type RopeOptions = Omit<RopeFields, 'rotaryStart' | 'interleaved'> &
+  Partial<Pick<RopeFields, 'rotaryStart' | 'interleaved'>>;
+
+/** Sizes of the heads of multi-head latent attention. */
+export type LatentHeads = Pick<
+  Extract<Op, { op: 'absorbKey' }>,
+  'numHeads' | 'nopeDim' | 'ropeDim' | 'valueDim' | 'latentDim'
+>;
+
+export type RouteOptions = Omit<Extract<Op, { op: 'route' }>, 'op' | 'logits' | 'correctionBias' | 'out'> & {
+  readonly correctionBias: string | null;
+};
+
+export interface ExpertsOptions {
+  readonly innerSize: number;
+  readonly experts: readonly {
+    readonly id: number;
+    readonly gate: string;
+    readonly up: string;
+    readonly down: string;
+  }[];
+}
+
 /** Reads like the model's forward pass and writes down its operations. Parameters are named as in the checkpoint. */
 export class ProgramRecorder {
   readonly ops: Op[] = [];
@@ -59,12 +85,64 @@ export class ProgramRecorder {
     return this.#push(width, (out) => ({ op: 'linear', x, weight, bias, out }));
   }
 
-  rope(x: ValueId, options: Omit<Extract<Op, { op: 'rope' }>, 'op' | 'x' | 'out'>): ValueId {
-    return this.#push(this.width(x), (out) => ({ op: 'rope', x, ...options, out }));
+  rope(x: ValueId, options: RopeOptions): ValueId {
+    return this.#push(this.width(x), (out) => ({ op: 'rope', x, rotaryStart: 0, interleaved: false, ...options, out }));
   }
 
   attention(input: Omit<Extract<Op, { op: 'attention' }>, 'op' | 'out'>): ValueId {
     return this.#push(input.numHeads * input.headDim, (out) => ({ op: 'attention', ...input, out }));
+  }
+
+  /** `weightName` is kv_b_proj's weight, here and in expandValue. */
+  absorbKey(q: ValueId, weightName: string, { numHeads, nopeDim, ropeDim, valueDim, latentDim }: LatentHeads): ValueId {
+    const weight = this.#weight(weightName, [numHeads * (nopeDim + valueDim), latentDim]);
+    return this.#push(numHeads * (latentDim + ropeDim), (out) => ({
+      op: 'absorbKey',
+      q,
+      weight,
+      numHeads,
+      nopeDim,
+      ropeDim,
+      valueDim,
+      latentDim,
+      out,
+    }));
+  }
+
+  latentAttention(input: Omit<Extract<Op, { op: 'latentAttention' }>, 'op' | 'out'>): ValueId {
+    return this.#push(input.numHeads * input.latentDim, (out) => ({ op: 'latentAttention', ...input, out }));
+  }
+
+  expandValue(x: ValueId, weightName: string, { numHeads, nopeDim, valueDim, latentDim }: LatentHeads): ValueId {
+    const weight = this.#weight(weightName, [numHeads * (nopeDim + valueDim), latentDim]);
+    return this.#push(numHeads * valueDim, (out) => ({
+      op: 'expandValue',
+      x,
+      weight,
+      numHeads,
+      nopeDim,
+      valueDim,
+      latentDim,
+      out,
+    }));
+  }
+
+  /** `correctionBias` names its parameter, or is null. */
+  route(logits: ValueId, { correctionBias, ...routing }: RouteOptions): ValueId {
+    const bias = correctionBias === null ? null : this.#weight(correctionBias, [this.width(logits)]);
+    return this.#push(2 * routing.topK, (out) => ({ op: 'route', logits, correctionBias: bias, ...routing, out }));
+  }
+
+  /** The experts of this rank, ids ascending; each names its three weights. */
+  experts(x: ValueId, routes: ValueId, { innerSize, experts }: ExpertsOptions): ValueId {
+    const width = this.width(x);
+    const recorded = experts.map(({ id, gate, up, down }) => ({
+      id,
+      gate: this.#weight(gate, [innerSize, width]),
+      up: this.#weight(up, [innerSize, width]),
+      down: this.#weight(down, [width, innerSize]),
+    }));
+    return this.#push(width, (out) => ({ op: 'experts', x, routes, experts: recorded, out }));
   }
 
   /** act(gate) * up. */

@@ -106,6 +106,12 @@ function yarnFrequencies(
 
 function yarnAttentionFactor(s: Extract<RopeScaling, { type: 'yarn' }>): number {
   if (s.attentionFactor !== null) return s.attentionFactor;
-  const scale = (m: number): number => (s.factor <= 1 ? 1 : 0.1 * m * Math.log(s.factor) + 1);
-  return s.mscale && s.mscaleAllDim ? scale(s.mscale) / scale(s.mscaleAllDim) : scale(1);
+  return s.mscale && s.mscaleAllDim
+    ? yarnMagnitude(s.factor, s.mscale) / yarnMagnitude(s.factor, s.mscaleAllDim)
+    : yarnMagnitude(s.factor, 1);
+}
+
+/** Yarn's growth of queries and keys for a context `factor` times longer. */
+export function yarnMagnitude(factor: number, mscale: number): number {
+  return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }

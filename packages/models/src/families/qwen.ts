@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { preNormModel } from '../layers/pre-norm-model.ts';
+import { type PreNormConfig, preNormModel } from '../layers/pre-norm-model.ts';
 import type { ModelFamily } from '../model.ts';
 import {
   attentionHeads,
@@ -16,7 +16,8 @@ import {
 } from '../model-config.ts';
 import { parseRopeConfig } from '../rope-config.ts';
 
-const schema = z.object({
+/** What config.json has in every generation. */
+export const qwenFields = {
   ...commonFields,
   ...headFields,
   intermediate_size: intermediateSize,
@@ -26,36 +27,43 @@ const schema = z.object({
   sliding_window: window.nullable().default(4096),
   max_window_layers: z.int().min(0).default(28),
   layer_types: layerTypes,
-});
+};
+
+const schema = z.object(qwenFields);
+
+export type QwenFields = z.infer<typeof schema>;
 
 /** Qwen2 and 2.5: Llama with biases at q, k and v. */
-export const qwen2: ModelFamily = (document, file) =>
-  qwen(document, file, { headNorm: false, bias: () => ({ qkv: true, o: false, mlp: false }) });
+export const qwen2: ModelFamily = (document, file) => {
+  const fields = parseConfig(schema, document, file);
+  const bias = { qkv: true, o: false, mlp: false };
+  return preNormModel(qwenConfig(fields, { document, file, headNorm: false, bias }));
+};
 
 /** Llama with a norm of each head of q and k, and heads of their own size. */
-export const qwen3: ModelFamily = (document, file) =>
-  qwen({ head_dim: 128, ...Object(document) }, file, {
-    headNorm: true,
-    bias: ({ attention_bias: attention }) => ({ qkv: attention, o: attention, mlp: false }),
-  });
+export const qwen3: ModelFamily = (document, file) => {
+  const fields = parseConfig(schema, { head_dim: 128, ...Object(document) }, file);
+  const bias = { qkv: fields.attention_bias, o: fields.attention_bias, mlp: false };
+  return preNormModel(qwenConfig(fields, { document, file, headNorm: true, bias }));
+};
 
-interface Generation {
-  readonly headNorm: boolean;
-  readonly bias: (fields: z.infer<typeof schema>) => { qkv: boolean; o: boolean; mlp: boolean };
+export interface QwenOptions extends Pick<PreNormConfig, 'headNorm' | 'bias'> {
+  readonly document: unknown;
+  readonly file: string;
 }
 
-const qwen = (document: unknown, file: string, { headNorm, bias }: Generation): ReturnType<ModelFamily> => {
-  const fields = parseConfig(schema, document, file);
+/** Of a dense model, or of a mixture's attention. */
+export function qwenConfig(fields: QwenFields, { document, file, headNorm, bias }: QwenOptions): PreNormConfig {
   const common = commonConfig(fields, file);
   const heads = attentionHeads(fields, file);
   const sliding = fields.use_sliding_window ? fields.sliding_window : null;
-  return preNormModel({
+  return {
     ...common,
     ...heads,
     intermediateSize: fields.intermediate_size,
     rmsNormEps: fields.rms_norm_eps,
     rope: parseRopeConfig(document, file, { headDim: heads.headDim, partial: 'refused' }),
-    bias: bias(fields),
+    bias,
     headNorm,
     projections: 'separate',
     // The first layers see everything.
@@ -64,5 +72,5 @@ const qwen = (document: unknown, file: string, { headNorm, bias }: Generation): 
       isSliding: (layer) => sliding !== null && layer >= fields.max_window_layers,
     }),
     kvCacheLayers: headLayers(common.numLayers, heads),
-  });
-};
+  };
+}

@@ -3,10 +3,11 @@ import type { AttentionHeads, ModelConfig } from '../model-config.ts';
 import type { RopeConfig } from '../rope-config.ts';
 import { ropeFrequencies } from '../rope-frequencies.ts';
 import { recordAttention } from './attention.ts';
-import { isUnneededByDecoder, recordDecoder } from './decoder.ts';
 import { recordGatedMlp } from './gated-mlp.ts';
+import { type LayerPart, preNormDecoder } from './pre-norm-decoder.ts';
 
 export interface PreNormConfig extends ModelConfig, AttentionHeads {
+  /** Of a dense feed-forward. */
   readonly intermediateSize: number;
   readonly rmsNormEps: number;
   readonly rope: RopeConfig;
@@ -18,47 +19,39 @@ export interface PreNormConfig extends ModelConfig, AttentionHeads {
   readonly windows: readonly (number | null)[];
 }
 
-/** Llama and its kin: attention and a gated feed-forward, each behind a norm and added to the stream. */
-export function preNormModel(config: PreNormConfig): Model {
-  const { numHeads, numKVHeads, headDim, intermediateSize, bias, projections } = config;
-  const norm = { eps: config.rmsNormEps, weightOffset: 0 };
-  return {
-    config,
-    isUnneeded: (name) => isUnneededByDecoder(name, config),
-    record(r, stage) {
+/** Llama and its kin. @param feedForward in place of a dense one. */
+export function preNormModel(config: PreNormConfig, feedForward: LayerPart = denseFeedForward(config)): Model {
+  const { numHeads, numKVHeads, headDim, bias, projections } = config;
+  const headNorm = config.headNorm ? { eps: config.rmsNormEps, weightOffset: 0 } : null;
+  return preNormDecoder(config, {
+    attention(stage) {
       const rope = ropeFrequencies(config.rope, { ...config, maxModelLen: stage.maxModelLen });
-      recordDecoder(r, {
-        config,
-        stage,
-        norm,
-        embedScale: 1,
-        logitSoftCap: null,
-        layer(x, { layer, cacheLayer, name }) {
-          const attended = recordAttention(r, r.rmsNorm(x, `${name}.input_layernorm.weight`, norm), {
-            name: `${name}.self_attn`,
-            cacheLayer,
-            numHeads,
-            numKVHeads,
-            headDim,
-            scale: headDim ** -0.5,
-            rope,
-            projections,
-            bias,
-            headNorm: config.headNorm ? norm : null,
-            window: config.windows[layer] ?? null,
-            softCap: null,
-          });
-          const y = r.add(x, attended);
-          const fed = recordGatedMlp(r, r.rmsNorm(y, `${name}.post_attention_layernorm.weight`, norm), {
-            name: `${name}.mlp`,
-            intermediateSize,
-            activation: 'silu',
-            projections,
-            bias: bias.mlp,
-          });
-          return r.add(y, fed);
-        },
-      });
+      return (r, x, { layer, cacheLayer, name }) =>
+        recordAttention(r, x, {
+          name: `${name}.self_attn`,
+          cacheLayer,
+          numHeads,
+          numKVHeads,
+          headDim,
+          scale: headDim ** -0.5,
+          rope,
+          projections,
+          bias,
+          headNorm,
+          window: config.windows[layer] ?? null,
+          softCap: null,
+        });
     },
-  };
+    feedForward,
+  });
+}
+
+/** A gated feed-forward in every layer. */
+export function denseFeedForward({
+  intermediateSize,
+  projections,
+  bias,
+}: Pick<PreNormConfig, 'intermediateSize' | 'projections' | 'bias'>): LayerPart {
+  return (r, x, { name }) =>
+    recordGatedMlp(r, x, { name: `${name}.mlp`, intermediateSize, activation: 'silu', projections, bias: bias.mlp });
 }

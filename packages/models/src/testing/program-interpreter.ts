@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
 import type { KVCacheSpec, Op, ProgramSpec, TensorSource } from '@skein/native';
 import { fromBfloat16, fromFloat16, roundTo } from '../half-precision.ts';
+import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
+import { experts, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
+import { dot, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
 
 /** The plain meaning of a recorded program, for tests of recordings and of backends: sums in f64, values and cache rounded to
  *  their types, one row after another. Greedy sampling only. */
@@ -19,7 +22,12 @@ export class ProgramInterpreter {
     this.#spec = spec;
     this.#weights = spec.weights.map(readWeight);
     this.#cache = spec.kvCache.layers.map(
-      (l) => new Float32Array(spec.kvCache.numBlocks * 2 * l.numKVHeads * spec.kvCache.blockSize * l.headDim),
+      (l) =>
+        new Float32Array(
+          spec.kvCache.numBlocks *
+            spec.kvCache.blockSize *
+            (l.kind === 'heads' ? 2 * l.numKVHeads * l.headDim : l.latentDim + l.ropeDim),
+        ),
     );
     this.#slots = new Int32Array(spec.limits.numSlots);
   }
@@ -84,6 +92,20 @@ export class ProgramInterpreter {
           { q: value(op.q), k: value(op.k), v: value(op.v) },
           { step, cache: this.#cache[op.cacheLayer] ?? fail('no such cache layer'), spec: this.#spec.kvCache },
         );
+      case 'absorbKey':
+        return absorbKey(op, value(op.q), this.#weight(op.weight));
+      case 'latentAttention':
+        return latentAttention(
+          op,
+          { q: value(op.q), latent: value(op.latent), keyRope: value(op.keyRope) },
+          { step, cache: this.#cache[op.cacheLayer] ?? fail('no such cache layer'), spec: this.#spec.kvCache },
+        );
+      case 'expandValue':
+        return expandValue(op, value(op.x), this.#weight(op.weight));
+      case 'route':
+        return route(op, value(op.logits), op.correctionBias === null ? null : this.#weight(op.correctionBias));
+      case 'experts':
+        return experts(op, { x: value(op.x), routes: value(op.routes) }, (id) => this.#weight(id));
       case 'siluMul':
         return zip(value(op.gate), value(op.up), (g, u) => (g / (1 + Math.exp(-g))) * u);
       case 'geluTanhMul':
@@ -156,40 +178,6 @@ export class Link {
   }
 }
 
-interface Value {
-  readonly width: number;
-  readonly data: Float32Array;
-}
-
-function fail(why: string): never {
-  throw new Error(`program interpreter: ${why}`);
-}
-
-function row(x: Value, r: number): Float32Array {
-  return x.data.subarray(r * x.width, (r + 1) * x.width);
-}
-
-/** One row for each of `of`, filled by `fill`. */
-function rows(
-  width: number,
-  of: readonly number[],
-  fill: (item: number, out: Float32Array, index: number) => void,
-): Value {
-  const out = { width, data: new Float32Array(of.length * width) };
-  for (const [i, item] of of.entries()) fill(item, row(out, i), i);
-  return out;
-}
-
-function zip(a: Value, b: Value, f: (a: number, b: number) => number): Value {
-  return { width: a.width, data: a.data.map((x, i) => f(x, b.data[i] ?? 0)) };
-}
-
-function dot(a: Float32Array, b: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
-}
-
 function rmsNorm(x: Value, weight: Float32Array, op: Extract<Op, { op: 'rmsNorm' }>): Value {
   const width = weight.length;
   const normed = { width: x.width, data: new Float32Array(x.data.length) };
@@ -209,27 +197,18 @@ function capInPlace(values: Float32Array | number[], cap: number): void {
   for (let i = 0; i < values.length; i++) values[i] = cap * Math.tanh((values[i] ?? 0) / cap);
 }
 
-function linear(x: Value, weight: Float32Array, bias: Float32Array | null): Value {
-  const width = weight.length / x.width;
-  const numRows = x.data.length / x.width;
-  return rows(width, [...Array(numRows).keys()], (r, out) => {
-    const from = row(x, r);
-    for (let n = 0; n < width; n++)
-      out[n] = dot(from, weight.subarray(n * x.width, (n + 1) * x.width)) + (bias?.[n] ?? 0);
-  });
-}
-
 function rope(x: Value, op: Extract<Op, { op: 'rope' }>, positions: readonly number[]): Value {
   const half = op.rotaryDim / 2;
   return rows(x.width, positions, (position, out, t) => {
     out.set(row(x, t));
-    for (let at = 0; at < x.width; at += op.headDim) {
+    for (let at = op.rotaryStart; at < x.width; at += op.headDim) {
       for (let i = 0; i < half; i++) {
         const angle = Math.fround(position * (op.inverseFrequencies[i] ?? 0));
         const [cos, sin] = [Math.cos(angle) * op.attentionFactor, Math.sin(angle) * op.attentionFactor];
-        const [a, b] = [out[at + i] ?? 0, out[at + half + i] ?? 0];
-        out[at + i] = a * cos - b * sin;
-        out[at + half + i] = b * cos + a * sin;
+        const [first, second] = op.interleaved ? [at + 2 * i, at + 2 * i + 1] : [at + i, at + half + i];
+        const [a, b] = [out[first] ?? 0, out[second] ?? 0];
+        out[first] = a * cos - b * sin;
+        out[second] = b * cos + a * sin;
       }
     }
   });
@@ -282,15 +261,13 @@ function attention(
         (_, p) => dot(query, cell(blocks, first + p, 0, head)) * op.scale,
       );
       if (op.softCap !== null) capInPlace(scores, op.softCap);
-      const most = Math.max(...scores);
-      const shares = scores.map((s) => Math.exp(s - most));
-      const total = shares.reduce((a, b) => a + b, 0);
+      const shares = softmax(scores);
       const sums = new Float64Array(headDim);
       for (const [p, share] of shares.entries()) {
         const from = cell(blocks, first + p, 1, head);
         for (let i = 0; i < headDim; i++) sums[i] = (sums[i] as number) + share * (from[i] as number);
       }
-      for (let i = 0; i < headDim; i++) out[h * headDim + i] = (sums[i] as number) / total;
+      for (let i = 0; i < headDim; i++) out[h * headDim + i] = sums[i] as number;
     }
   });
 }

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace skein::cpu {
+
+/// Rows of one expert that are computed together.
+struct ExpertGroup {
+  size_t expert;     ///< index into the experts of the op
+  size_t first_row;  ///< within the round's buffers
+  size_t rows;
+};
+
+/// Sorts the (token, expert) pairs of a step by expert, then token, and cuts them into rounds whose rows fit
+/// the buffers. A row of a round is one pair. Sized once; no call after Reserve allocates.
+class ExpertDispatch {
+ public:
+  /// Room for `max_tokens` tokens of up to `max_top_k` experts among `max_experts`, in rounds of
+  /// `round_rows`.
+  void Reserve(size_t max_tokens, size_t max_top_k, size_t max_experts, size_t round_rows);
+
+  /// routes: f32 [tokens, 2 * top_k] as Backend::Route writes. Pairs with experts that are not in `experts`
+  /// (ids ascending) are left out: another rank computes them.
+  void Assign(std::span<const ExpertWeights> experts, const Matrix& routes);
+
+  size_t num_rounds() const { return (num_pairs_ + round_rows_ - 1) / round_rows_; }
+  /// Makes `round` current.
+  void BeginRound(size_t round);
+  /// Of the current round; no group has more than kLinearMaxRows rows.
+  std::span<const ExpertGroup> groups() const { return groups_; }
+  size_t num_rows() const { return end_ - begin_; }
+  uint32_t token(size_t row) const { return pair_token_[begin_ + row]; }
+
+  /// Calls add(row, weight) for the rows of the current round that are `token`'s, experts ascending.
+  template <typename Add>
+  void ForToken(size_t token, const Add& add) const {
+    for (size_t k = 0; k < top_k_; ++k) {
+      const uint32_t pair = token_pair_[token * top_k_ + k];
+      if (pair >= begin_ && pair < end_) add(pair - begin_, pair_weight_[pair]);
+    }
+  }
+
+ private:
+  static constexpr uint32_t kElsewhere = UINT32_MAX;
+
+  size_t round_rows_ = 1;
+  size_t top_k_ = 0;
+  size_t num_pairs_ = 0;
+  size_t num_experts_ = 0;
+  size_t begin_ = 0, end_ = 0;
+  std::vector<uint32_t> expert_start_;  // [num_experts + 1], first pair of each
+  std::vector<uint32_t> pair_token_;
+  std::vector<float> pair_weight_;
+  std::vector<uint32_t> token_pair_;  // [tokens, top_k], kElsewhere for an expert of another rank
+  std::vector<ExpertGroup> groups_;
+};
+
+}  // namespace skein::cpu

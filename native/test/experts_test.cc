@@ -1,0 +1,174 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "cpu/expert_dispatch.h"
+#include "op_backend.h"
+
+namespace skein::test {
+namespace {
+
+/// Random routes [tokens, 2 * top_k]: distinct ids ascending, then weights.
+TestMatrix RandomRoutes(size_t tokens, size_t top_k, uint32_t experts, std::mt19937& random) {
+  TestMatrix routes(tokens, 2 * top_k, random);
+  std::vector<uint32_t> ids(experts);
+  for (size_t t = 0; t < tokens; ++t) {
+    for (uint32_t e = 0; e < experts; ++e) ids[e] = e;
+    std::shuffle(ids.begin(), ids.end(), random);
+    std::sort(ids.begin(), ids.begin() + static_cast<long>(top_k));
+    for (size_t k = 0; k < top_k; ++k) routes.row(t)[k] = static_cast<float>(ids[k]);
+  }
+  return routes;
+}
+
+TEST(DispatchMeetsEveryPairOnceInOrder) {
+  std::mt19937 random(2);
+  for (const auto& [tokens, top_k, experts, round_rows] :
+       {std::array<uint32_t, 4>{1, 2, 8, 400}, {37, 3, 9, 7}, {300, 2, 4, 700}, {900, 1, 2, 1000}}) {
+    TestMatrix routes = RandomRoutes(tokens, top_k, experts, random);
+    std::vector<ExpertWeights> owned;
+    for (uint32_t e = 0; e < experts; e += 2) owned.push_back({.id = e});
+    cpu::ExpertDispatch dispatch;
+    dispatch.Reserve(tokens, top_k, owned.size(), round_rows);
+    dispatch.Assign(owned, routes.view());
+    std::vector<std::vector<float>> seen(tokens);
+    for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
+      dispatch.BeginRound(round);
+      CHECK(dispatch.num_rows() >= 1 && dispatch.num_rows() <= round_rows);
+      std::vector<uint32_t> expert_of(dispatch.num_rows());
+      size_t next = 0;
+      for (const cpu::ExpertGroup& g : dispatch.groups()) {
+        CHECK(g.first_row == next && g.rows >= 1 && g.rows <= 288);
+        for (size_t r = 0; r < g.rows; ++r) expert_of[next++] = owned[g.expert].id;
+      }
+      CHECK_EQ(next, dispatch.num_rows());
+      for (uint32_t t = 0; t < tokens; ++t) {
+        dispatch.ForToken(t, [&](size_t row, float weight) {
+          CHECK_EQ(dispatch.token(row), t);
+          seen[t].push_back(static_cast<float>(expert_of[row]));
+          seen[t].push_back(weight);
+        });
+      }
+    }
+    for (uint32_t t = 0; t < tokens; ++t) {
+      std::vector<float> want;
+      for (size_t k = 0; k < top_k; ++k) {
+        if (static_cast<uint32_t>(routes.row(t)[k]) % 2 != 0) continue;
+        want.push_back(routes.row(t)[k]);
+        want.push_back(routes.row(t)[top_k + k]);
+      }
+      CHECK(seen[t] == want);
+    }
+  }
+}
+
+struct Mixture {
+  size_t hidden, inter, top_k;
+  std::vector<RandomWeight> gate, up, down;
+  OpBackend room;
+  Backend* backend;
+
+  Mixture(uint32_t tokens, uint32_t experts, uint32_t k, uint32_t h, uint32_t n, Dtype dtype)
+      : hidden(h), inter(n), top_k(k), room(tokens) {
+    std::mt19937 random(experts);
+    const int64_t x = room.Value(h), logits = room.Value(experts);
+    Op route{.kind = OpKind::kRoute, .inputs = {logits, -1, -1}};
+    route.route.top_k = k;
+    Op op{.kind = OpKind::kExperts, .inputs = {x, room.Add(route), -1}};
+    for (uint32_t e = 0; e < experts; ++e) {
+      gate.emplace_back(n, h, dtype, random, 1 / std::sqrt(static_cast<float>(h)));
+      up.emplace_back(n, h, dtype, random, 1 / std::sqrt(static_cast<float>(h)));
+      down.emplace_back(h, n, dtype, random, 1 / std::sqrt(static_cast<float>(n)));
+      op.experts.push_back(
+          {e, room.Weight({n, h}, dtype), room.Weight({n, h}, dtype), room.Weight({h, n}, dtype)});
+    }
+    room.Add(op);
+    backend = &room.Start();
+  }
+  std::vector<ExpertWeights> Views(uint32_t first, uint32_t step) const {
+    std::vector<ExpertWeights> views;
+    for (uint32_t e = first; e < gate.size(); e += step)
+      views.push_back({e, gate[e].view(), up[e].view(), down[e].view()});
+    return views;
+  }
+  std::vector<double> Plain(const float* x, const float* route) const {
+    std::vector<double> out(hidden, 0.0);
+    for (size_t k = 0; k < top_k; ++k) {
+      const auto e = static_cast<size_t>(route[k]);
+      std::vector<double> act(inter);
+      for (size_t i = 0; i < inter; ++i) {
+        double g = 0, u = 0;
+        for (size_t j = 0; j < hidden; ++j) {
+          g += double{x[j]} * gate[e].row(i)[j];
+          u += double{x[j]} * up[e].row(i)[j];
+        }
+        act[i] = g / (1 + std::exp(-g)) * u;
+      }
+      for (size_t j = 0; j < hidden; ++j) {
+        double sum = 0;
+        for (size_t i = 0; i < inter; ++i) sum += act[i] * down[e].row(j)[i];
+        out[j] += double{route[top_k + k]} * sum;
+      }
+    }
+    return out;
+  }
+};
+
+TEST(ExpertsMatchPlainSums) {
+  ForEachLevel([] {
+    for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
+      for (const auto& [tokens, experts, top_k, hidden, inter] : {std::array<uint32_t, 5>{1, 8, 2, 40, 24},
+                                                                  {33, 5, 3, 68, 50},
+                                                                  {90, 3, 1, 20, 132},
+                                                                  {7, 16, 16, 33, 17}}) {
+        Mixture m(tokens, experts, top_k, hidden, inter, dtype);
+        std::mt19937 random(tokens);
+        TestMatrix x(tokens, hidden, random), out(tokens, hidden);
+        TestMatrix routes = RandomRoutes(tokens, top_k, experts, random);
+        m.backend->Experts(m.Views(0, 1), x.view(), routes.view(), out.view());
+        for (size_t t = 0; t < tokens; t += 8) {
+          const std::vector<double> want = m.Plain(x.row(t), routes.row(t));
+          for (size_t j = 0; j < hidden; ++j) CHECK(std::abs(out.row(t)[j] - want[j]) < 4e-5);
+        }
+      }
+    }
+  });
+}
+
+TEST(ExpertRowIsTheSameInAnyBatch) {
+  ForEachLevel([] {
+    // Wide enough that the whole batch takes two rounds, and one expert's rows straddle them.
+    const uint32_t tokens = 520, hidden = 8200;
+    Mixture m(tokens, 3, 2, hidden, 5, Dtype::kBF16);
+    std::mt19937 random(8);
+    TestMatrix x(tokens, hidden, random), whole(tokens, hidden), part(64, hidden);
+    TestMatrix routes = RandomRoutes(tokens, 2, 3, random);
+    m.backend->Experts(m.Views(0, 1), x.view(), routes.view(), whole.view());
+    for (const auto& [begin, end] : {std::pair<size_t, size_t>{0, 1}, {3, 20}, {300, 364}, {519, 520}}) {
+      m.backend->Experts(m.Views(0, 1), x.view(begin, end), routes.view(begin, end),
+                         part.view(0, end - begin));
+      for (size_t t = begin; t < end; ++t) CHECK(SameRow(whole, t, part, t - begin));
+    }
+  });
+}
+
+TEST(RanksShareExperts) {
+  const uint32_t tokens = 50, hidden = 48;
+  Mixture m(tokens, 7, 3, hidden, 20, Dtype::kF32);
+  std::mt19937 random(8);
+  TestMatrix x(tokens, hidden, random), even(tokens, hidden), odd(tokens, hidden);
+  TestMatrix routes = RandomRoutes(tokens, 3, 7, random);
+  m.backend->Experts(m.Views(0, 2), x.view(), routes.view(), even.view());
+  m.backend->Experts(m.Views(1, 2), x.view(), routes.view(), odd.view());
+  for (size_t t = 0; t < tokens; ++t) {
+    const std::vector<double> want = m.Plain(x.row(t), routes.row(t));
+    for (size_t j = 0; j < hidden; ++j) CHECK(std::abs(even.row(t)[j] + odd.row(t)[j] - want[j]) < 4e-5);
+  }
+}
+
+}  // namespace
+}  // namespace skein::test
+
+int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

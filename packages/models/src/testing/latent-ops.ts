@@ -1,0 +1,80 @@
+import type { KVCacheSpec, Op } from '@skein/native';
+import { roundTo } from '../half-precision.ts';
+import type { StepWords } from './step-words.ts';
+import { dot, fail, row, rows, softmax, type Value } from './value.ts';
+
+function tokensOf(x: Value): number[] {
+  return [...Array(x.data.length / x.width).keys()];
+}
+
+export function absorbKey(op: Extract<Op, { op: 'absorbKey' }>, q: Value, weight: Float32Array): Value {
+  const { numHeads, nopeDim, ropeDim, valueDim, latentDim } = op;
+  return rows(numHeads * (latentDim + ropeDim), tokensOf(q), (t, out) => {
+    for (let h = 0; h < numHeads; h++) {
+      const query = row(q, t).subarray(h * (nopeDim + ropeDim), (h + 1) * (nopeDim + ropeDim));
+      const sums = new Float64Array(latentDim + ropeDim);
+      for (let n = 0; n < nopeDim; n++) {
+        const key = (h * (nopeDim + valueDim) + n) * latentDim;
+        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] ?? 0) + (query[n] ?? 0) * (weight[key + i] ?? 0);
+      }
+      sums.set(query.subarray(nopeDim), latentDim);
+      out.set(sums, h * sums.length);
+    }
+  });
+}
+
+export function expandValue(op: Extract<Op, { op: 'expandValue' }>, x: Value, weight: Float32Array): Value {
+  const { numHeads, nopeDim, valueDim, latentDim } = op;
+  return rows(numHeads * valueDim, tokensOf(x), (t, out) => {
+    for (let h = 0; h < numHeads; h++) {
+      const own = row(x, t).subarray(h * latentDim, (h + 1) * latentDim);
+      for (let i = 0; i < valueDim; i++) {
+        const value = (h * (nopeDim + valueDim) + nopeDim + i) * latentDim;
+        out[h * valueDim + i] = dot(own, weight.subarray(value, value + latentDim));
+      }
+    }
+  });
+}
+
+interface LatentInputs {
+  readonly q: Value;
+  readonly latent: Value;
+  readonly keyRope: Value;
+}
+
+interface LatentCache {
+  readonly step: StepWords;
+  /** [numBlocks, blockSize, latentDim + ropeDim]. */
+  readonly cache: Float32Array;
+  readonly spec: KVCacheSpec;
+}
+
+export function latentAttention(
+  op: Extract<Op, { op: 'latentAttention' }>,
+  { q, latent, keyRope }: LatentInputs,
+  { step, cache, spec }: LatentCache,
+): Value {
+  const { numHeads, latentDim, ropeDim } = op;
+  const width = latentDim + ropeDim;
+  const cell = (blocks: readonly number[], position: number): Float32Array => {
+    const block = blocks[Math.floor(position / spec.blockSize)] ?? fail(`no block for position ${position}`);
+    const at = (block * spec.blockSize + (position % spec.blockSize)) * width;
+    return cache.subarray(at, at + width);
+  };
+  for (const [t, position] of step.position.entries()) {
+    const own = cell(step.blocks[t] ?? [], position);
+    for (const [i, x] of [...row(latent, t), ...row(keyRope, t)].entries()) own[i] = roundTo(spec.dtype, x);
+  }
+  return rows(numHeads * latentDim, step.position, (position, out, t) => {
+    const context = Array.from({ length: position + 1 }, (_, p) => cell(step.blocks[t] ?? [], p));
+    for (let h = 0; h < numHeads; h++) {
+      const query = row(q, t).subarray(h * width, (h + 1) * width);
+      const shares = softmax(context.map((key) => dot(query, key) * op.scale));
+      const sums = new Float64Array(latentDim);
+      for (const [p, key] of context.entries()) {
+        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] ?? 0) + (shares[p] ?? 0) * (key[i] ?? 0);
+      }
+      out.set(sums, h * latentDim);
+    }
+  });
+}

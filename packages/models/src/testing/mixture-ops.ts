@@ -1,0 +1,55 @@
+import type { Op } from '@skein/native';
+import { linear, row, rows, softmax, type Value, zip } from './value.ts';
+
+/** Ids in descending order of score, the lower first among equals. */
+function ranked(scores: readonly number[]): number[] {
+  return [...scores.keys()].sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0) || a - b);
+}
+
+export function route(op: Extract<Op, { op: 'route' }>, logits: Value, bias: Float32Array | null): Value {
+  const tokens = [...Array(logits.data.length / logits.width).keys()];
+  return rows(2 * op.topK, tokens, (t, out) => {
+    const own = [...row(logits, t)];
+    const scores = op.scoring === 'softmax' ? softmax(own) : own.map((x) => 1 / (1 + Math.exp(-x)));
+    const choice = scores.map((s, e) => s + (bias?.[e] ?? 0));
+    const size = scores.length / op.numGroups;
+    const groupScores = Array.from({ length: op.numGroups }, (_, g) => {
+      const [first = 0, second = 0] = choice.slice(g * size, (g + 1) * size).sort((a, b) => b - a);
+      return op.groupScore === 'best' ? first : first + second;
+    });
+    const groups = new Set(ranked(groupScores).slice(0, op.topKGroups));
+    const ids = ranked(choice)
+      .filter((e) => groups.has(Math.floor(e / size)))
+      .slice(0, op.topK)
+      .sort((a, b) => a - b);
+    const sum = ids.reduce((total, e) => total + (scores[e] ?? 0), 0);
+    out.set(ids);
+    out.set(
+      ids.map((e) => ((scores[e] ?? 0) / (op.renormalize ? sum : 1)) * op.scale),
+      op.topK,
+    );
+  });
+}
+
+export function experts(
+  op: Extract<Op, { op: 'experts' }>,
+  { x, routes }: { readonly x: Value; readonly routes: Value },
+  weight: (id: number) => Float32Array,
+): Value {
+  const topK = routes.width / 2;
+  const tokens = [...Array(x.data.length / x.width).keys()];
+  return rows(x.width, tokens, (t, out) => {
+    const from = { width: x.width, data: row(x, t) };
+    const route = row(routes, t);
+    const sums = new Float64Array(x.width);
+    for (let k = 0; k < topK; k++) {
+      const expert = op.experts.find((e) => e.id === route[k]);
+      if (expert === undefined) continue;
+      const [gate, up] = [linear(from, weight(expert.gate), null), linear(from, weight(expert.up), null)];
+      const inner = zip(gate, up, (g, u) => (g / (1 + Math.exp(-g))) * u);
+      const { data } = linear(inner, weight(expert.down), null);
+      for (const [i, y] of data.entries()) sums[i] = (sums[i] ?? 0) + (route[topK + k] ?? 0) * y;
+    }
+    out.set(sums);
+  });
+}
