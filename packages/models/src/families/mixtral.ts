@@ -28,7 +28,7 @@ const schema = z.object({
 /** Mistral whose feed-forwards are mixtures. */
 export const mixtral: ModelFamily = (document, file) => {
   // Fields that a config may leave out where they are these.
-  const complete = { num_key_value_heads: 8, rope_theta: 1e6, ...Object(document) };
+  const complete: unknown = { num_key_value_heads: 8, rope_theta: 1e6, ...Object(document) };
   const fields = parseConfig(schema, complete, file);
   const common = commonConfig(fields, file);
   const heads = attentionHeads(fields, file);
