@@ -147,7 +147,6 @@ export async function runLeaderAgent(
       vocabSize: model.config.vocabSize,
     },
     ...(model.generation ? { defaults: model.generation } : {}),
-    schedulesByPriority: options.schedulingPolicy === 'priority',
     log: logger,
     metrics,
     vllmMetrics,
