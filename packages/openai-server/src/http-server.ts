@@ -58,6 +58,7 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     this.#routes = new RouteTable(options.routes);
+    options.metrics.gauge(skeinMetrics.httpRequestsInFlight).set(0);
     const limits = { ...defaultLimits, ...options.limits };
     this.#server = createServer(
       {
@@ -127,16 +128,15 @@ export class HttpServer {
     const controller = new AbortController();
     const notes: Record<string, unknown> = {};
     const log = this.#options.log.child({ requestId });
+    const match = this.#routes.match(request.method ?? '', pathOf(request.url));
+    const route = match.found ? match.route : null;
     this.#live.set(workId, { controller, response });
-    this.#countLive();
+    this.#countInFlight(route, 1);
     response.on('close', () => {
       if (!response.writableFinished) controller.abort(new ClientGoneError());
     });
     response.setHeader('x-request-id', requestId);
     if (this.#draining) response.setHeader('connection', 'close');
-
-    const match = this.#routes.match(request.method ?? '', pathOf(request.url));
-    const route = match.found ? match.route : null;
     const exchange: Exchange = {
       request,
       response,
@@ -188,7 +188,7 @@ export class HttpServer {
     exchange.span?.set({ 'http.response.status_code': status });
     exchange.span?.end({ error: gone ? 'client gone' : status >= 500 ? String(status) : null });
     this.#live.delete(workId);
-    this.#countLive();
+    this.#countInFlight(end.route, -1);
     if (this.#live.size === 0) this.#idle();
   }
 
@@ -200,8 +200,9 @@ export class HttpServer {
     return tracing?.span(`${method} ${route.path}`, request.headers, { kind: 'server', attributes }) ?? null;
   }
 
-  #countLive(): void {
-    this.#options.metrics.gauge(skeinMetrics.httpRequestsInFlight).set(this.#live.size);
+  /** Probes are left out: a scrape would always find itself. */
+  #countInFlight(route: Route | null, change: 1 | -1): void {
+    if (route?.probe !== true) this.#options.metrics.gauge(skeinMetrics.httpRequestsInFlight).inc({}, change);
   }
 }
 

@@ -158,7 +158,7 @@ export const skeinMetrics: MetricTable<SkeinMetricKey> = {
     'HTTP requests answered, by route and status (499: the client left).',
     ['route', 'status'],
   ),
-  httpRequestsInFlight: gauge('skein_http_requests_in_flight', 'HTTP requests being answered.', []),
+  httpRequestsInFlight: gauge('skein_http_requests_in_flight', 'HTTP requests being answered, but for probes.', []),
   routerRequests: counter(
     'skein_router_requests_total',
     'Requests relayed, by how they ended; exactly one outcome each.',
