@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { buildStageProgram, type Model, readCheckpointTensors, readModel, stageLayers } from '@skein/models';
+import { buildStageProgram, type Model, parseModel, readCheckpointTensors, stageLayers } from '@skein/models';
 import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
 
 const ROOT = fileURLToPath(new URL('../fixtures/', import.meta.url));
@@ -36,8 +36,10 @@ export const fixtureNames: readonly string[] = readdirSync(ROOT, { withFileTypes
   .flatMap((family) => readdirSync(ROOT + family.name).map((name) => `${family.name}/${name}`))
   .sort();
 
-export async function readFixture(name: string): Promise<Fixture> {
-  const model = await readModel(ROOT + name);
+/** @param change fields of config.json to replace. */
+export async function readFixture(name: string, change: object = {}): Promise<Fixture> {
+  const file = `${ROOT}${name}/config.json`;
+  const model = parseModel({ ...JSON.parse(readFileSync(file, 'utf8')), ...change }, file);
   const tensors = await readCheckpointTensors(ROOT + name);
   const { vocabSize } = model.config;
   const expected = JSON.parse(readFileSync(`${ROOT}${name}/expected.json`, 'utf8'));

@@ -13,7 +13,9 @@ HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
 /// cap * tanh(x / cap), `inverse` being 1 / cap.
-HWY_INLINE VF SoftCapOf(VF x, VF cap, VF inverse) { return hn::Mul(cap, hn::Tanh(DF(), hn::Mul(x, inverse))); }
+HWY_INLINE VF SoftCapOf(VF x, VF cap, VF inverse) {
+  return hn::Mul(cap, hn::Tanh(DF(), hn::Mul(x, inverse)));
+}
 
 }  // namespace skein::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
