@@ -4,6 +4,17 @@ import { continued, Driver, whole } from './driver.ts';
 import { readFixture, stageSpecs } from './fixture.ts';
 import { openInterpreted } from './pipeline.ts';
 
+const PHI3_ROPE = {
+  rope_scaling: undefined,
+  rope_parameters: {
+    rope_type: 'longrope',
+    rope_theta: 10000,
+    partial_rotary_factor: 0.5,
+    short_factor: [1, 1.1, 1.3, 1.5],
+    long_factor: [1.2, 2.5, 7, 19],
+  },
+};
+
 // What a fixture cannot tell apart it does not test: with any one of its features changed, the logits move far away.
 test.each([
   ['mistral/window-24', { sliding_window: 25 }],
@@ -32,4 +43,26 @@ test.each([
   };
   expect(await deviationOf({})).toBeLessThanOrEqual(1e-4);
   expect(await deviationOf(change)).toBeGreaterThan(1e-3);
+});
+
+test.each([
+  [
+    'gemma3/local-rope-windows',
+    {
+      rope_theta: undefined,
+      rope_scaling: undefined,
+      rope_local_base_freq: undefined,
+      rope_parameters: {
+        full_attention: { rope_type: 'default', rope_theta: 1e6 },
+        sliding_attention: { rope_type: 'default', rope_theta: 1e4 },
+      },
+    },
+  ],
+  ['gemma3/local-rope-windows', { layer_types: null, sliding_window_pattern: 6 }],
+  ['gemma2/caps-windows', { layer_types: null }],
+  ['qwen2/late-windows', { layer_types: null }],
+  ['phi3/longrope-short-partial', { rope_theta: undefined, partial_rotary_factor: undefined, ...PHI3_ROPE }],
+])('%s may be written as %j', async (name, change) => {
+  const operations = async (changed: object) => stageSpecs(await readFixture(name, changed), 1, 'f32')[0]?.ops;
+  expect(await operations(change)).toEqual(await operations({}));
 });

@@ -101,7 +101,12 @@ const refused: [name: string, change: object, message: RegExp][] = [
       partial_rotary_factor: 0.5,
       rope_scaling: { type: 'longrope', short_factor: [1, 1, 1, 1], long_factor: [1] },
     },
-    /rope_scaling\.long_factor has 1 entries; 4 are needed/,
+    /long_factor is 1: has so many entries; 4 are needed/,
+  ],
+  [
+    'rope tables by layer where a family has one',
+    { rope_parameters: { full_attention: { rope_theta: 1e6 } } },
+    /rope_parameters\.full_attention is .*tables that differ by layer are not served/,
   ],
   [
     'a cap that Gemma 3 does not have',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ModelConfigError } from './errors.ts';
 import { parseFields } from './json-file.ts';
+import { refusedField } from './model-config.ts';
 
 /** How angles of rotary embeddings follow from positions; one member for each scaling of Hugging Face's that is served. */
 export type RopeScaling =
@@ -83,11 +84,14 @@ const scalingSchema = z.discriminatedUnion('type', [
   }),
 ]);
 
-const fieldsSchema = z.object({
+const innerSchema = z.object({
   rope_theta: theta.nullish(),
+  partial_rotary_factor: z.number().gt(0).max(1).nullish(),
+});
+
+const fieldsSchema = innerSchema.extend({
   rope_scaling: z.record(z.string(), z.unknown()).nullish(),
   rope_parameters: z.record(z.string(), z.unknown()).nullish(),
-  partial_rotary_factor: z.number().gt(0).max(1).nullish(),
   original_max_position_embeddings: positions.nullish(),
 });
 
@@ -98,57 +102,61 @@ export interface RopeOptions {
 }
 
 /** Reads `rope_theta` with `rope_scaling` (its kind under `rope_type` or `type`), or `rope_parameters`, which holds all. */
-export function parseRopeConfig(config: unknown, file: string, { headDim, partial }: RopeOptions): RopeConfig {
+export function parseRopeConfig(config: unknown, file: string, options: RopeOptions): RopeConfig {
   const where = { file, ErrorClass: ModelConfigError };
   const fields = parseFields(fieldsSchema, config, where);
   const source = fields.rope_parameters ?? fields.rope_scaling ?? {};
   const fieldName = fields.rope_parameters ? 'rope_parameters' : 'rope_scaling';
+  const perLayer = Object.keys(source).find((key) => isObject(source[key]));
+  if (perLayer !== undefined) {
+    const why = 'tables that differ by layer are not served for this family';
+    throw refusedField(file, { field: `${fieldName}.${perLayer}`, value: source[perLayer], why });
+  }
   const named = source['rope_type'] ?? source['type'] ?? 'default';
   // The older name.
   const type = named === 'su' ? 'longrope' : named;
   if (typeof type !== 'string' || !ROPE_TYPES.includes(type)) {
     throw new ModelConfigError(
       `${file}: ${fieldName}.rope_type is ${JSON.stringify(type)}; served are ${ROPE_TYPES.join(', ')}`,
-      {
-        details: { file, field: `${fieldName}.rope_type`, value: type },
-      },
+      { details: { file, field: `${fieldName}.rope_type`, value: type } },
     );
   }
-  const share = fields.partial_rotary_factor ?? 1;
-  const rotaryDim = Math.trunc(headDim * share);
-  if ((share !== 1 && partial === 'refused') || rotaryDim < 2 || rotaryDim % 2 !== 0) {
-    const why =
-      partial === 'refused' ? 'only 1 (the whole head) is served' : `of a head of ${headDim} that is no even number`;
-    throw new ModelConfigError(`${file}: partial_rotary_factor is ${share}: ${why}`, {
-      details: { file, field: 'partial_rotary_factor', value: share },
-    });
-  }
-  const own = parseFields(z.object({ [fieldName]: scalingSchema }), { [fieldName]: { ...source, type } }, where)[
-    fieldName
-  ];
-  const inner = parseFields(
-    z.object({ [fieldName]: z.object({ rope_theta: theta.nullish() }) }),
-    { [fieldName]: source },
-    where,
-  )[fieldName];
-  const scaling = scalingOf(own, file, fields.original_max_position_embeddings ?? null);
-  if (scaling.type === 'longrope') {
-    for (const [name, { length }] of [
-      ['short_factor', scaling.shortFactor],
-      ['long_factor', scaling.longFactor],
-    ] as const) {
-      if (length === rotaryDim / 2) continue;
-      throw new ModelConfigError(`${file}: ${fieldName}.${name} has ${length} entries; ${rotaryDim / 2} are needed`, {
-        details: { file, field: `${fieldName}.${name}`, value: length },
-      });
-    }
-  }
-  if (scaling.type === 'dynamic' && headDim === 2) {
-    throw new ModelConfigError(`${file}: head_dim is 2: dynamic rope scaling needs at least 4`, {
-      details: { file, field: 'head_dim', value: headDim },
-    });
-  }
+  const schema = z.object({ [fieldName]: z.intersection(scalingSchema, innerSchema) });
+  const inner = parseFields(schema, { [fieldName]: { ...source, type } }, where)[fieldName];
+  const share = inner?.partial_rotary_factor ?? fields.partial_rotary_factor ?? 1;
+  const rotaryDim = rotaryDimOf(share, file, options);
+  const scaling = scalingOf(inner, file, fields.original_max_position_embeddings ?? null);
+  checkWidth(scaling, rotaryDim, (field, value, why) => refusedField(file, { field, value, why }));
   return { theta: inner?.rope_theta ?? fields.rope_theta ?? 10000, rotaryDim, scaling };
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function rotaryDimOf(share: number, file: string, { headDim, partial }: RopeOptions): number {
+  const field = { field: 'partial_rotary_factor', value: share };
+  if (share !== 1 && partial === 'refused')
+    throw refusedField(file, { ...field, why: 'only 1 (the whole head) is served' });
+  const rotaryDim = Math.trunc(headDim * share);
+  if (rotaryDim < 2 || rotaryDim % 2 !== 0)
+    throw refusedField(file, { ...field, why: `of a head of ${headDim} that is no even number` });
+  return rotaryDim;
+}
+
+function checkWidth(
+  scaling: RopeScaling,
+  rotaryDim: number,
+  refuse: (field: string, value: number, why: string) => ModelConfigError,
+): void {
+  if (scaling.type === 'dynamic' && rotaryDim === 2)
+    throw refuse('head_dim', rotaryDim, 'dynamic rope scaling needs at least 4');
+  if (scaling.type !== 'longrope') return;
+  const pairs = rotaryDim / 2;
+  const short = scaling.shortFactor.length;
+  const long = scaling.longFactor.length;
+  if (short !== pairs) throw refuse('short_factor', short, `has so many entries; ${pairs} are needed`);
+  if (long !== pairs) throw refuse('long_factor', long, `has so many entries; ${pairs} are needed`);
 }
 
 function scalingOf(

@@ -50,8 +50,9 @@ export const gemma2: ModelFamily = (document, file) => {
 
 const gemma3Schema = z.object({
   ...fields,
-  rope_theta: z.number().gt(1).max(1e15).default(1e6),
   rope_local_base_freq: z.number().gt(1).max(1e15).default(1e4),
+  // The newer spelling; the older one has rope_theta, rope_scaling and rope_local_base_freq.
+  rope_parameters: z.object({ full_attention: z.unknown(), sliding_attention: z.unknown() }).nullish(),
   sliding_window_pattern: z.int().min(1).max(4096).default(6),
   attn_logit_softcapping: z.null('a cap on scores is not served for this family').optional(),
   final_logit_softcapping: cap.default(null),
@@ -62,11 +63,12 @@ const gemma3Schema = z.object({
 export const gemma3: ModelFamily = (document, file) => {
   const parsed = parseConfig(gemma3Schema, document, file);
   const config = gemmaConfig(parsed, file, (layer) => (layer + 1) % parsed.sliding_window_pattern !== 0);
-  const rope = parseRopeConfig({ ...Object(document), rope_theta: parsed.rope_theta }, file, {
-    headDim: config.headDim,
-    partial: 'refused',
-  });
-  const local = { ...rope, theta: parsed.rope_local_base_freq, scaling: { type: 'default' } } as const;
+  const { rope_parameters: byType, rope_local_base_freq: localTheta } = parsed;
+  const ropeOf = (fields: object) => parseRopeConfig(fields, file, { headDim: config.headDim, partial: 'refused' });
+  const everywhere = byType ? { rope_parameters: byType.full_attention } : Object(document);
+  const nearby = byType ? { rope_parameters: byType.sliding_attention } : {};
+  const rope = ropeOf({ rope_theta: 1e6, ...everywhere });
+  const local = ropeOf({ rope_theta: localTheta, ...nearby });
   const { final_logit_softcapping: logitSoftCap } = parsed;
   return sandwichNormModel({ ...config, headNorm: true, attentionSoftCap: null, logitSoftCap }, (window, stage) =>
     ropeFrequencies(window === null ? rope : local, { ...config, maxModelLen: stage.maxModelLen }),

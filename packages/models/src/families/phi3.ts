@@ -33,7 +33,10 @@ export const phi3: ModelFamily = (document, file) => {
     ...heads,
     intermediateSize: fields.intermediate_size,
     rmsNormEps: fields.rms_norm_eps,
-    rope: parseRopeConfig(document, file, { headDim: heads.headDim, partial: 'served' }),
+    rope: parseRopeConfig({ original_max_position_embeddings: 4096, ...Object(document) }, file, {
+      headDim: heads.headDim,
+      partial: 'served',
+    }),
     bias: { qkv: false, o: false, mlp: false },
     headNorm: false,
     projections: 'fused',

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseModel, readModel } from '../model-registry.ts';
+import { checkCheckpoint } from '../checkpoint-check.ts';
 import { readCheckpointTensors } from '../safetensors.ts';
 import { buildStageProgram } from '../stage-program.ts';
 import { makeByteTokenizer } from './byte-tokenizer.ts';
@@ -45,6 +46,20 @@ test('a sharded checkpoint is whole, loadable and the same each time', async () 
   expect(await bytes('a')).toEqual(await bytes('b'));
   expect(await bytes('a')).not.toEqual(await bytes('c'));
 });
+
+test.each(['qwen2.5-0.5b', 'qwen3-0.6b', 'gemma-3-1b'])(
+  'a small %s has just the tensors of its family',
+  async (name) => {
+    const sizes = { vocab_size: 300, hidden_size: 32, intermediate_size: 48, num_hidden_layers: 2 };
+    const heads = { num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16 };
+    const small = { ...parseCheckpointShape(name), ...sizes, ...heads };
+    const dir = join(root, name);
+    await writeRandomCheckpoint({ shape: small, dir, seed: 1, dtype: 'bf16', shardBytes: 1e9, signal: null });
+    const model = await readModel(dir);
+    expect(model.config.architecture).toBe(small.architectures[0]);
+    expect(checkCheckpoint(model, await readCheckpointTensors(dir))).toEqual([]);
+  },
+);
 
 test('a directory in use is refused, and a cancelled write leaves nothing', async () => {
   await write('used', 1e9);
