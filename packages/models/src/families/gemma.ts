@@ -64,11 +64,10 @@ export const gemma3: ModelFamily = (document, file) => {
   const parsed = parseConfig(gemma3Schema, document, file);
   const config = gemmaConfig(parsed, file, (layer) => (layer + 1) % parsed.sliding_window_pattern !== 0);
   const { rope_parameters: byType, rope_local_base_freq: localTheta } = parsed;
-  const ropeOf = (fields: object) => parseRopeConfig(fields, file, { headDim: config.headDim, partial: 'refused' });
-  const everywhere = byType ? { rope_parameters: byType.full_attention } : Object(document);
-  const nearby = byType ? { rope_parameters: byType.sliding_attention } : {};
-  const rope = ropeOf({ rope_theta: 1e6, ...everywhere });
-  const local = ropeOf({ rope_theta: localTheta, ...nearby });
+  const ropeOf = (source: unknown) => parseRopeConfig(source, file, { headDim: config.headDim, partial: 'refused' });
+  const older: unknown = { rope_theta: 1e6, ...Object(document) };
+  const rope = ropeOf(byType ? { rope_parameters: byType.full_attention } : older);
+  const local = ropeOf(byType ? { rope_parameters: byType.sliding_attention } : { rope_theta: localTheta });
   const { final_logit_softcapping: logitSoftCap } = parsed;
   return sandwichNormModel({ ...config, headNorm: true, attentionSoftCap: null, logitSoftCap }, (window, stage) =>
     ropeFrequencies(window === null ? rope : local, { ...config, maxModelLen: stage.maxModelLen }),
