@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <random>
 #include <vector>
 
@@ -166,6 +167,39 @@ TEST(RanksShareExperts) {
     const std::vector<double> want = m.Plain(x.row(t), routes.row(t));
     for (size_t j = 0; j < hidden; ++j) CHECK(std::abs(even.row(t)[j] + odd.row(t)[j] - want[j]) < 4e-5);
   }
+}
+
+struct RefusedSpec {
+  ProgramSpec spec;
+  Op& route() { return spec.ops[2]; }
+  Op& experts() { return spec.ops[3]; }
+};
+
+void ExpectRefused(const std::function<void(RefusedSpec&)>& change, const std::string& words) {
+  // 0 x [tokens, 12], 1 logits [tokens, 6], 2 route, 3 experts of inner size 8.
+  Mixture m(4, 6, 2, 12, 8, Dtype::kF32);
+  RefusedSpec refused{m.room.spec()};
+  change(refused);
+  Program program;
+  const Status status = Program::Create(refused.spec, &program);
+  CHECK_EQ(static_cast<int>(status.code()), static_cast<int>(Code::kInvalidArgument));
+  if (status.message().find(words) == std::string::npos) CHECK_EQ(status.message(), words);
+}
+
+TEST(WrongMixturesAreRefusedByOp) {
+  ExpectRefused([](RefusedSpec& s) { s.route().route.top_k = 7; },
+                "op 2 (route): cannot pick 7 of 6 experts");
+  ExpectRefused([](RefusedSpec& s) { s.route().route.num_groups = 4; }, "1 of 4 groups");
+  ExpectRefused([](RefusedSpec& s) { s.route().route.top_k_groups = 2; }, "2 of 1 groups");
+  ExpectRefused([](RefusedSpec& s) { s.route().route.scale = INFINITY; }, "scale is not finite");
+  ExpectRefused([](RefusedSpec& s) { s.experts().inputs[1] = 1; },
+                "op 3 (experts): routes 1 is no route's output");
+  ExpectRefused([](RefusedSpec& s) { s.experts().experts.clear(); }, "has no experts");
+  ExpectRefused([](RefusedSpec& s) { s.experts().experts[1].id = 0; }, "expert 0 is out of order");
+  ExpectRefused([](RefusedSpec& s) { s.experts().experts[5].id = 6; },
+                "expert 6 is out of order or none of 6");
+  ExpectRefused([](RefusedSpec& s) { s.experts().experts[2].down = s.experts().experts[2].up; },
+                "expert 2 has gate [8, 12], up [8, 12] and down [8, 12]");
 }
 
 }  // namespace

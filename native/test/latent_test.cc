@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <random>
 #include <vector>
 
@@ -164,6 +165,29 @@ TEST(LatentAttentionIsTheSameInAnyChunk) {
       }
     }
   });
+}
+
+// Ops: 0 the queries, 1 absorbKey, 2 and 3 the row's parts, 4 latentAttention, 5 expandValue.
+void ExpectRefused(const std::function<void(ProgramSpec&)>& change, const std::string& words) {
+  Latent l({24, 8, 20, 36}, 5, 20, Dtype::kF32);
+  ProgramSpec spec = l.room.spec();
+  change(spec);
+  Program program;
+  const Status status = Program::Create(spec, &program);
+  CHECK_EQ(static_cast<int>(status.code()), static_cast<int>(Code::kInvalidArgument));
+  if (status.message().find(words) == std::string::npos) CHECK_EQ(status.message(), words);
+}
+
+TEST(WrongLatentShapesAreRefusedByOp) {
+  ExpectRefused([](ProgramSpec& s) { s.ops[1].latent.nope_dim = 25; },
+                "op 1 (absorbKey): weight 'w0' is [220, 36]");
+  ExpectRefused([](ProgramSpec& s) { s.ops[1].latent.rope_dim = 9; }, "5 heads of 33 need 165");
+  ExpectRefused([](ProgramSpec& s) { s.ops[1].num_heads = 0; }, "0 heads");
+  ExpectRefused([](ProgramSpec& s) { s.ops[4].inputs[1] = s.ops[4].inputs[2]; }, "1 heads of 36 need 36");
+  ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0] = {1, 43, 1}; },
+                "needs a cache of 1 x 1 heads of 44, layer 0 has 1 x 1 heads of 43");
+  ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0].num_parts = 2; }, "has 2 x 1 heads of 44");
+  ExpectRefused([](ProgramSpec& s) { s.ops[5].latent.latent_dim = 35; }, "op 5 (expandValue)");
 }
 
 }  // namespace

@@ -39,11 +39,15 @@ void CpuBackend::AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Mat
   });
 }
 
-/// A step of few tokens is split further, for the sake of the threads. The results do not depend on it.
+/// Every item widens the rows it reads, so it takes many heads, unless threads would be left without an item.
+/// The results do not depend on it.
 uint32_t CpuBackend::LatentHeadsPerItem(uint32_t num_heads) const {
-  const bool few = input_->num_tokens < 4 * pool_.threads();
-  uint32_t heads = few ? kLatentHeadsMax / 4 : kLatentHeadsMax;
-  while (num_heads % heads != 0) --heads;
+  const auto items = [&](uint32_t heads) {
+    const size_t blocks = size_t{input_->num_tokens} * heads / kAttentionMaxRows;
+    return std::max<size_t>(input_->num_seqs, blocks) * (num_heads / heads);
+  };
+  uint32_t heads = kLatentHeadsMax;
+  while (num_heads % heads != 0 || (heads > kLatentHeadsMax / 4 && items(heads) < pool_.threads())) --heads;
   return heads;
 }
 
