@@ -2,13 +2,20 @@ import { parseArgs } from 'node:util';
 import type { BenchGroup, BenchResult } from './bench-result.ts';
 import { offline } from './offline.ts';
 import { online } from './online.ts';
+import { prefixCache } from './prefix-cache.ts';
 import { resultTable } from './result-table.ts';
 import { router } from './router.ts';
 import { commit, hardware } from './setup-facts.ts';
 import { stepPlan } from './step-plan.ts';
 
 /** Measures the groups named after --only, or all; with --json, standard output is one document. */
-const GROUPS: Readonly<Record<string, BenchGroup>> = { offline, online, 'step-plan': stepPlan, router };
+const GROUPS: Readonly<Record<string, BenchGroup>> = {
+  offline,
+  online,
+  'prefix-cache': prefixCache,
+  'step-plan': stepPlan,
+  router,
+};
 
 const { values } = parseArgs({ options: { json: { type: 'boolean', default: false }, only: { type: 'string' } } });
 const names = values.only?.split(',') ?? Object.keys(GROUPS);

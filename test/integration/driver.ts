@@ -1,6 +1,6 @@
 import { feedbackToken, type StepInput, type StepRow, type StepSequence } from '@skein/native';
 import { BLOCK_SIZE, type FixtureCase, NUM_BLOCKS } from './fixture.ts';
-import type { Pipeline } from './pipeline.ts';
+import type { Pipeline } from '../support/pipeline.ts';
 
 /** What a way of computing found for one prompt. */
 export interface Generation {

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { deviation, expectGreedyIds, expectIdentical, relativeDeviation } from './comparison.ts';
 import { type Chunking, chunksOf, continued, Driver, type Generation, randomChunks, whole } from './driver.ts';
 import { type Fixture, fixtureNames, readFixture, stageSpecs } from './fixture.ts';
-import { openNative } from './pipeline.ts';
+import { openNative } from '../support/pipeline.ts';
 
 const TIMEOUT_MS = 120_000;
 const ADDON = fileURLToPath(new URL('../../native/build/skein.node', import.meta.url));

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { deviation, expectGreedyIds, expectIdentical, relativeDeviation } from './comparison.ts';
 import { chunksOf, Driver, randomChunks, whole } from './driver.ts';
 import { fixtureNames, readFixture, stageSpecs } from './fixture.ts';
-import { openInterpreted } from './pipeline.ts';
+import { openInterpreted } from '../support/pipeline.ts';
 
 // The recorded programs, carried out by a plain interpreter, give what transformers gives: what a backend then has to match.
 describe.each(fixtureNames)('recorded %s', (name) => {

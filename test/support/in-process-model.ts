@@ -1,0 +1,73 @@
+import { Engine, type EngineConfig, engineConfig, type EngineObserver, type Executor } from '@skein/engine';
+import { buildStageProgram, type Model, readCheckpointTensors, readModel, stageLayers } from '@skein/models';
+import { type Dtype, loadNative, type TensorSource } from '@skein/native';
+import { openNative, type Pipeline } from './pipeline.ts';
+
+export interface InProcessOptions {
+  readonly engine: Partial<EngineConfig>;
+  readonly numBlocks: number;
+  readonly blockSize?: number;
+  readonly maxModelLen: number;
+  readonly stages?: number;
+  readonly dtype?: Dtype;
+  readonly threads?: number;
+  readonly observer?: Partial<EngineObserver>;
+}
+
+/** The real engine on the real model, all stages in this process: no server, no bus. */
+export class InProcessModel implements AsyncDisposable {
+  readonly engine: Engine;
+  readonly vocabSize: number;
+  readonly #pipeline: Pipeline;
+
+  static async load(dir: string, options: InProcessOptions): Promise<InProcessModel> {
+    return InProcessModel.open({ model: await readModel(dir), tensors: await readCheckpointTensors(dir) }, options);
+  }
+
+  static async open(
+    { model, tensors }: { readonly model: Model; readonly tensors: ReadonlyMap<string, TensorSource> },
+    options: InProcessOptions,
+  ): Promise<InProcessModel> {
+    const { numBlocks, blockSize = 16, maxModelLen, stages = 1, dtype = 'bf16', threads = 1 } = options;
+    const config = engineConfig(options.engine);
+    const limits = {
+      maxTokens: config.maxNumBatchedTokens,
+      maxSeqs: config.maxNumSeqs,
+      maxRows: config.maxNumRows,
+      maxModelLen,
+      maxLogprobs: 0,
+      numSlots: config.maxNumSeqs,
+    };
+    const kvCache = { numBlocks, blockSize, dtype };
+    const specs = stageLayers(model.config.numLayers, stages, null).map((layers, stage) =>
+      buildStageProgram({ model, tensors, stages, stage, layers, limits, kvCache }),
+    );
+    const pipeline = await openNative(loadNative(), specs, threads);
+    const executor: Executor = {
+      maxStepsInFlight: stages + 1,
+      numStages: stages,
+      numBlocks,
+      blockSize,
+      maxModelLen,
+      maxLogprobs: 0,
+      execute: async (input) =>
+        (await pipeline.run(input)).map((tokenId) => ({ tokenId, logprob: null, rank: null, top: [] })),
+    };
+    const engine = new Engine(config, options.observer ? { observer: options.observer } : {});
+    engine.attach(executor);
+    return new InProcessModel(engine, pipeline, model.config.vocabSize);
+  }
+
+  private constructor(engine: Engine, pipeline: Pipeline, vocabSize: number) {
+    this.engine = engine;
+    this.#pipeline = pipeline;
+    this.vocabSize = vocabSize;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Steps under way end before the program they run in does.
+    await this.engine.drain();
+    this.engine.close();
+    await this.#pipeline[Symbol.asyncDispose]();
+  }
+}
