@@ -1,3 +1,4 @@
+import { ConfigError } from '@skein/agent';
 import { SkeinError } from '@skein/protocol';
 import { createLogger, type LogFormat, type Logger } from '@skein/telemetry';
 import { TokenizerError } from '@skein/tokenizer';
@@ -5,22 +6,15 @@ import type { Resolved } from './flags/resolve.ts';
 
 /** Exit codes a supervisor can act on: 78 (EX_CONFIG) is not worth a retry. */
 export const EXIT_CONFIG = 78;
+/** Beside every ConfigError: what a checkpoint or a flag's value is refused with by the package that reads it. */
 const CONFIG_CODES: ReadonlySet<string> = new Set([
-  'ERR_ADDRESS',
   'ERR_CHAT_TEMPLATE',
   'ERR_CHECKPOINT',
-  'ERR_CHILD_CONFIG',
-  'ERR_CONFIG_FILE',
-  'ERR_GROUP_KEY',
   'ERR_KV_CACHE',
-  'ERR_LISTEN',
-  'ERR_LWS_ENVIRONMENT',
-  'ERR_MAX_MODEL_LEN',
   'ERR_MODEL_CONFIG',
   'ERR_OPTION',
   'ERR_STAGE_SPLIT',
   'ERR_TOKENIZER_FILE',
-  'ERR_VARIABLE',
 ]);
 
 /** What a command runs with. */
@@ -58,7 +52,8 @@ export async function runCommand(resolve: () => Resolved, run: (running: Running
       code === null ? { error: error instanceof Error ? error.stack : String(error) } : { code },
       error instanceof Error ? error.message : String(error),
     );
-    process.exit(code !== null && CONFIG_CODES.has(code) ? EXIT_CONFIG : 1);
+    const isConfig = error instanceof ConfigError || (code !== null && CONFIG_CODES.has(code));
+    process.exit(isConfig ? EXIT_CONFIG : 1);
   }
 }
 

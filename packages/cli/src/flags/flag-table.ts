@@ -1,5 +1,5 @@
 import { logFormats, logLevels } from '@skein/telemetry';
-import { choice, counts, type Flag, integer, list, real, text, toggle, url } from './flag.ts';
+import { alwaysOn, choice, counts, type Flag, integer, list, real, text, toggle, url } from './flag.ts';
 
 /** Every flag of the processes, in the order of --help. Names are vLLM's where vLLM has one. The command line, the config file,
  *  `skein config`, docs/flags.md and what `skein up` passes on all come from here. */
@@ -181,6 +181,17 @@ export const flags = {
       default: 2048,
     },
   ),
+  enableChunkedPrefill: alwaysOn({
+    group: 'Scheduler',
+    doc: 'compute a long prompt in several steps, beside the answers that run; taken for compatibility',
+    commands: ['up', 'serve', 'node'],
+  }),
+  enforceEager: toggle({
+    group: 'Scheduler',
+    doc: 'taken for compatibility; a step is one call into recorded operations either way',
+    commands: ['up', 'serve', 'node'],
+    default: false,
+  }),
   schedulingPolicy: choice(['fcfs', 'priority'], {
     group: 'Scheduler',
     doc: "order of requests: as they came, or by each request's priority (lower first)",
@@ -257,7 +268,8 @@ export const flags = {
   ),
   apiKey: list('<key...>', {
     group: 'API',
-    doc: 'keys of which requests under /v1 must bring one; commas separate several in the variable',
+    doc: 'keys of which requests under /v1 must bring one; commas may separate several',
+    separator: ',',
     commands: ['up', 'serve', 'node', 'router'],
     upPassesTo: ['node', 'router'],
     default: null,

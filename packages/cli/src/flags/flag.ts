@@ -88,6 +88,21 @@ export function text<D extends string | null>(argument: string, about: About<D>)
   });
 }
 
+/** A switch that vLLM has and that is always on here. */
+export function alwaysOn(about: Omit<About<true>, 'default'>): Flag<true> {
+  return flag<true>(
+    { ...about, default: true },
+    {
+      argument: null,
+      isList: false,
+      parse: ([value = '']) => {
+        if (value === 'true') return true;
+        throw new FlagValueError('it cannot be turned off');
+      },
+    },
+  );
+}
+
 /** Of http or https. */
 export function url<D extends string | null>(about: About<D>): Flag<string | D> {
   return single<string | D>(about, '<url>', (value) => {
@@ -98,14 +113,17 @@ export function url<D extends string | null>(about: About<D>): Flag<string | D> 
   });
 }
 
+/** Several values; with `separator` one text may hold several, too. */
 export function list<D extends readonly string[] | null>(
   argument: string,
-  about: About<D>,
+  about: About<D> & { readonly separator?: string },
 ): Flag<readonly string[] | D> {
-  return flag<readonly string[] | D>(about, {
+  const { separator, ...rest } = about;
+  return flag<readonly string[] | D>(rest, {
     argument,
     isList: true,
-    parse: (values) => {
+    parse: (texts) => {
+      const values = separator === undefined ? texts : texts.flatMap((value) => value.split(separator));
       if (values.length === 0 || values.includes('')) throw new FlagValueError('it takes one or more values');
       return values;
     },

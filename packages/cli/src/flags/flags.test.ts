@@ -150,6 +150,17 @@ test('a config file may hold flags of other commands', () => {
   expect(settings).toMatchObject({ port: 7, maxNumSeqs: 128 });
 });
 
+test('keys may be given apart or with commas, wherever they come from', () => {
+  expect(resolved('router', { argv: { apiKey: ['a,b', 'c'] } }).settings.apiKey).toEqual(['a', 'b', 'c']);
+  expect(resolved('router', { config: 'api-key: [a, b]' }).settings.apiKey).toEqual(['a', 'b']);
+  expect(resolved('serve', { argv: { servedModelName: ['a,b'] } }).settings.servedModelName).toEqual(['a,b']);
+});
+
+test('what cannot be turned off says so', () => {
+  expect(resolved('serve', { argv: { enableChunkedPrefill: ['true'] } }).settings.enableChunkedPrefill).toBe(true);
+  expect(() => resolved('serve', { argv: { enableChunkedPrefill: ['false'] } })).toThrow('it cannot be turned off');
+});
+
 test('aliases and underscores become names; values stay', () => {
   const argv = ['-tp', '1', '--pp=2', '--max_model_len', '5', '--disable-log-requests', '--api-key=a_b', '--', '-tp'];
   expect(normaliseArgv(argv)).toEqual([

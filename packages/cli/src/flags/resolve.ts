@@ -67,8 +67,7 @@ function originOf(
   for (const { key: name, map = (value: string) => value } of flagOf(key).variables) {
     const value = variable(name);
     if (value === null) continue;
-    const texts = flagOf(key).isList ? value.split(',').map(map) : [map(value)];
-    return { source: 'environment', place: variables[name].name, texts };
+    return { source: 'environment', place: variables[name].name, texts: [map(value)] };
   }
   const texts = fileTexts[key];
   return texts && file !== null ? { source: 'config file', place: file, texts } : fromDefault;
