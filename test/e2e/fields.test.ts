@@ -113,6 +113,14 @@ describe('rules', () => {
   });
 });
 
+test('a text that goes round in circles is ended', async () => {
+  const body = { prompt: 'A', temperature: 0, max_tokens: 60, logit_bias: { 300: 100 } };
+  const detection = { min_pattern_size: 2, max_pattern_size: 4, min_count: 5 };
+  const { choices, usage } = await ask(one.url, { ...body, repetition_detection: detection });
+  expect(choices[0]).toMatchObject({ finish_reason: 'repetition', stop_reason: 'repetition_detected' });
+  expect(usage.completion_tokens).toBe(10);
+});
+
 test('special tokens that a user spells out are text; those of the template are not', async () => {
   const ids = async (content: string): Promise<number[]> => {
     const body = { messages: [{ role: 'user', content }], max_tokens: 1, return_token_ids: true };

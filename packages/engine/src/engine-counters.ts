@@ -11,5 +11,11 @@ export class EngineCounters {
   numPrefixCacheHits = 0;
   numTokensLostToPreemption = 0;
   readonly numPreemptions: Record<PreemptionCause, number> = { 'kv-cache': 0, 'executor-lost': 0 };
-  readonly numFinished: Record<RequestOutcome['reason'], number> = { stop: 0, length: 0, abort: 0, error: 0 };
+  readonly numFinished: Record<RequestOutcome['reason'], number> = {
+    stop: 0,
+    length: 0,
+    repetition: 0,
+    abort: 0,
+    error: 0,
+  };
 }

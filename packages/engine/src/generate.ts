@@ -22,6 +22,16 @@ export interface SamplingParams {
   readonly numPromptLogprobs: number | null;
   /** null: the logits are sampled as they are. */
   readonly logitRules: LogitRules | null;
+  readonly repetitionDetection: RepetitionDetection | null;
+}
+
+/** Ends a text that goes round in circles. */
+export interface RepetitionDetection {
+  /** Tokens of a pattern, at least and at most. */
+  readonly minPatternSize: number;
+  readonly maxPatternSize: number;
+  /** How often it must stand at the end of the output; at least 2. */
+  readonly minCount: number;
 }
 
 /** Penalties, biases and forbidden tokens. What they need to know of the prompt the engine adds. */
@@ -52,7 +62,7 @@ export interface GeneratedToken {
   readonly top: readonly TokenLogprob[];
 }
 
-export type FinishReason = 'stop' | 'length';
+export type FinishReason = 'stop' | 'length' | 'repetition';
 
 export interface GenerateEvent {
   readonly tokens: readonly GeneratedToken[];

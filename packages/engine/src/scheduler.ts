@@ -6,6 +6,7 @@ import { KVCacheManager } from './kv-cache-manager.ts';
 import { chooseDecodes, prefillShare } from './policy.ts';
 import { PrefixCache } from './prefix-cache.ts';
 import type { Request } from './request.ts';
+import { endsInRepetition } from './repetition.ts';
 import { checkRequest, type SchedulerCapacity } from './request-limits.ts';
 import { type RequestOrder, requestOrders, RequestQueue } from './request-queue.ts';
 import { buildStep, type SchedulerOutput } from './scheduler-output.ts';
@@ -338,7 +339,7 @@ export class Scheduler {
     this.#kv.cacheFullBlocks(request);
     const numOutputs = request.tokenIds.length - request.numPromptTokens;
     const stopped = request.stopTokenIds.has(token.tokenId);
-    const finishReason = stopped ? 'stop' : numOutputs >= request.maxTokens ? 'length' : null;
+    const finishReason = stopped ? 'stop' : finishReasonOf(request, numOutputs);
     if (finishReason) this.finish(request);
     return {
       request,
@@ -371,4 +372,12 @@ export class Scheduler {
 
 function withoutBlocks(): KVCacheManager {
   return new KVCacheManager({ numBlocks: 0, blockSize: 1, prefixCache: null });
+}
+
+/** Why a request ends after a token that is no stop token; null when it goes on. */
+function finishReasonOf(request: Request, numOutputs: number): FinishReason | null {
+  if (numOutputs >= request.maxTokens) return 'length';
+  const { repetitionDetection: detection, logitRules } = request.sampling;
+  if (detection === null || numOutputs < (logitRules?.minTokens ?? 0)) return null;
+  return endsInRepetition(request.tokenIds, request.numPromptTokens, detection) ? 'repetition' : null;
 }

@@ -1,7 +1,10 @@
 import { StopStrings } from '@skein/tokenizer';
-import type { EngineClient, GeneratedToken, GenerateRequest } from './engine-client.ts';
+import type { EngineClient, FinishReason, GeneratedToken, GenerateRequest } from './engine-client.ts';
 import { ApiError } from './errors.ts';
 import type { TextCodec } from './text-codec.ts';
+
+/** What vLLM gives for the stop reason of a text that went round in circles. */
+const repetitionStop = 'repetition_detected';
 
 /** Tokens of one choice as text, up to its end. */
 export interface ChoiceDelta {
@@ -16,7 +19,7 @@ export interface ChoiceDelta {
   readonly numCachedTokens: number;
   readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
   /** Set on the last delta, and only there. */
-  readonly finishReason: 'stop' | 'length' | null;
+  readonly finishReason: FinishReason | null;
   /** The stop string, or the request's own stop token, that ended it. */
   readonly stopReason: string | number | null;
 }
@@ -96,7 +99,7 @@ export async function* runChoice(
       numCachedTokens,
       promptLogprobs,
       finishReason: reason,
-      stopReason: matched ?? event.stopReason,
+      stopReason: matched ?? (reason === 'repetition' ? repetitionStop : event.stopReason),
     };
     if (reason !== null) return;
   }

@@ -1,5 +1,5 @@
 import type { ChoiceDelta } from './choice.ts';
-import type { GeneratedToken } from './engine-client.ts';
+import type { FinishReason, GeneratedToken } from './engine-client.ts';
 
 /** A choice at its end. */
 export interface CollectedChoice {
@@ -8,7 +8,7 @@ export interface CollectedChoice {
   numTokens: number;
   numCachedTokens: number;
   promptLogprobs: readonly (GeneratedToken | null)[] | null;
-  finishReason: 'stop' | 'length' | null;
+  finishReason: FinishReason | null;
   stopReason: string | number | null;
 }
 

@@ -44,6 +44,16 @@ export interface SamplingParams {
   readonly numPromptLogprobs: number | null;
   /** null: the logits are sampled as they are. */
   readonly logitRules: LogitRules | null;
+  readonly repetitionDetection: RepetitionDetection | null;
+}
+
+/** Ends a text that goes round in circles. */
+export interface RepetitionDetection {
+  /** Tokens of a pattern, at least and at most. */
+  readonly minPatternSize: number;
+  readonly maxPatternSize: number;
+  /** How often it must stand at the end of the output; at least 2. */
+  readonly minCount: number;
 }
 
 /** What a request does to its logits, in token ids. Each is a function of the request's own tokens. */
@@ -76,11 +86,13 @@ export interface GeneratedToken {
   readonly top: readonly TokenLogprob[];
 }
 
+export type FinishReason = 'stop' | 'length' | 'repetition';
+
 export interface GenerateEvent {
   readonly tokens: readonly GeneratedToken[];
   /** On the first event when asked for: one entry per prompt position; the first is null. */
   readonly promptLogprobs: readonly (GeneratedToken | null)[] | null;
-  readonly finishReason: 'stop' | 'length' | null;
+  readonly finishReason: FinishReason | null;
   /** The stop token id when one of the request's own stop_token_ids ended it. */
   readonly stopReason: number | null;
   /** Prompt tokens that came out of the prefix cache; the same in every event. */

@@ -78,6 +78,9 @@ test.each([
   ['chat_template_kwargs', { x: 'y'.repeat(17_000) }],
   ['documents', [{ title: 5 }]],
   ['min_tokens', 11],
+  ['repetition_detection', { max_pattern_size: 65, min_count: 2 }],
+  ['repetition_detection', { max_pattern_size: 3 }],
+  ['repetition_detection', { max_pattern_size: 1, min_pattern_size: 2, min_count: 2 }],
 ])('%s refuses %j', (name, value) => {
   const error = refusal(() => parseChatRequest({ ...chat, max_tokens: 10, [name]: value }));
   expect(error).toMatchObject({ status: 400, param: `body.${name}` });

@@ -120,6 +120,27 @@ export const commonFields = {
     default: '0',
     meaning: 'Tokens before which nothing ends the output. At most the most tokens asked for.',
   }),
+  repetition_detection: shaped(
+    z
+      .object({
+        max_pattern_size: z.int().min(0).max(64).nullish(),
+        min_pattern_size: z.int().min(0).max(64).nullish(),
+        min_count: z.int().min(0).max(64).nullish(),
+      })
+      .refine(({ max_pattern_size: most, min_pattern_size: least, min_count: count }) => {
+        return (least ?? 0) <= (most ?? 0) && ((most ?? 0) === 0 || (count ?? 0) >= 2);
+      }),
+    {
+      type: 'object',
+      expected:
+        'an object with whole numbers `max_pattern_size` from 0 to 64, `min_pattern_size` of at most that, and `min_count` from 2 to 64',
+      min: 'patterns of 1, count 2',
+      max: 'patterns of 64, count 64',
+      default: 'off',
+      meaning:
+        'Ends an output that ends in the same few tokens `min_count` times in a row, with the finish reason `repetition`.',
+    },
+  ),
   stop: shaped(z.union([stop, listOf(stop, { minItems: 0, maxItems: 16 })]), {
     type: 'text or list of texts',
     expected: 'text of 1 to 256 characters or a list of at most 16 such texts',

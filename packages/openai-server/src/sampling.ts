@@ -1,4 +1,4 @@
-import type { LogitRules, SamplingParams } from './engine-client.ts';
+import type { LogitRules, RepetitionDetection, SamplingParams } from './engine-client.ts';
 import { badRequest } from './errors.ts';
 import type { CommonRequest } from './request-schema.ts';
 
@@ -42,8 +42,15 @@ export function sharedSampling(
     seed: request.seed == null ? context.randomSeed() : BigInt.asUintN(64, BigInt(request.seed)),
     stopTokenIds: [...new Set([...eos, ...(request.stop_token_ids ?? [])])],
     eosTokenIds: eos,
+    repetitionDetection: repetitionDetectionOf(request),
     ...own,
   };
+}
+
+function repetitionDetectionOf({ repetition_detection: asked }: CommonRequest): RepetitionDetection | null {
+  const maxPatternSize = asked?.max_pattern_size ?? 0;
+  const minPatternSize = Math.max(asked?.min_pattern_size ?? 0, 1);
+  return maxPatternSize === 0 ? null : { minPatternSize, maxPatternSize, minCount: asked?.min_count ?? 0 };
 }
 
 export interface OutputLimits {

@@ -197,6 +197,23 @@ test('an echoed chat begins with the message it goes on with, and has its role',
   expect(first(user.body).message.role).toBe('user');
 });
 
+test('a text that goes round in circles ends for that reason', async () => {
+  await using server = await startServer();
+  const detection = { max_pattern_size: 3, min_count: 4 };
+  const original = server.engine.generate.bind(server.engine);
+  server.engine.generate = async function* (request, signal) {
+    for await (const event of original(request, signal))
+      yield event.finishReason === null ? event : { ...event, finishReason: 'repetition', stopReason: null };
+  };
+  const { body } = await post(server, 'chat/completions', { ...chat, repetition_detection: detection });
+  expect(first(body)).toMatchObject({ finish_reason: 'repetition', stop_reason: 'repetition_detected' });
+  expect(server.engine.requests[0]?.sampling.repetitionDetection).toEqual({
+    minPatternSize: 1,
+    maxPatternSize: 3,
+    minCount: 4,
+  });
+});
+
 test('prompts are cut where that is asked for', async () => {
   await using server = await startServer();
   const ask = async (fields: object): Promise<number[] | undefined> => {

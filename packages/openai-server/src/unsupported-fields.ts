@@ -26,7 +26,6 @@ export const unsupportedFields: Readonly<Record<string, readonly [neutral: strin
   chat_template: ['', never],
   thinking_token_budget: ['', never],
   include_reasoning: ['true', (value) => value === true],
-  repetition_detection: ['', never],
   watermarking: ['false', isFalse],
   mm_processor_kwargs: ['empty', isEmpty],
   media_io_kwargs: ['empty', isEmpty],

@@ -48,7 +48,7 @@ export class VllmMetrics {
     this.#firstToken = this.#histogram(vllmMetrics.timeToFirstToken);
     this.#interToken = this.#histogram(vllmMetrics.interTokenLatency);
     this.#promptTokensCached = this.#counter(vllmMetrics.promptTokensCached);
-    for (const reason of ['stop', 'length', 'abort', 'error'])
+    for (const reason of ['stop', 'length', 'repetition', 'abort', 'error'])
       metrics.counter(vllmMetrics.requestSuccess).inc({ ...this.#labels, finished_reason: reason }, 0);
     for (const source of ['local_compute', 'local_cache_hit', 'external_kv_transfer']) this.#countPrompt(source, 0);
     this.#waitingFor('deferred').set(0);

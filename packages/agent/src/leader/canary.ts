@@ -50,6 +50,7 @@ export class Canary {
       numLogprobs: null,
       numPromptLogprobs: null,
       logitRules: null,
+      repetitionDetection: null,
     };
     const events = this.#engine.generate(
       { requestId: `canary-${this.#count++}`, promptTokenIds: [0], sampling, client: CANARY_CLIENT },

@@ -1,5 +1,5 @@
 import type { LogitRules, StepOutputRow } from '@skein/native';
-import type { GeneratedToken, GenerateRequest, SamplingParams } from '../generate.ts';
+import type { FinishReason, GeneratedToken, GenerateRequest, SamplingParams } from '../generate.ts';
 import { Request } from '../request.ts';
 
 export const TOY_VOCAB = 64;
@@ -33,6 +33,19 @@ export function toyNext(
   return hash([h, ...parts]) % TOY_VOCAB;
 }
 
+/** As `repetition_detection` has it, by cutting the end of the text into pieces. */
+function goesRound(outputIds: readonly number[], { repetitionDetection, logitRules }: SamplingParams): boolean {
+  if (repetitionDetection === null || outputIds.length < (logitRules?.minTokens ?? 0)) return false;
+  const { minPatternSize, maxPatternSize, minCount } = repetitionDetection;
+  for (let size = minPatternSize; size <= maxPatternSize; size++) {
+    const piece = (i: number): string =>
+      outputIds.slice(outputIds.length - (i + 1) * size, outputIds.length - i * size).join();
+    const pieces = Array.from({ length: minCount }, (_, i) => piece(i));
+    if (size * minCount <= outputIds.length && new Set(pieces).size === 1) return true;
+  }
+  return false;
+}
+
 function ruledBy({ rules, outputIds }: ToyRules): number[] {
   const { promptIds, stopIds, biases, allowedIds, badWords, ...numbers } = rules;
   const lists = [
@@ -60,7 +73,7 @@ export function toyRow(context: readonly number[], tokenId: number, numLogprobs:
 export interface ToyAnswer {
   readonly tokens: GeneratedToken[];
   readonly promptLogprobs: (GeneratedToken | null)[] | null;
-  readonly finishReason: 'stop' | 'length';
+  readonly finishReason: FinishReason;
   readonly stopReason: number | null;
 }
 
@@ -81,6 +94,8 @@ export function toyAnswer(request: GenerateRequest, maxTotalTokens: number): Toy
     context.push(id);
     if (s.stopTokenIds.includes(id))
       return { tokens, promptLogprobs, finishReason: 'stop', stopReason: s.eosTokenIds.includes(id) ? null : id };
+    if (tokens.length < maxTokens && goesRound(context.slice(prompt.length), s))
+      return { tokens, promptLogprobs, finishReason: 'repetition', stopReason: null };
   }
   return { tokens, promptLogprobs, finishReason: 'length', stopReason: null };
 }

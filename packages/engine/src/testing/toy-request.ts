@@ -15,6 +15,7 @@ export const greedy: SamplingParams = {
   numLogprobs: null,
   numPromptLogprobs: null,
   logitRules: null,
+  repetitionDetection: null,
 };
 
 export function toyRequest(
@@ -46,6 +47,7 @@ export function randomRequest(
     numLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
     numPromptLogprobs: random.chance(0.3) ? random.int(0, 3) : null,
     logitRules: random.chance(0.5) ? randomRules(random) : null,
+    repetitionDetection: random.chance(0.2) ? { minPatternSize: 1, maxPatternSize: 2, minCount: 2 } : null,
   };
   const own = Array.from({ length: random.int(1, sizes.maxPrompt) }, () => random.int(0, TOY_VOCAB - 1));
   const shared = sizes.sharedPrefix ?? [];
