@@ -1,17 +1,23 @@
 import type { ChatTemplate, RenderedChat, Tokenizer } from '@skein/tokenizer';
 import { badRequest } from './errors.ts';
+import { LargeTextQueue } from './large-text-queue.ts';
 import type { ChatMessage, Detokenizer, RenderChatOptions, TextCodec } from './text-codec.ts';
 
 /** A model's tokenizer and chat template as the server's TextCodec. */
 export function tokenizerCodec(tokenizer: Tokenizer): TextCodec {
+  const queue = new LargeTextQueue();
   return {
     vocabSize: tokenizer.vocabSize,
     maxCharsPerToken: tokenizer.maxCharsPerToken,
     // A raw prompt is the client's own from end to end: special tokens it spells out are meant.
-    encodeText: (text, { addSpecialTokens }) => tokenizer.encode(text, { addSpecialTokens }),
+    encodeText: (text, { addSpecialTokens }) =>
+      queue.run(text.length, () => tokenizer.encode(text, { addSpecialTokens })),
     async renderChat(messages, options) {
       const chat = render(tokenizer.chatTemplate, messages, options);
-      return { text: chat.text, tokenIds: await tokenizer.encodeChat(chat, options) };
+      return {
+        text: chat.text,
+        tokenIds: await queue.run(chat.text.length, () => tokenizer.encodeChat(chat, options)),
+      };
     },
     createDetokenizer: (options): Detokenizer => {
       const detokenizer = tokenizer.newDetokenizer(options);
