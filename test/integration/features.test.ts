@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { relativeDeviation } from './comparison.ts';
 import { continued, Driver, whole } from './driver.ts';
 import { readFixture, stageSpecs } from './fixture.ts';
-import { openInterpreted } from './pipeline.ts';
+import { openInterpreted } from '../support/pipeline.ts';
 
 const PHI3_ROPE = {
   rope_scaling: undefined,
