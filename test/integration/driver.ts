@@ -39,9 +39,18 @@ export function randomChunks(seed: number): Chunking {
 interface Sequence {
   readonly slot: number;
   readonly wanted: FixtureCase;
-  readonly blockIds: readonly number[];
   readonly found: Generation;
+  blockIds: readonly number[];
   numComputed: number;
+  /** Count of generated tokens at which it loses its blocks; Infinity for never. */
+  preemptAt: number;
+}
+
+export interface GenerateOptions {
+  /** Whether decode steps take their token from the feedback slot. */
+  readonly feedback?: boolean;
+  /** Whether each sequence loses its blocks once, on its way, and starts over from what it knows. */
+  readonly preempted?: boolean;
 }
 
 /** Runs sequences in one pipeline, one step after another; steps count on over all calls. */
@@ -59,15 +68,17 @@ export class Driver {
   async generate(
     cases: readonly FixtureCase[],
     chunking: Chunking,
-    options: { readonly feedback: boolean } = { feedback: false },
+    { feedback = false, preempted = false }: GenerateOptions = {},
   ): Promise<Generation[]> {
     const sequences = startSequences(cases);
+    if (preempted) for (const s of sequences) s.preemptAt = 3 + ((s.slot * 7) % 50);
     for (;;) {
       const open = sequences.filter((s) => s.numComputed < lengthMax(s));
       if (open.length === 0) return sequences.map((s) => s.found);
+      for (const s of open) if (s.found.tokenIds.length >= s.preemptAt) preempt(s);
       await this.#computeStep(
         open.map((s) => ({ s, count: nextCount(s, chunking) })),
-        options.feedback,
+        feedback,
       );
     }
   }
@@ -122,7 +133,7 @@ export class Driver {
         );
         rowOwners.push({ s, position, isLast });
       }
-      const isDecode = s.numComputed >= s.wanted.promptTokenIds.length;
+      const isDecode = s.numComputed >= s.wanted.promptTokenIds.length && numLeft(s) === 1;
       return part(s, feedback && isDecode ? [feedbackToken(s.slot)] : known.slice(s.numComputed, s.numComputed + count))
         .sequence;
     });
@@ -145,9 +156,21 @@ function lengthMax(s: Sequence): number {
   return s.wanted.promptTokenIds.length + s.wanted.greedyTokenIds.length;
 }
 
+/** Tokens that are known and not computed; 1 when decoding. */
+function numLeft(s: Sequence): number {
+  return s.wanted.promptTokenIds.length + s.found.tokenIds.length - s.numComputed;
+}
+
 function nextCount(s: Sequence, chunking: Chunking): number {
-  const left = s.wanted.promptTokenIds.length - s.numComputed;
-  return left > 0 ? Math.min(left, chunking(left)) : 1;
+  const left = numLeft(s);
+  return left > 1 ? Math.min(left, chunking(left)) : 1;
+}
+
+/** Its blocks come back in another order, so that nothing of what they held is where it was. */
+function preempt(s: Sequence): void {
+  s.preemptAt = Infinity;
+  s.numComputed = 0;
+  s.blockIds = s.blockIds.toReversed();
 }
 
 /** Blocks are dealt out from a shuffled pool, so that no sequence has neighbouring ones. */
@@ -161,6 +184,7 @@ function startSequences(cases: readonly FixtureCase[]): Sequence[] {
       blockIds: pool.splice(0, numBlocks),
       found: { tokenIds: [], logits: new Map() },
       numComputed: 0,
+      preemptAt: Infinity,
     };
   });
 }

@@ -72,7 +72,7 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
   );
 
   test.each([1, 2, 4])(
-    '%i stages give the same bits alone, in chunks, in a crowd and by feedback',
+    '%i stages give the same bits alone, in chunks, by feedback, preempted and among 31 others',
     async (stages) => {
       const fixture = await readFixture(name);
       const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
@@ -82,6 +82,16 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
           expectIdentical(await alone(driver, fixture, chunking), wanted);
           expectIdentical(await driver.generate(fixture.cases, chunking, { feedback: true }), wanted);
         }
+        const crowd = Array.from({ length: 32 }, (_, i) => i % wanted.length);
+        const found = await driver.generate(
+          crowd.flatMap((i) => fixture.cases[i] ?? []),
+          randomChunks(32),
+          { preempted: true },
+        );
+        expectIdentical(
+          found,
+          crowd.flatMap((i) => wanted[i] ?? []),
+        );
       });
     },
     TIMEOUT_MS,

@@ -6,8 +6,8 @@ import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
 const ROOT = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
 export const BLOCK_SIZE = 16;
-export const NUM_BLOCKS = 80;
-const LIMITS = { maxTokens: 1024, maxSeqs: 16, maxRows: 128, maxModelLen: 256, maxLogprobs: 0, numSlots: 16 };
+export const NUM_BLOCKS = 240;
+const LIMITS = { maxTokens: 1024, maxSeqs: 32, maxRows: 512, maxModelLen: 256, maxLogprobs: 0, numSlots: 32 };
 
 export interface FixtureCase {
   readonly promptTokenIds: readonly number[];
