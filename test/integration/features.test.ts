@@ -15,6 +15,8 @@ const PHI3_ROPE = {
   },
 };
 
+const YARN = { type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1 };
+
 // What a fixture cannot tell apart it does not test: with any one of its features changed, the logits move far away.
 test.each([
   ['mistral/window-24', { sliding_window: 25 }],
@@ -34,6 +36,19 @@ test.each([
   ['phi3/longrope-short-partial', { max_position_embeddings: 512 }],
   ['phi3/longrope-short-partial', { sliding_window: null }],
   ['phi3/longrope-long', { original_max_position_embeddings: 256 }],
+  ['mixtral/6-experts-top3-head12-window-bfloat16', { sliding_window: null }],
+  ['mixtral/4-experts', { num_experts_per_tok: 3 }],
+  ['qwen2-moe/every-layer', { norm_topk_prob: true }],
+  ['qwen3-moe/one-dense-layer-window-bfloat16', { norm_topk_prob: false }],
+  ['qwen3-moe/one-dense-layer-window-bfloat16', { sliding_window: 21 }],
+  ['deepseek-v2/lite-greedy', { routed_scaling_factor: 1.1 }],
+  ['deepseek-v2/grouped-yarn', { topk_method: 'greedy' }],
+  ['deepseek-v2/grouped-yarn', { topk_group: 3 }],
+  ['deepseek-v2/grouped-yarn', { rope_scaling: { ...YARN, mscale: 0.707, mscale_all_dim: 0 } }],
+  ['deepseek-v3/grouped-yarn', { rope_scaling: { ...YARN, mscale: 0.8, mscale_all_dim: 1 } }],
+  ['deepseek-v3/grouped-yarn', { topk_group: 3 }],
+  ['deepseek-v3/grouped-yarn', { norm_topk_prob: false }],
+  ['deepseek-v3/half-split-bfloat16', { rope_interleave: true }],
 ])('%s with %j is not what transformers computed', async (name, change) => {
   const deviationOf = async (changed: object): Promise<number> => {
     const fixture = await readFixture(name, changed);
