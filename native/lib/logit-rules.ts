@@ -2,9 +2,9 @@
  *  `native/src/core/logit_rules.h` mirrors this file, same names and order.
  *
  *  A record: slot, presencePenalty f32, frequencyPenalty f32, repetitionPenalty f32, minTokens, then the counts numPromptIds,
- *  numOutputIds, numStopIds, numBiases, numAllowedIds, numBadWordWords, then
+ *  numOutputIds, numStopIds, numBiases, numAllowedIds, numBadWordWords, numLogprobIds, then
  *    promptIds, outputIds, stopIds, biasIds, biasValues f32 (one per bias id), allowedIds, badWords (runs of a length and that
- *    many ids) */
+ *    many ids), logprobIds */
 
 export interface LogitRules {
   /** Subtracted from the logits of tokens that the output has: once, and per occurrence. */
@@ -23,6 +23,8 @@ export interface LogitRules {
   readonly allowedIds: readonly number[];
   /** Runs of tokens that the output may not contain, none empty. */
   readonly badWords: readonly (readonly number[])[];
+  /** Tokens whose logprobs a row reports, in this order, in place of the likeliest; at most as many as it reports. */
+  readonly logprobIds: readonly number[];
 }
 
 /** Rules as a step brings them: from this step on they hold for the rows of `slot` that are ruled, and count the tokens
@@ -34,26 +36,26 @@ export interface SlotRules {
   readonly outputIds: readonly number[];
 }
 
-const HEADER_WORDS = 11;
+const HEADER_WORDS = 12;
 
 /** Words of a record for rules with `numOutputIds` outputs. */
 export function logitRulesWords(rules: LogitRules, numOutputIds: number): number {
-  const { promptIds, stopIds, biases, allowedIds } = rules;
-  const lists = promptIds.length + stopIds.length + 2 * biases.length + allowedIds.length;
+  const { promptIds, stopIds, biases, allowedIds, logprobIds } = rules;
+  const lists = promptIds.length + stopIds.length + 2 * biases.length + allowedIds.length + logprobIds.length;
   return HEADER_WORDS + numOutputIds + lists + badWordWords(rules);
 }
 
 /** Writes a record at `at`. @returns the position after it. */
 export function putSlotRules(words: Int32Array, at: number, { slot, rules, outputIds }: SlotRules): number {
   const floats = new Float32Array(words.buffer);
-  const { promptIds, stopIds, biases, allowedIds, badWords } = rules;
+  const { promptIds, stopIds, biases, allowedIds, badWords, logprobIds } = rules;
   words[at] = slot;
   floats[at + 1] = rules.presencePenalty;
   floats[at + 2] = rules.frequencyPenalty;
   floats[at + 3] = rules.repetitionPenalty;
   words[at + 4] = rules.minTokens;
   words.set([promptIds.length, outputIds.length, stopIds.length, biases.length, allowedIds.length], at + 5);
-  words[at + 10] = badWordWords(rules);
+  words.set([badWordWords(rules), logprobIds.length], at + 10);
   let next = at + HEADER_WORDS;
   const put = (values: readonly number[]): void => {
     words.set(values, next);
@@ -66,6 +68,7 @@ export function putSlotRules(words: Int32Array, at: number, { slot, rules, outpu
   for (const { value } of biases) floats[next++] = value;
   put(allowedIds);
   for (const ids of badWords) put([ids.length, ...ids]);
+  put(logprobIds);
   return next;
 }
 

@@ -57,15 +57,15 @@ struct Rules {
   int32_t slot = 0;
   float repetition = 1;
   int32_t min_tokens = 0;
-  std::vector<int32_t> outputs, stops, allowed, words;
+  std::vector<int32_t> outputs, stops, allowed, words, logprob_ids;
 };
 
 std::vector<int32_t> Record(const Rules& r) {
   const auto n = [](const std::vector<int32_t>& v) { return static_cast<int32_t>(v.size()); };
   std::vector<int32_t> words = {r.slot,       0, 0,           std::bit_cast<int32_t>(r.repetition),
                                 r.min_tokens, 0, n(r.outputs), n(r.stops),
-                                0,            n(r.allowed),    n(r.words)};
-  for (const auto* list : {&r.outputs, &r.stops, &r.allowed, &r.words}) {
+                                0,            n(r.allowed),    n(r.words), n(r.logprob_ids)};
+  for (const auto* list : {&r.outputs, &r.stops, &r.allowed, &r.words, &r.logprob_ids}) {
     words.insert(words.end(), list->begin(), list->end());
   }
   return words;
@@ -126,6 +126,23 @@ TEST(AnAllowListHoldsWhenNothingElseCan) {
     rules.outputs = {1, 1};
     CHECK_EQ(Sampled(*runner, {ruled}, {2}, {rules})[0], 9);
   }
+}
+
+TEST(ARuledRowReportsOnTheTokensItNames) {
+  const TinyModel model({});
+  const auto runner = model.Start(1);
+  const Row plain{.token = 0, .slot = 1, .num_logprobs = 4};
+  const Row ruled{.token = 0, .slot = 0, .num_logprobs = 2, .ruled = 1};
+  std::vector<int32_t> words = Pack({{{5}, 0, {1}}}, {ruled, plain}, {Record({.logprob_ids = {40, 9}})});
+  std::vector<int32_t> output;
+  CHECK_OK(RunStep(*runner, words, &output));
+  // Output: 2 words, then ids, logprobs and ranks of two rows, then 4 top ids of each row and their logprobs.
+  const int32_t* top = output.data() + 2 + 3 * 2;
+  CHECK((std::vector<int32_t>(top, top + 4) == std::vector<int32_t>{40, 9, -1, -1}));
+  CHECK_EQ(top[4], output[2]);
+  const std::vector<float> logits = Logits(*runner, words);
+  const float gap = std::bit_cast<float>(top[8]) - std::bit_cast<float>(top[9]);
+  CHECK(std::abs(gap - (logits[40] - logits[9])) < 1e-5f);
 }
 
 }  // namespace

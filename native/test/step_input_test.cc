@@ -8,11 +8,11 @@ namespace skein::test {
 namespace {
 
 /// Slot 2: presence 1, frequency 0.5, repetition 1.25, 3 tokens at least; two prompt ids, one output, a stop
-/// id, a bias of 4, three allowed ids, bad words {3} and {5, 6}.
+/// id, a bias of 4, three allowed ids, bad words {3} and {5, 6}, one id to report on.
 std::vector<int32_t> Rules() {
   const auto bits = [](float v) { return std::bit_cast<int32_t>(v); };
-  return {2, bits(1),   bits(0.5f), bits(1.25f), 3, 2,  1, 1, 1, 3, 5,  //
-          1, 2, 9, 7, 3, bits(4), 3, 7, 9, 1, 3, 2, 5, 6};
+  return {2, bits(1),   bits(0.5f), bits(1.25f), 3, 2, 1, 1, 1, 3, 5, 1,  //
+          1, 2, 9, 7, 3, bits(4), 3, 7, 9, 1, 3, 2, 5, 6, 8};
 }
 
 std::vector<int32_t> Valid() {
@@ -82,15 +82,16 @@ TEST(EachBadWordIsNamed) {
   expect(rules + 4, -1, "minTokens");
   expect(rules + 5, 3, "number of words");
   expect(rules + 9, -2, "a count");
-  expect(rules + 11, 97, "promptIds is 97");
-  expect(rules + 13, -1, "outputIds");
-  expect(rules + 14, 97, "stopIds");
-  expect(rules + 15, 97, "biasIds");
-  expect(rules + 16, nan, "biasValues");
-  expect(rules + 18, 3, "allowedIds is 3, needs rising ids");
-  expect(rules + 20, 0, "length of a bad word");
-  expect(rules + 22, 3, "length of a bad word is 3");
-  expect(rules + 24, 97, "badWords");
+  expect(rules + 12, 97, "promptIds is 97");
+  expect(rules + 14, -1, "outputIds");
+  expect(rules + 15, 97, "stopIds");
+  expect(rules + 16, 97, "biasIds");
+  expect(rules + 17, nan, "biasValues");
+  expect(rules + 19, 3, "allowedIds is 3, needs rising ids");
+  expect(rules + 21, 0, "length of a bad word");
+  expect(rules + 23, 3, "length of a bad word is 3");
+  expect(rules + 25, 97, "badWords");
+  expect(rules + 26, -1, "logprobIds");
 }
 
 TEST(ARuledRowNeedsASlotToSampleInto) {

@@ -7,7 +7,11 @@ import { ROOT, serve, type Served, topology, until, up } from '../support/cluste
 
 interface Answer {
   readonly prompt_token_ids: number[];
-  readonly choices: { readonly text: string; readonly token_ids: number[]; readonly prompt_token_ids: number[] }[];
+  readonly choices: {
+    readonly text: string;
+    readonly token_ids: number[];
+    readonly logprobs: { readonly top_logprobs: Record<string, number>[] } | null;
+  }[];
   readonly usage: { readonly completion_tokens: number };
 }
 
@@ -111,6 +115,24 @@ describe('rules', () => {
     });
     expect(usage.completion_tokens).toBeGreaterThanOrEqual(30);
   });
+});
+
+test('logprobs of named tokens are those among the likeliest', async () => {
+  const body = {
+    prompt: 'The capital of',
+    temperature: 0,
+    max_tokens: 3,
+    return_tokens_as_token_ids: true,
+    logprobs: 20,
+  };
+  const top = async (fields: object): Promise<Record<string, number>[]> =>
+    (await ask(two.url, { ...body, ...fields })).choices[0]?.logprobs?.top_logprobs ?? [];
+  const likeliest = (await top({}))[1] ?? {};
+  const [third = '', , fifth = ''] = Object.keys(likeliest).slice(2);
+  const ids = [fifth, third].map((name) => Number(name.replace('token_id:', '')));
+  const named = (await top({ logprob_token_ids: ids }))[1] ?? {};
+  const [first = ''] = Object.keys(likeliest);
+  expect(named).toEqual({ [fifth]: likeliest[fifth], [third]: likeliest[third], [first]: likeliest[first] });
 });
 
 test('a text that goes round in circles is ended', async () => {

@@ -46,7 +46,7 @@ Status CheckBadWords(std::span<const int32_t> words, uint32_t vocab_size) {
 
 Status ParseLogitRules(std::span<const int32_t> words, const ProgramSpec& spec, LogitRules* out) {
   if (words.size() < kLogitRulesHeaderWords) {
-    return Bad("the number of words", std::to_string(words.size()), "a header of 11");
+    return Bad("the number of words", std::to_string(words.size()), "a header of 12");
   }
   LogitRules rules;
   rules.slot = words[0];
@@ -84,6 +84,7 @@ Status ParseLogitRules(std::span<const int32_t> words, const ProgramSpec& spec, 
   rules.bias_values = take(8);
   rules.allowed_ids = take(9);
   rules.bad_words = take(10);
+  rules.logprob_ids = take(11);
 
   const uint32_t vocab = spec.vocab_size;
   if (Status s = CheckIds("promptIds", rules.prompt_ids, vocab); !s.ok()) return s;
@@ -100,6 +101,11 @@ Status ParseLogitRules(std::span<const int32_t> words, const ProgramSpec& spec, 
     }
   }
   if (Status s = CheckBadWords(rules.bad_words, vocab); !s.ok()) return s;
+  if (Status s = CheckIds("logprobIds", rules.logprob_ids, vocab); !s.ok()) return s;
+  if (rules.logprob_ids.size() > spec.limits.max_logprobs) {
+    return Bad("numLogprobIds", std::to_string(rules.logprob_ids.size()),
+               "at most " + std::to_string(spec.limits.max_logprobs));
+  }
   *out = rules;
   return Status::Ok();
 }

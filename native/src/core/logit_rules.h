@@ -10,7 +10,7 @@
 /// Mirror of `native/lib/logit-rules.ts`: same layout, names and order.
 namespace skein {
 
-constexpr size_t kLogitRulesHeaderWords = 11;
+constexpr size_t kLogitRulesHeaderWords = 12;
 
 /// What one request does to its logits before they are sampled, and the tokens that this depends on. Views
 /// into packed words, which must outlive it. All ids are in the vocabulary.
@@ -28,6 +28,8 @@ struct LogitRules {
   std::span<const int32_t> bias_values;  ///< bits of f32, one per bias id
   std::span<const int32_t> allowed_ids;  ///< rising; empty: all
   std::span<const int32_t> bad_words;    ///< runs of a length >= 1 and that many ids
+  /// Tokens whose logprobs a row reports in place of the likeliest; at most max_logprobs.
+  std::span<const int32_t> logprob_ids;
 };
 
 /// `words` is one whole record. kStepInput names the word and its value.

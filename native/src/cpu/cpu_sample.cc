@@ -56,7 +56,7 @@ bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, St
     id = in.row_ruled[row] == 1 ? ChooseRuledToken(x, row, thread) : ChooseToken(x, best, row, thread);
   }
   output->SetToken(row, id);
-  const int32_t wanted = in.row_num_logprobs[row];
+  int32_t wanted = in.row_num_logprobs[row];
   if (wanted < 0) return true;
   const double log_sum = std::log(SumExp(x, n, best.value, 1.0f));
   const auto logprob = [&](int32_t i) {
@@ -65,7 +65,14 @@ bool CpuBackend::SampleRow(const Matrix& logits, uint32_t row, size_t thread, St
   output->SetLogprob(row, logprob(id),
                      static_cast<int32_t>(CountBefore(x, n, x[id], static_cast<size_t>(id)) + 1));
   int32_t* top = top_ids_.data() + thread * program_.spec.limits.max_logprobs;
-  TopIds(x, n, static_cast<size_t>(wanted), top);
+  const SlotRules* rules =
+      in.row_ruled[row] == 1 ? &slot_rules_[static_cast<size_t>(in.row_slot[row])] : nullptr;
+  if (rules == nullptr || rules->logprob_ids().empty()) {
+    TopIds(x, n, static_cast<size_t>(wanted), top);
+  } else {
+    wanted = std::min(wanted, static_cast<int32_t>(rules->logprob_ids().size()));
+    std::copy_n(rules->logprob_ids().begin(), wanted, top);
+  }
   for (int32_t i = 0; i < wanted; ++i) output->SetTop(row, static_cast<uint32_t>(i), top[i], logprob(top[i]));
   return true;
 }

@@ -21,6 +21,7 @@ void SlotRules::Install(const LogitRules& rules) {
   stop_ids_.assign(rules.stop_ids.begin(), rules.stop_ids.end());
   allowed_ids_.assign(rules.allowed_ids.begin(), rules.allowed_ids.end());
   bad_words_.assign(rules.bad_words.begin(), rules.bad_words.end());
+  logprob_ids_.assign(rules.logprob_ids.begin(), rules.logprob_ids.end());
   biases_.clear();
   for (size_t i = 0; i < rules.bias_ids.size(); ++i) {
     biases_.emplace_back(rules.bias_ids[i], std::bit_cast<float>(rules.bias_values[i]));

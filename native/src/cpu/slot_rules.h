@@ -24,6 +24,8 @@ class SlotRules {
   /// Counts a sampled token.
   void Append(int32_t id);
   size_t num_outputs() const { return outputs_.size(); }
+  /// Tokens to report on in place of the likeliest; empty: none in particular.
+  const std::vector<int32_t>& logprob_ids() const { return logprob_ids_; }
   bool forbids_some() const { return !bad_words_.empty() || outputs_.size() < min_tokens_; }
 
   /// The parts below, in the order in which they apply, change one row of `n` logits in place. vLLM masks
@@ -51,7 +53,7 @@ class SlotRules {
   size_t min_tokens_ = 0;
   std::vector<int32_t> outputs_;
   std::vector<Seen> seen_;  // by rising id; only when there are penalties
-  std::vector<int32_t> stop_ids_, allowed_ids_, bad_words_;
+  std::vector<int32_t> stop_ids_, allowed_ids_, bad_words_, logprob_ids_;
   std::vector<std::pair<int32_t, float>> biases_;
 };
 

@@ -31,7 +31,8 @@ export function checkRequest(request: Request, capacity: SchedulerCapacity): Eng
       { details: { numPromptTokens: request.numPromptTokens, numTokens, maxModelLen, numBlocks, blockSize } },
     );
   }
-  const numLogprobs = Math.max(request.sampling.numLogprobs ?? 0, request.sampling.numPromptLogprobs ?? 0);
+  const { numLogprobs: ofOutput, numPromptLogprobs, logitRules } = request.sampling;
+  const numLogprobs = Math.max(ofOutput ?? 0, numPromptLogprobs ?? 0, logitRules?.logprobIds.length ?? 0);
   if (numLogprobs > capacity.maxLogprobs) {
     const details = { numLogprobs, maxLogprobs: capacity.maxLogprobs };
     return new EngineError(
@@ -72,11 +73,11 @@ function wrongLogitRule(rules: LogitRules | null): string | null {
   const penalties = { presencePenalty: rules.presencePenalty, frequencyPenalty: rules.frequencyPenalty };
   for (const [name, value] of Object.entries(penalties))
     if (!(Math.abs(value) <= 1000)) return `${name} is ${value}; from -1000 to 1000`;
-  const { repetitionPenalty, minTokens, stopIds, biases, allowedIds, badWords } = rules;
+  const { repetitionPenalty, minTokens, stopIds, biases, allowedIds, badWords, logprobIds } = rules;
   if (!(repetitionPenalty >= 1e-3 && repetitionPenalty <= 1000))
     return `repetitionPenalty is ${repetitionPenalty}; from 0.001 to 1000`;
   if (!isId(minTokens)) return `minTokens is ${minTokens}; a whole number of at least 0`;
-  const ids = [stopIds, biases.map((b) => b.tokenId), allowedIds, ...badWords].flat();
+  const ids = [stopIds, biases.map((b) => b.tokenId), allowedIds, logprobIds, ...badWords].flat();
   const wrongId = ids.find((id) => !isId(id));
   if (wrongId !== undefined) return `token id ${wrongId} of a logit rule is not a whole number of at least 0`;
   if (!biases.every(({ value }) => Math.abs(value) <= 1000)) return 'a bias is not from -1000 to 1000';

@@ -16,7 +16,7 @@ export async function chatCompletions(exchange: Exchange, serving: Serving): Pro
   const model = modelNameOf(request, serving);
   logPrompt(exchange, serving, request.messages);
   const { codec, maxModelLen } = serving;
-  const numTop = request.logprobs === true ? (request.top_logprobs ?? 0) : null;
+  const numTop = request.logprobs === true ? (request.logprob_token_ids?.length ?? request.top_logprobs ?? 0) : null;
   const numPromptTop = request.prompt_logprobs ?? null;
   const priority = priorityOf(request, serving);
   const logitRules = await logitRulesOf(request, serving.sampling, codec);

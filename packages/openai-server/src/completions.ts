@@ -23,7 +23,7 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
   const priority = priorityOf(request, serving);
   const { codec } = serving;
   const logitRules = await logitRulesOf(request, serving.sampling, codec);
-  const numTop = request.logprobs ?? null;
+  const numTop = request.logprobs == null ? null : (request.logprob_token_ids?.length ?? request.logprobs);
   const numPromptTop = request.prompt_logprobs ?? null;
   const numPromptLogprobs = Math.max(numPromptTop ?? -1, request.echo === true ? (numTop ?? -1) : -1);
   const sampling = sharedSampling(

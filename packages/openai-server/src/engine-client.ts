@@ -72,6 +72,8 @@ export interface LogitRules {
   readonly allowedIds: readonly number[];
   /** Runs of tokens that the output may not contain, none empty. */
   readonly badWords: readonly (readonly number[])[];
+  /** Tokens whose logprobs are reported, in this order, in place of the likeliest; numLogprobs is their number. */
+  readonly logprobIds: readonly number[];
 }
 
 export interface TokenLogprob {

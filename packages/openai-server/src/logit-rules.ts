@@ -18,6 +18,8 @@ export async function logitRulesOf(
   checkIds('stop_token_ids', stops, vocabSize);
   checkIds('logit_bias', Object.keys(request.logit_bias ?? {}).map(Number), vocabSize);
   checkIds('allowed_token_ids', allowedIds, vocabSize);
+  const logprobIds = request.logprob_token_ids ?? [];
+  checkIds('logprob_token_ids', logprobIds, vocabSize);
   const minTokens = request.min_tokens ?? 0;
   const rules: LogitRules = {
     presencePenalty: request.presence_penalty ?? 0,
@@ -29,14 +31,15 @@ export async function logitRulesOf(
     biases: biases.filter((b) => b.value !== 0),
     allowedIds,
     badWords: await badWordsOf(request.bad_words ?? [], codec),
+    logprobIds,
   };
   return isNeutral(rules) ? null : rules;
 }
 
 function isNeutral(rules: LogitRules): boolean {
-  const { presencePenalty, frequencyPenalty, repetitionPenalty, ...lists } = rules;
-  const numEntries = lists.stopIds.length + lists.biases.length + lists.allowedIds.length + lists.badWords.length;
-  return presencePenalty === 0 && frequencyPenalty === 0 && repetitionPenalty === 1 && numEntries === 0;
+  const { presencePenalty, frequencyPenalty, repetitionPenalty, minTokens, ...lists } = rules;
+  if (presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1 || minTokens !== 0) return false;
+  return Object.values(lists).every((list) => list.length === 0);
 }
 
 function checkIds(field: string, ids: readonly number[], vocabSize: number): void {

@@ -78,6 +78,7 @@ test.each([
   ['chat_template_kwargs', { x: 'y'.repeat(17_000) }],
   ['documents', [{ title: 5 }]],
   ['min_tokens', 11],
+  ['logprob_token_ids', [5]],
   ['repetition_detection', { max_pattern_size: 65, min_count: 2 }],
   ['repetition_detection', { max_pattern_size: 3 }],
   ['repetition_detection', { max_pattern_size: 1, min_pattern_size: 2, min_count: 2 }],

@@ -168,6 +168,15 @@ export const commonFields = {
     default: 'none',
     meaning: 'Logprobs of the prompt and of this many likeliest tokens at each position. Not with `stream`.',
   }),
+  logprob_token_ids: intList({
+    min: 0,
+    max: idMax,
+    minItems: 1,
+    maxItems: logprobs.max,
+    default: 'the likeliest',
+    meaning:
+      'Tokens whose logprobs are given at each position of the output, in place of the likeliest. Only with `logprobs`.',
+  }),
   truncate_prompt_tokens: int({
     min: -1,
     max: idMax,

@@ -21,6 +21,7 @@ export function parseChatRequest(body: unknown): ChatRequest {
   if (request.top_logprobs != null && request.top_logprobs > 0 && request.logprobs !== true) {
     throw invalidBody('when using `top_logprobs`, `logprobs` must be set to true.', 'body.top_logprobs');
   }
+  checkLogprobIds(request, request.logprobs === true);
   checkTemplateKwargs(request.chat_template_kwargs);
   if (request.continue_final_message === true && request.add_generation_prompt === true) {
     throw invalidBody('cannot be set together with `add_generation_prompt`.', 'body.continue_final_message');
@@ -33,8 +34,14 @@ export function parseCompletionRequest(body: unknown): CompletionRequest {
   const request = parse(completionSchema, { ...commonFields, ...completionFields, prompt: promptField }, body);
   if (request.max_tokens === 0 && request.echo !== true)
     throw invalidBody('body.max_tokens: must be at least 1 without `echo`.', 'body.max_tokens');
+  checkLogprobIds(request, request.logprobs != null);
   checkMinTokens(request, request.max_tokens);
   return request;
+}
+
+function checkLogprobIds({ logprob_token_ids: ids }: CommonRequest, hasLogprobs: boolean): void {
+  if (ids == null || hasLogprobs) return;
+  throw invalidBody('body.logprob_token_ids: needs `logprobs`.', 'body.logprob_token_ids');
 }
 
 function parse<T extends CommonRequest>(schema: z.ZodType<T>, fields: FieldTable, body: unknown): T {

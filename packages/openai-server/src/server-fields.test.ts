@@ -64,6 +64,8 @@ test('fields that change logits reach the engine as token ids; without any there
     logit_bias: { 65: 5, 66: -100, 67: 0 },
     allowed_token_ids: [72, 65, 72],
     bad_words: ['ab', '  c'],
+    logprobs: true,
+    logprob_token_ids: [72, 5],
   };
   await post(server, 'chat/completions', { ...chat, ...fields });
   await post(server, 'completions', {
@@ -86,6 +88,7 @@ test('fields that change logits reach the engine as token ids; without any there
       ],
       allowedIds: [65, 72],
       badWords: [bytes('ab'), bytes('c')],
+      logprobIds: [72, 5],
     },
     null,
   ]);

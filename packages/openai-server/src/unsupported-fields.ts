@@ -21,7 +21,6 @@ export const unsupportedFields: Readonly<Record<string, readonly [neutral: strin
   suffix: ['""', (value) => value === ''],
   prompt_embeds: ['empty', isEmpty],
   logits_processors: ['empty', isEmpty],
-  logprob_token_ids: ['', never],
   // A template is a program; one from a client is run by nobody.
   chat_template: ['', never],
   thinking_token_budget: ['', never],

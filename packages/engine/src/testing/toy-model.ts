@@ -47,13 +47,14 @@ function goesRound(outputIds: readonly number[], { repetitionDetection, logitRul
 }
 
 function ruledBy({ rules, outputIds }: ToyRules): number[] {
-  const { promptIds, stopIds, biases, allowedIds, badWords, ...numbers } = rules;
+  const { promptIds, stopIds, biases, allowedIds, badWords, logprobIds, ...numbers } = rules;
   const lists = [
     promptIds,
     stopIds,
     biases.flatMap((b) => [b.tokenId, b.value]),
     allowedIds,
     badWords.flat(),
+    logprobIds,
     outputIds,
   ];
   return [...Object.values(numbers).map((x) => x * 100), ...lists.flatMap((list) => [list.length, ...list])];

@@ -66,6 +66,7 @@ function randomRules(random: Random): LogitRules {
     biases: [{ tokenId: random.int(0, TOY_VOCAB - 1), value: random.int(-100, 100) }],
     allowedIds: random.chance(0.5) ? [] : [1, 5, 9],
     badWords: [[random.int(0, TOY_VOCAB - 1), 3]],
+    logprobIds: [random.int(0, TOY_VOCAB - 1)],
   };
 }
 
