@@ -39,8 +39,8 @@ export async function prefixCache(progress: (line: string) => void): Promise<Ben
     await chat(model, 0);
     const chats: number[][] = [];
     for (let i = 1; i <= CHATS; i++) chats.push(await chat(model, i));
-    const [first, last] = [chats.map((c) => c[0] ?? 0), chats.map((c) => c.at(-1) ?? 0)];
-    const figure = { value: median(last), unit: 'ms', peer: 'turn 1', peerValue: median(first) };
+    const timeOf = (turn: number): number => median(chats.map((times) => times.at(turn) ?? 0));
+    const figure = { value: timeOf(-1), unit: 'ms', peer: 'turn 1', peerValue: timeOf(0) };
     const name = `TTFT of turn ${TURNS}, cache ${caching ? 'on' : 'off'}`;
     results.push(benchResult({ name, ...figure, ...(caching ? { goal: 1.5 } : {}) }));
     progress(`chats with the cache ${caching ? 'on' : 'off'} done`);

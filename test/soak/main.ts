@@ -7,9 +7,10 @@ const { values } = parseArgs({
 });
 const [requests, seed] = [Number(values.requests), Number(values.seed)];
 if (!Number.isInteger(requests) || requests < 1 || !Number.isInteger(seed)) {
-  console.error(`--requests ${values.requests} --seed ${values.seed}: both must be whole numbers`);
+  process.stderr.write(`--requests ${values.requests} --seed ${values.seed}: both must be whole numbers\n`);
   process.exit(2);
 }
 const startedMs = performance.now();
-const report = await soak(requests, seed, (line) => console.error(line));
-console.log(JSON.stringify({ seed, seconds: Math.round((performance.now() - startedMs) / 1000), ...report }));
+const report = await soak(requests, seed, (line) => process.stderr.write(`${line}\n`));
+const seconds = Math.round((performance.now() - startedMs) / 1000);
+process.stdout.write(`${JSON.stringify({ seed, seconds, ...report })}\n`);

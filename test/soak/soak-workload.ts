@@ -2,13 +2,13 @@ import type { Engine, GenerateRequest } from '@skein/engine';
 import { greedy, Random } from '@skein/engine/testing';
 
 export const TENANTS = 8;
-const CONVERSATIONS = 40;
-const TURNS = 4;
+const CONVERSATIONS = 30;
+const TURNS = 3;
 const PREAMBLE_TOKENS = 24;
 /** Every token of a tenant's canary is that tenant's alone. */
 const CANARY_TOKENS = 4;
 const QUESTION_TOKENS_MAX = 20;
-const ANSWER_TOKENS_MAX = 10;
+const ANSWER_TOKENS_MAX = 36;
 
 /** A request and what it must be answered with. */
 export interface SoakCase {

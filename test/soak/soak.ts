@@ -42,7 +42,7 @@ export async function soak(numRequests: number, seed: number, progress: (line: s
   let evictedBlocks = 0;
   await using cached = await InProcessModel.load(MODEL, {
     ...shape,
-    numBlocks: 2 * Math.ceil(soakLength / BLOCK_SIZE),
+    numBlocks: Math.ceil(soakLength / BLOCK_SIZE) + 1,
     engine: config,
     observer: {
       onKVCacheEvents: (events) => {
@@ -122,8 +122,11 @@ class KnownPrefixes {
 
   longest({ client, promptTokenIds }: SoakCase['request']): number {
     let end = 0;
-    while (this.#prefixes.has(`${client}:${promptTokenIds.slice(0, end + BLOCK_SIZE).join()}`)) end += BLOCK_SIZE;
-    return Math.min(end, promptTokenIds.length - 1);
+    while (end + BLOCK_SIZE < promptTokenIds.length) {
+      if (!this.#prefixes.has(`${client}:${promptTokenIds.slice(0, end + BLOCK_SIZE).join()}`)) break;
+      end += BLOCK_SIZE;
+    }
+    return end;
   }
 }
 

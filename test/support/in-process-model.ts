@@ -19,6 +19,7 @@ export class InProcessModel implements AsyncDisposable {
   readonly engine: Engine;
   readonly vocabSize: number;
   readonly #pipeline: Pipeline;
+  readonly #underWay: ReadonlySet<Promise<unknown>>;
 
   static async load(dir: string, options: InProcessOptions): Promise<InProcessModel> {
     return InProcessModel.open({ model: await readModel(dir), tensors: await readCheckpointTensors(dir) }, options);
@@ -43,6 +44,7 @@ export class InProcessModel implements AsyncDisposable {
       buildStageProgram({ model, tensors, stages, stage, layers, limits, kvCache }),
     );
     const pipeline = await openNative(loadNative(), specs, threads);
+    const underWay = new Set<Promise<unknown>>();
     const executor: Executor = {
       maxStepsInFlight: stages + 1,
       numStages: stages,
@@ -50,24 +52,37 @@ export class InProcessModel implements AsyncDisposable {
       blockSize,
       maxModelLen,
       maxLogprobs: 0,
-      execute: async (input) =>
-        (await pipeline.run(input)).map((tokenId) => ({ tokenId, logprob: null, rank: null, top: [] })),
+      execute: async (input) => {
+        const running = pipeline.run(input);
+        underWay.add(running);
+        const ids = await running.finally(() => underWay.delete(running));
+        return ids.map((tokenId) => ({ tokenId, logprob: null, rank: null, top: [] }));
+      },
     };
     const engine = new Engine(config, options.observer ? { observer: options.observer } : {});
     engine.attach(executor);
-    return new InProcessModel(engine, pipeline, model.config.vocabSize);
+    return new InProcessModel(engine, { pipeline, underWay, vocabSize: model.config.vocabSize });
   }
 
-  private constructor(engine: Engine, pipeline: Pipeline, vocabSize: number) {
+  private constructor(
+    engine: Engine,
+    parts: {
+      readonly pipeline: Pipeline;
+      readonly underWay: ReadonlySet<Promise<unknown>>;
+      readonly vocabSize: number;
+    },
+  ) {
     this.engine = engine;
-    this.#pipeline = pipeline;
-    this.vocabSize = vocabSize;
+    this.vocabSize = parts.vocabSize;
+    this.#pipeline = parts.pipeline;
+    this.#underWay = parts.underWay;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Steps under way end before the program they run in does.
     await this.engine.drain();
     this.engine.close();
+    // The last tokens may have come while a step planned ahead still runs; the program must outlive it.
+    await Promise.allSettled(this.#underWay);
     await this.#pipeline[Symbol.asyncDispose]();
   }
 }

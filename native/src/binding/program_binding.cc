@@ -47,6 +47,7 @@ void ProgramBinding::Init(Napi::Env env, std::unique_ptr<Runner> runner) {
       +[](ProgramBinding* self) {
         self->cleanup_ = {};
         self->runner_->Close();
+        self->to_js_.Release();
       },
       this);
 }
@@ -54,7 +55,9 @@ void ProgramBinding::Init(Napi::Env env, std::unique_ptr<Runner> runner) {
 ProgramBinding::~ProgramBinding() {
   if (runner_ == nullptr) return;
   runner_->Close();
-  if (!cleanup_.IsEmpty()) cleanup_.Remove(Env());
+  // The hook has released it: by now the environment may be closing it, and releasing it then waits for ever.
+  if (cleanup_.IsEmpty()) return;
+  cleanup_.Remove(Env());
   to_js_.Release();
 }
 
