@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { BenchGroup, BenchResult } from './bench-result.ts';
+import { hostile } from './hostile.ts';
 import { offline } from './offline.ts';
 import { online } from './online.ts';
 import { prefixCache } from './prefix-cache.ts';
@@ -15,6 +16,7 @@ const GROUPS: Readonly<Record<string, BenchGroup>> = {
   'prefix-cache': prefixCache,
   'step-plan': stepPlan,
   router,
+  hostile,
 };
 
 const { values } = parseArgs({ options: { json: { type: 'boolean', default: false }, only: { type: 'string' } } });
