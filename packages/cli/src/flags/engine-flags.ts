@@ -1,0 +1,167 @@
+import { alwaysOn, choice, counts, type Flag, integer, real, text, toggle } from './flag.ts';
+
+/** The KV cache, the scheduler and how the model is split. */
+export const engineFlags = {
+  blockSize: integer(
+    { argument: '<tokens>', min: 1, max: 1024 },
+    {
+      group: 'KV cache',
+      doc: 'tokens in a KV block',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 16,
+    },
+  ),
+  kvCacheDtype: choice(['auto', 'float32', 'float16', 'bfloat16'], {
+    group: 'KV cache',
+    doc: 'type of the KV cache; auto takes that of --dtype',
+    synonyms: { f32: 'float32', f16: 'float16', half: 'float16', bf16: 'bfloat16' },
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: 'auto',
+  }),
+  kvCacheMemoryBytes: integer(
+    { argument: '<bytes>', min: 1 },
+    {
+      group: 'KV cache',
+      doc: 'KV cache of each rank, instead of a share of the memory',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: null,
+      defaultDoc: 'a share, see --cpu-memory-utilization',
+    },
+  ),
+  cpuMemoryUtilization: real(
+    { argument: '<share>', above: 0, max: 1 },
+    {
+      group: 'KV cache',
+      doc: 'KV cache of the CPU ranks of a host: share of the memory left once the weights are loaded, which is measured; up gives each group an equal part',
+      commands: ['up', 'serve', 'node'],
+      default: 0.5,
+    },
+  ),
+  gpuMemoryUtilization: real(
+    { argument: '<share>', above: 0, max: 1 },
+    {
+      group: 'KV cache',
+      doc: 'the same for ranks on a GPU; without effect on others',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 0.92,
+    },
+  ),
+  numGpuBlocksOverride: integer(
+    { argument: '<n>', min: 1 },
+    {
+      group: 'KV cache',
+      doc: 'KV blocks of each rank, whatever the bytes',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: null,
+      defaultDoc: 'as many as fit',
+    },
+  ),
+  enablePrefixCaching: toggle({
+    group: 'KV cache',
+    doc: 'reuse the KV blocks of equal prefixes of one client',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: true,
+  }),
+  kvEventsConfig: text('<json>', {
+    group: 'KV cache',
+    doc: 'publish what the prefix cache holds over ZMQ in the form of vLLM, which has the keys: endpoint, replay_endpoint, buffer_steps, hwm, topic',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: null,
+    defaultDoc: 'on the bus alone',
+  }),
+  maxNumSeqs: integer(
+    { argument: '<n>', min: 1 },
+    {
+      group: 'Scheduler',
+      doc: 'most requests computed at once',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 128,
+    },
+  ),
+  maxNumBatchedTokens: integer(
+    { argument: '<tokens>', min: 1 },
+    {
+      group: 'Scheduler',
+      doc: 'most tokens in one step; at least --max-num-seqs',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 2048,
+    },
+  ),
+  enableChunkedPrefill: alwaysOn({
+    group: 'Scheduler',
+    doc: 'compute a long prompt in several steps, beside the answers that run; taken for compatibility',
+    commands: ['up', 'serve', 'node'],
+  }),
+  enforceEager: toggle({
+    group: 'Scheduler',
+    doc: 'taken for compatibility; a step is one call into recorded operations either way',
+    commands: ['up', 'serve', 'node'],
+    default: false,
+  }),
+  schedulingPolicy: choice(['fcfs', 'priority'], {
+    group: 'Scheduler',
+    doc: "order of requests: as they came, or by each request's priority (lower first)",
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: 'fcfs',
+  }),
+  pipelineParallelSize: integer(
+    { argument: '<n>', min: 1, max: 64 },
+    {
+      group: 'Parallel',
+      doc: 'pipeline stages of each group; serve with more than 1 does what up does; node takes it from LWS_GROUP_SIZE, and refuses another',
+      commands: ['up', 'serve', 'node'],
+      default: null,
+      defaultDoc: 'up: 2, serve: 1',
+      aliases: ['-pp', '--pp'],
+    },
+  ),
+  tensorParallelSize: integer(
+    { argument: '<n>', min: 1, max: 1 },
+    {
+      group: 'Parallel',
+      doc: 'ranks that share each layer; only 1',
+      commands: ['up', 'serve', 'node'],
+      default: 1,
+      aliases: ['-tp', '--tp'],
+    },
+  ),
+  dataParallelSize: integer(
+    { argument: '<n>', min: 1, max: 64 },
+    {
+      group: 'Parallel',
+      doc: 'groups, each with the whole model',
+      commands: ['up', 'serve'],
+      default: 1,
+      aliases: ['-dp', '--dp', '--groups'],
+    },
+  ),
+  ppLayerPartition: counts('<counts>', {
+    group: 'Parallel',
+    doc: 'layers of each stage, such as 3,5',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: null,
+    defaultDoc: 'even',
+    variables: [{ key: 'layerPartition' }],
+  }),
+  threads: integer(
+    { argument: '<n>', min: 1, max: 4096 },
+    {
+      group: 'Parallel',
+      doc: 'compute threads of each rank',
+      commands: ['up', 'serve', 'node'],
+      default: null,
+      defaultDoc: 'cores; up: cores over ranks',
+    },
+  ),
+} as const satisfies Readonly<Record<string, Flag<unknown>>>;

@@ -1,0 +1,136 @@
+import { logFormats, logLevels } from '@skein/telemetry';
+import { choice, type Flag, integer, list, text, toggle, url } from './flag.ts';
+
+/** The API, the mesh and what can be observed. */
+export const serverFlags = {
+  host: text('<address>', {
+    group: 'API',
+    doc: 'where the OpenAI server listens',
+    commands: ['up', 'serve', 'node', 'router'],
+    upPassesTo: ['router'],
+    default: '127.0.0.1',
+  }),
+  port: integer(
+    { argument: '<port>', min: 0, max: 65535 },
+    {
+      group: 'API',
+      doc: 'port to listen on; 0 takes any free one (not for up)',
+      commands: ['up', 'serve', 'node', 'router'],
+      upPassesTo: ['router'],
+      default: 8000,
+    },
+  ),
+  apiKey: list('<key...>', {
+    group: 'API',
+    doc: 'keys of which requests under /v1 must bring one; commas may separate several',
+    separator: ',',
+    commands: ['up', 'serve', 'node', 'router'],
+    upPassesTo: ['node', 'router'],
+    default: null,
+    defaultDoc: 'none',
+    variables: [{ key: 'apiKey' }],
+    isSecret: true,
+  }),
+  apiKeyGuardsMetrics: toggle({
+    group: 'API',
+    doc: 'ask for the key at /metrics too',
+    commands: ['up', 'serve', 'node', 'router'],
+    upPassesTo: ['node', 'router'],
+    default: false,
+  }),
+  drainTimeout: integer(
+    { argument: '<seconds>', min: 0, max: 86_400 },
+    {
+      group: 'API',
+      doc: 'how long SIGTERM lets running streams go on',
+      commands: ['up', 'serve', 'node', 'router'],
+      upPassesTo: ['node', 'router'],
+      default: 30,
+      aliases: ['--shutdown-timeout'],
+    },
+  ),
+  natsUrl: text('<url>', {
+    group: 'Mesh',
+    doc: 'broker, as nats://host:port; commas separate several',
+    commands: ['node', 'router'],
+    default: null,
+    defaultDoc: 'node: the leader starts one; router: nats://127.0.0.1:4222',
+    variables: [{ key: 'natsUrl' }],
+    isSecret: true,
+  }),
+  natsPort: integer(
+    { argument: '<port>', min: 0, max: 65535 },
+    { group: 'Mesh', doc: "port of the leader's own broker", commands: ['node'], default: 4222 },
+  ),
+  advertiseUrl: text('<url>', {
+    group: 'Mesh',
+    doc: 'how routers reach this leader',
+    commands: ['node'],
+    default: null,
+    defaultDoc: "the leader's address and port",
+  }),
+  stepDeadline: integer(
+    { argument: '<seconds>', min: 1, max: 86_400 },
+    {
+      group: 'Mesh',
+      doc: 'a rank that waits longer for another gives up the step',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 30,
+    },
+  ),
+  logLevel: choice(logLevels, {
+    group: 'Observability',
+    doc: 'how much to log',
+    commands: ['up', 'serve', 'node', 'router', 'make-checkpoint'],
+    upPassesTo: ['node', 'router'],
+    default: 'info',
+    variables: [{ key: 'logLevel' }],
+  }),
+  logFormat: choice(logFormats, {
+    group: 'Observability',
+    doc: 'lines for programs or for people',
+    commands: ['up', 'serve', 'node', 'router', 'make-checkpoint'],
+    upPassesTo: ['node', 'router'],
+    default: null,
+    defaultDoc: 'text at a terminal, else json',
+    variables: [{ key: 'logFormat' }],
+  }),
+  enableLogRequests: toggle({
+    group: 'Observability',
+    doc: 'a line for each request; without it they are logged at debug',
+    commands: ['up', 'serve', 'node', 'router'],
+    upPassesTo: ['node', 'router'],
+    default: true,
+    offAliases: ['--disable-log-requests'],
+  }),
+  logPrompts: toggle({
+    group: 'Observability',
+    doc: 'log the text of each prompt; without it none is ever logged',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: false,
+  }),
+  maxLogLen: integer(
+    { argument: '<chars>', min: 1, max: 1_000_000 },
+    {
+      group: 'Observability',
+      doc: 'most characters of a logged prompt',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 4096,
+    },
+  ),
+  otlpTracesEndpoint: url({
+    group: 'Observability',
+    doc: 'OTLP/HTTP endpoint that takes the traces, such as http://127.0.0.1:4318/v1/traces',
+    commands: ['up', 'serve', 'node', 'router'],
+    upPassesTo: ['node', 'router'],
+    default: null,
+    defaultDoc: 'no traces',
+    variables: [
+      { key: 'otlpTracesEndpoint' },
+      { key: 'otlpEndpoint', map: (base) => `${base.replace(/\/$/, '')}/v1/traces` },
+    ],
+  }),
+} as const satisfies Readonly<Record<string, Flag<unknown>>>;
