@@ -74,6 +74,21 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
   expect(new Set(first).size).toBeGreaterThan(1);
 });
 
+test('what a server lets requests ask for, and gives them unasked, is set by flags', async () => {
+  const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', '--max-logprobs', '25'];
+  await using served = await serving((port) => skein([...args, '--port', String(port)]));
+  const ask = { model: 'tiny', prompt: 'The', max_tokens: 8, temperature: 0 };
+  const { choices } = await client(served.url).completions.create({ ...ask, logprobs: 25 });
+  const likeliest = choices[0]?.logprobs?.top_logprobs?.map((top) => Object.keys(top).length);
+  // Tokens of equal text share an entry.
+  expect(Math.max(...(likeliest ?? []))).toBeGreaterThan(20);
+  await expect(client(served.url).completions.create({ ...ask, logprobs: 26 })).rejects.toMatchObject({
+    status: 400,
+    param: 'body.logprobs',
+    message: expect.stringContaining('body.logprobs: must be a whole number from 0 to 25; got 26.'),
+  });
+});
+
 test('a model of the local cache is found by its name and revision', async () => {
   const hub = join(folder, 'hub');
   const snapshot = join(hub, 'models--acme--tiny/snapshots/0123abcd');

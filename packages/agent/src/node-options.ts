@@ -31,6 +31,8 @@ export interface NodeOptions {
   readonly natsPort: number;
   readonly threads: number;
   readonly maxModelLen: number | null;
+  /** Most logprobs of a token that a request may ask for. */
+  readonly maxLogprobs: number;
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
   readonly enablePrefixCaching: boolean;

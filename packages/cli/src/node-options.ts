@@ -29,6 +29,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     natsPort: settings.natsPort,
     threads: settings.threads ?? availableParallelism(),
     maxModelLen: settings.maxModelLen,
+    maxLogprobs: settings.maxLogprobs,
     maxNumSeqs: settings.maxNumSeqs,
     maxNumBatchedTokens: settings.maxNumBatchedTokens,
     enablePrefixCaching: settings.enablePrefixCaching,

@@ -5,14 +5,14 @@ import type { Exchange } from './exchange.ts';
 import { logitRulesOf } from './logit-rules.ts';
 import { tokenNamesOf } from './logprobs.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
-import { type ChatRequest, parseChatRequest } from './request-schema.ts';
+import type { ChatRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
 import { logPrompt, modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
 import type { ChatMessage, RenderChatOptions } from './text-codec.ts';
 
 /** POST /v1/chat/completions */
 export async function chatCompletions(exchange: Exchange, serving: Serving): Promise<void> {
-  const request = parseChatRequest(await readJson(exchange, serving));
+  const request = serving.requests.chat(await readJson(exchange, serving));
   const model = modelNameOf(request, serving);
   logPrompt(exchange, serving, request.messages);
   const { codec, maxModelLen } = serving;

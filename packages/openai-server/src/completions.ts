@@ -6,7 +6,7 @@ import type { Exchange } from './exchange.ts';
 import { logitRulesOf } from './logit-rules.ts';
 import { tokenNamesOf } from './logprobs.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
-import { type CompletionRequest, parseCompletionRequest } from './request-schema.ts';
+import type { CompletionRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
 import { logPrompt, modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
 import type { RenderedPrompt, TextCodec } from './text-codec.ts';
@@ -16,7 +16,7 @@ const defaultMaxTokens = 16;
 
 /** POST /v1/completions */
 export async function completions(exchange: Exchange, serving: Serving): Promise<void> {
-  const request = parseCompletionRequest(await readJson(exchange, serving));
+  const request = serving.requests.completion(await readJson(exchange, serving));
   const model = modelNameOf(request, serving);
   logPrompt(exchange, serving, request.prompt);
   const n = request.n ?? 1;

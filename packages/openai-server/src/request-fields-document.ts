@@ -1,26 +1,27 @@
 import type { FieldTable } from './field.ts';
-import { chatFields, commonFields, completionFields, messagesField, promptField } from './request-fields.ts';
+import { defaultRequestBounds, requestFields } from './request-fields.ts';
 import { unsupportedFields } from './unsupported-fields.ts';
 
 /** docs/request-fields.md, from the tables that requests are checked against. */
 export function requestFieldsDocument(): string {
+  const { common, chat, completion, messages, prompt } = requestFields(defaultRequestBounds);
   return `# Request fields
 
 What \`POST /v1/chat/completions\` and \`POST /v1/completions\` take, written from the table that requests are checked against. A value out of
 bounds is a 400 that names the field and the bound, before any work is done. \`null\` is as good as absent. Fields that stand in none of these tables
-are ignored.
+are ignored. A server may be started with another limit than ${defaultRequestBounds.maxLogprobs} on logprobs (\`--max-logprobs\`).
 
 ## Both
 
-${tableOf(commonFields)}
+${tableOf(common)}
 
 ## Chat completions
 
-${tableOf({ messages: messagesField, ...chatFields })}
+${tableOf({ messages, ...chat })}
 
 ## Completions
 
-${tableOf({ prompt: promptField, ...completionFields })}
+${tableOf({ prompt, ...completion })}
 
 ## Refused
 

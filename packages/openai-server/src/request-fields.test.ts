@@ -1,9 +1,12 @@
 import { expect, test } from 'vitest';
 import type { FieldTable } from './field.ts';
-import { chatFields, commonFields, completionFields } from './request-fields.ts';
+import { defaultRequestBounds, requestFields } from './request-fields.ts';
 import { requestFieldsDocument } from './request-fields-document.ts';
-import { parseChatRequest, parseCompletionRequest } from './request-schema.ts';
+import { RequestParser } from './request-schema.ts';
 import { unsupportedFields } from './unsupported-fields.ts';
+
+const table = requestFields(defaultRequestBounds);
+const requests = new RequestParser(defaultRequestBounds);
 
 const chat = { messages: [{ role: 'user', content: 'x' }] };
 const completion = { prompt: 'x' };
@@ -37,8 +40,8 @@ function refusal(parse: () => unknown): { readonly message: string; readonly par
 const cases = (table: FieldTable, parse: (body: object) => unknown): [string, string, (value: unknown) => unknown][] =>
   Object.entries(table).map(([name, { expected }]) => [name, expected, (value) => parse({ [name]: value })]);
 const both = [
-  ...cases({ ...commonFields, ...chatFields }, (fields) => parseChatRequest({ ...chat, ...fields })),
-  ...cases({ ...commonFields, ...completionFields }, (fields) => parseCompletionRequest({ ...completion, ...fields })),
+  ...cases({ ...table.common, ...table.chat }, (given) => requests.chat({ ...chat, ...given })),
+  ...cases({ ...table.common, ...table.completion }, (given) => requests.completion({ ...completion, ...given })),
 ];
 
 test.each(both)('%s refuses what is out of its bounds by name and bound', (name, expected, parse) => {
@@ -54,14 +57,13 @@ test.each(both)('%s refuses what is out of its bounds by name and bound', (name,
 });
 
 test('a number is refused from just outside its bounds on, and named', () => {
-  const error = refusal(() => parseChatRequest({ ...chat, presence_penalty: 2.0000001 }));
+  const error = refusal(() => requests.chat({ ...chat, presence_penalty: 2.0000001 }));
   expect(error).toMatchObject({
     status: 400,
     param: 'body.presence_penalty',
     message: 'body.presence_penalty: must be a number from -2 to 2; got 2.0000001.',
   });
-  for (const bounds of [-2, 2])
-    expect(refusal(() => parseChatRequest({ ...chat, presence_penalty: bounds }))).toBeNull();
+  for (const bounds of [-2, 2]) expect(refusal(() => requests.chat({ ...chat, presence_penalty: bounds }))).toBeNull();
 });
 
 test.each([
@@ -83,20 +85,44 @@ test.each([
   ['repetition_detection', { max_pattern_size: 3 }],
   ['repetition_detection', { max_pattern_size: 1, min_pattern_size: 2, min_count: 2 }],
 ])('%s refuses %j', (name, value) => {
-  const error = refusal(() => parseChatRequest({ ...chat, max_tokens: 10, [name]: value }));
+  const error = refusal(() => requests.chat({ ...chat, max_tokens: 10, [name]: value }));
   expect(error).toMatchObject({ status: 400, param: `body.${name}` });
 });
 
 test.each(Object.keys(unsupportedFields))('%s is refused by name where it asks for something', (name) => {
-  expect(refusal(() => parseChatRequest({ ...chat, [name]: null }))).toBeNull();
-  expect(refusal(() => parseChatRequest({ ...chat, [name]: { type: 'json' } }))).toMatchObject({
+  expect(refusal(() => requests.chat({ ...chat, [name]: null }))).toBeNull();
+  expect(refusal(() => requests.chat({ ...chat, [name]: { type: 'json' } }))).toMatchObject({
     param: `body.${name}`,
   });
 });
 
+test("the most logprobs are the server's own limit, which a refusal names", () => {
+  for (const maxLogprobs of [0, 5]) {
+    const limited = new RequestParser({ maxLogprobs });
+    const asked = [
+      ['top_logprobs', (n: number) => limited.chat({ ...chat, logprobs: true, top_logprobs: n })],
+      ['prompt_logprobs', (n: number) => limited.chat({ ...chat, prompt_logprobs: n })],
+      ['prompt_logprobs', (n: number) => limited.completion({ ...completion, prompt_logprobs: n })],
+      ['logprobs', (n: number) => limited.completion({ ...completion, logprobs: n })],
+    ] as const;
+    for (const [name, parse] of asked) {
+      expect(refusal(() => parse(maxLogprobs))).toBeNull();
+      expect(refusal(() => parse(maxLogprobs + 1))).toMatchObject({
+        status: 400,
+        param: `body.${name}`,
+        message: `body.${name}: must be a whole number from 0 to ${maxLogprobs}; got ${maxLogprobs + 1}.`,
+      });
+    }
+    const named = (ids: number): unknown =>
+      limited.completion({ ...completion, logprobs: 0, logprob_token_ids: Array.from({ length: ids }, () => 1) });
+    expect(refusal(() => named(maxLogprobs))).toBeNull();
+    expect(refusal(() => named(maxLogprobs + 1))).toMatchObject({ param: 'body.logprob_token_ids' });
+  }
+});
+
 test('prompts of every shape, and none that is empty or mixed', () => {
   for (const prompt of ['x', ['x', ''.concat('y')], [1, 2], [[1], [2]]])
-    expect(refusal(() => parseCompletionRequest({ prompt }))).toBeNull();
+    expect(refusal(() => requests.completion({ prompt }))).toBeNull();
   for (const prompt of [
     '',
     [],
@@ -113,7 +139,7 @@ test('prompts of every shape, and none that is empty or mixed', () => {
     long.map(String),
   ])
     expect(
-      refusal(() => parseCompletionRequest({ prompt })),
+      refusal(() => requests.completion({ prompt })),
       JSON.stringify(prompt).slice(0, 40),
     ).toMatchObject({
       param: 'body.prompt',

@@ -1,18 +1,30 @@
 import { z } from 'zod';
-import { bool, type FieldTable, int, intList, listOf, number, oneOf, shaped, text, textList, textOf } from './field.ts';
+import {
+  bool,
+  type Field,
+  type FieldTable,
+  int,
+  intList,
+  listOf,
+  number,
+  oneOf,
+  shaped,
+  text,
+  textList,
+  textOf,
+} from './field.ts';
 
 // The one table of bounds: requests are checked against it before any work, and docs/request-fields.md is written from it.
-// Bounds are those of vLLM where it has them, else generous ones.
+// Bounds are those of vLLM where it has them, else generous ones; those of logprobs are the server's.
 
 const idMax = 2 ** 31 - 1;
 const modelDefault = 'generation_config.json';
 const promptsMax = 1024;
 
-const logprobs = { min: 0, max: 20 };
 const stop = textOf({ maxLength: 256 });
 const logitBiasMax = 1024;
 
-export const commonFields = {
+const commonFields = {
   model: text({ maxLength: 500, default: 'the served model', meaning: 'One of the names the model is served under.' }),
   stream: bool({ default: 'false', meaning: 'Answer with server-sent events.' }),
   stream_options: shaped(
@@ -163,20 +175,6 @@ export const commonFields = {
     default: 'true',
     meaning: 'Accepted; no decoder here puts blanks between special tokens.',
   }),
-  prompt_logprobs: int({
-    ...logprobs,
-    default: 'none',
-    meaning: 'Logprobs of the prompt and of this many likeliest tokens at each position. Not with `stream`.',
-  }),
-  logprob_token_ids: intList({
-    min: 0,
-    max: idMax,
-    minItems: 1,
-    maxItems: logprobs.max,
-    default: 'the likeliest',
-    meaning:
-      'Tokens whose logprobs are given at each position of the output, in place of the likeliest. Only with `logprobs`.',
-  }),
   truncate_prompt_tokens: int({
     min: -1,
     max: idMax,
@@ -226,7 +224,7 @@ const message = z.object({
   tool_calls: z.array(z.unknown()).max(0, 'tool calls are not supported').nullish(),
 });
 
-export const messagesField = shaped(listOf(message, { minItems: 1, maxItems: 2048 }), {
+const messagesField = shaped(listOf(message, { minItems: 1, maxItems: 2048 }), {
   type: 'list of messages',
   expected: 'a list of 1 to 2048 messages',
   min: '1 items',
@@ -235,7 +233,7 @@ export const messagesField = shaped(listOf(message, { minItems: 1, maxItems: 204
   meaning: 'Each with a `role` and a `content` of text or text parts. Special tokens spelt out in it are text.',
 });
 
-export const chatFields = {
+const chatFields = {
   max_completion_tokens: int({ min: 1, max: idMax, default: '`max_tokens`', meaning: 'Tokens of the output at most.' }),
   max_tokens: int({
     min: 1,
@@ -244,7 +242,6 @@ export const chatFields = {
     meaning: 'The older name of `max_completion_tokens`.',
   }),
   logprobs: bool({ default: 'false', meaning: 'Logprobs of the output, of the unchanged logits.' }),
-  top_logprobs: int({ ...logprobs, default: '0', meaning: 'Likeliest tokens at each position. Only with `logprobs`.' }),
   add_generation_prompt: bool({
     default: 'true, but false with `continue_final_message`',
     meaning: "The template's beginning of an answer.",
@@ -278,7 +275,7 @@ export const chatFields = {
 
 type Prompt = string | readonly string[] | readonly number[] | readonly (readonly number[])[];
 
-export const promptField = shaped(
+const promptField = shaped(
   // By hand: a schema of alternatives would list what is wrong with each of 10^5 items, once per alternative.
   z.custom<Prompt>((value) => isText(value) || isIdList(value) || isListOf(isText, value) || isListOf(isIdList, value)),
   {
@@ -304,12 +301,71 @@ function isListOf(isItem: (item: unknown) => boolean, value: unknown): boolean {
   return Array.isArray(value) && value.length > 0 && value.length <= promptsMax && value.every(isItem);
 }
 
-export const completionFields = {
+const completionFields = {
   max_tokens: int({ min: 0, max: idMax, default: '16', meaning: 'Tokens of the output at most. 0 only with `echo`.' }),
-  logprobs: int({
-    ...logprobs,
-    default: 'none',
-    meaning: 'Logprobs of the output and of this many likeliest tokens at each position, of the unchanged logits.',
-  }),
   add_special_tokens: bool({ default: 'true', meaning: "The tokenizer's own special tokens, BOS and the like." }),
 } satisfies FieldTable;
+
+/** Bounds that a server sets for itself. */
+export interface RequestBounds {
+  /** Most logprobs at each position. */
+  readonly maxLogprobs: number;
+}
+
+/** vLLM's. */
+export const defaultRequestBounds: RequestBounds = { maxLogprobs: 20 };
+
+type LogprobField = Field<z.ZodInt>;
+
+/** The fields of each endpoint, `common` those of both. */
+export interface RequestFields {
+  readonly common: typeof commonFields & {
+    readonly prompt_logprobs: LogprobField;
+    readonly logprob_token_ids: Field<z.ZodType<number[]>>;
+  };
+  readonly chat: typeof chatFields & { readonly top_logprobs: LogprobField };
+  readonly completion: typeof completionFields & { readonly logprobs: LogprobField };
+  readonly messages: typeof messagesField;
+  readonly prompt: typeof promptField;
+}
+
+export function requestFields({ maxLogprobs }: RequestBounds): RequestFields {
+  const logprobs = { min: 0, max: maxLogprobs };
+  return {
+    common: {
+      ...commonFields,
+      prompt_logprobs: int({
+        ...logprobs,
+        default: 'none',
+        meaning: 'Logprobs of the prompt and of this many likeliest tokens at each position. Not with `stream`.',
+      }),
+      logprob_token_ids: intList({
+        min: 0,
+        max: idMax,
+        minItems: Math.min(1, maxLogprobs),
+        maxItems: maxLogprobs,
+        default: 'the likeliest',
+        meaning:
+          'Tokens whose logprobs are given at each position of the output, in place of the likeliest. Only with `logprobs`.',
+      }),
+    },
+    chat: {
+      ...chatFields,
+      top_logprobs: int({
+        ...logprobs,
+        default: '0',
+        meaning: 'Likeliest tokens at each position. Only with `logprobs`.',
+      }),
+    },
+    completion: {
+      ...completionFields,
+      logprobs: int({
+        ...logprobs,
+        default: 'none',
+        meaning: 'Logprobs of the output and of this many likeliest tokens at each position, of the unchanged logits.',
+      }),
+    },
+    messages: messagesField,
+    prompt: promptField,
+  };
+}

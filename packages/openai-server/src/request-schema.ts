@@ -1,42 +1,62 @@
 import { z } from 'zod';
 import { invalidBody } from './errors.ts';
 import { type FieldTable, optionalShape } from './field.ts';
-import { chatFields, commonFields, completionFields, messagesField, promptField } from './request-fields.ts';
+import { type RequestBounds, requestFields, type RequestFields } from './request-fields.ts';
 import { refuseUnsupportedFields } from './unsupported-fields.ts';
 
-const commonSchema = z.object(optionalShape(commonFields));
-const chatSchema = z.object({ ...optionalShape({ ...commonFields, ...chatFields }), messages: messagesField.schema });
-const completionSchema = z.object({
-  ...optionalShape({ ...commonFields, ...completionFields }),
-  prompt: promptField.schema,
-});
+type CommonShape = ReturnType<typeof optionalShape<RequestFields['common']>>;
+type ChatShape = CommonShape &
+  ReturnType<typeof optionalShape<RequestFields['chat']>> & {
+    readonly messages: RequestFields['messages']['schema'];
+  };
+type CompletionShape = CommonShape &
+  ReturnType<typeof optionalShape<RequestFields['completion']>> & {
+    readonly prompt: RequestFields['prompt']['schema'];
+  };
 
 /** What both generating endpoints take, as it stands in the body; null is as good as absent. */
-export type CommonRequest = Readonly<z.infer<typeof commonSchema>>;
-export type ChatRequest = Readonly<z.infer<typeof chatSchema>>;
-export type CompletionRequest = Readonly<z.infer<typeof completionSchema>>;
+export type CommonRequest = Readonly<z.infer<z.ZodObject<CommonShape>>>;
+export type ChatRequest = Readonly<z.infer<z.ZodObject<ChatShape>>>;
+export type CompletionRequest = Readonly<z.infer<z.ZodObject<CompletionShape>>>;
 
-export function parseChatRequest(body: unknown): ChatRequest {
-  const request = parse(chatSchema, { ...commonFields, ...chatFields, messages: messagesField }, body);
-  if (request.top_logprobs != null && request.top_logprobs > 0 && request.logprobs !== true) {
-    throw invalidBody('when using `top_logprobs`, `logprobs` must be set to true.', 'body.top_logprobs');
-  }
-  checkLogprobIds(request, request.logprobs === true);
-  checkTemplateKwargs(request.chat_template_kwargs);
-  if (request.continue_final_message === true && request.add_generation_prompt === true) {
-    throw invalidBody('cannot be set together with `add_generation_prompt`.', 'body.continue_final_message');
-  }
-  checkMinTokens(request, request.max_completion_tokens ?? request.max_tokens);
-  return request;
-}
+/** Checks bodies against the table of fields. @throws ApiError 400 that names the field and what it takes. */
+export class RequestParser {
+  readonly #fields: RequestFields;
+  readonly #chat: z.ZodObject<ChatShape>;
+  readonly #completion: z.ZodObject<CompletionShape>;
 
-export function parseCompletionRequest(body: unknown): CompletionRequest {
-  const request = parse(completionSchema, { ...commonFields, ...completionFields, prompt: promptField }, body);
-  if (request.max_tokens === 0 && request.echo !== true)
-    throw invalidBody('body.max_tokens: must be at least 1 without `echo`.', 'body.max_tokens');
-  checkLogprobIds(request, request.logprobs != null);
-  checkMinTokens(request, request.max_tokens);
-  return request;
+  constructor(bounds: RequestBounds) {
+    const fields = requestFields(bounds);
+    const common = optionalShape(fields.common);
+    this.#fields = fields;
+    this.#chat = z.object({ ...common, ...optionalShape(fields.chat), messages: fields.messages.schema });
+    this.#completion = z.object({ ...common, ...optionalShape(fields.completion), prompt: fields.prompt.schema });
+  }
+
+  chat(body: unknown): ChatRequest {
+    const { common, chat, messages } = this.#fields;
+    const request = parse(this.#chat, { ...common, ...chat, messages }, body);
+    if (request.top_logprobs != null && request.top_logprobs > 0 && request.logprobs !== true) {
+      throw invalidBody('when using `top_logprobs`, `logprobs` must be set to true.', 'body.top_logprobs');
+    }
+    checkLogprobIds(request, request.logprobs === true);
+    checkTemplateKwargs(request.chat_template_kwargs, chat.chat_template_kwargs.expected);
+    if (request.continue_final_message === true && request.add_generation_prompt === true) {
+      throw invalidBody('cannot be set together with `add_generation_prompt`.', 'body.continue_final_message');
+    }
+    checkMinTokens(request, request.max_completion_tokens ?? request.max_tokens);
+    return request;
+  }
+
+  completion(body: unknown): CompletionRequest {
+    const { common, completion, prompt } = this.#fields;
+    const request = parse(this.#completion, { ...common, ...completion, prompt }, body);
+    if (request.max_tokens === 0 && request.echo !== true)
+      throw invalidBody('body.max_tokens: must be at least 1 without `echo`.', 'body.max_tokens');
+    checkLogprobIds(request, request.logprobs != null);
+    checkMinTokens(request, request.max_tokens);
+    return request;
+  }
 }
 
 function checkLogprobIds({ logprob_token_ids: ids }: CommonRequest, hasLogprobs: boolean): void {
@@ -94,12 +114,12 @@ function checkMinTokens(request: CommonRequest, maxTokens: number | null | undef
   );
 }
 
-function checkTemplateKwargs(kwargs: ChatRequest['chat_template_kwargs']): void {
+function checkTemplateKwargs(kwargs: ChatRequest['chat_template_kwargs'], expected: string): void {
   if (kwargs == null) return;
   const isReserved = ['chat_template', 'tokenize'].some((name) => Object.hasOwn(kwargs, name));
   if (!isReserved && isFinite(kwargs) && JSON.stringify(kwargs).length <= 16_384) return;
   const param = 'body.chat_template_kwargs';
-  throw invalidBody(`${param}: must be ${chatFields.chat_template_kwargs.expected}.`, param);
+  throw invalidBody(`${param}: must be ${expected}.`, param);
 }
 
 /** Whether all numbers in a value are. Its depth is that of a body. */

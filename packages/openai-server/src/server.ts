@@ -8,6 +8,8 @@ import type { EngineClient } from './engine-client.ts';
 import { sendJson } from './exchange.ts';
 import { type ConnectionLimits, HttpServer } from './http-server.ts';
 import { modelCards } from './models.ts';
+import { defaultRequestBounds } from './request-fields.ts';
+import { RequestParser } from './request-schema.ts';
 import type { Route } from './route-table.ts';
 import type { SamplingDefaults } from './sampling.ts';
 import { type BodyLimits, defaultBodyLimits, type Serving, unknownModel } from './serving.ts';
@@ -44,6 +46,8 @@ export interface OpenAIServerOptions {
   readonly bodyLimits?: Partial<BodyLimits>;
   readonly connectionLimits?: Partial<ConnectionLimits>;
   readonly maxChoices?: number;
+  /** Most logprobs that a request may ask for at each position; at most what the engine gives. Default: vLLM's. */
+  readonly maxLogprobs?: number;
   /** Whether the engine looks at `priority`; without it a request that sets one is refused. */
   readonly schedulesByPriority?: boolean;
   readonly randomSeed?: () => bigint;
@@ -85,6 +89,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
       randomSeed: options.randomSeed ?? (() => randomBytes(8).readBigUInt64LE()),
     },
     bodyLimits: { ...defaultBodyLimits, ...options.bodyLimits },
+    requests: new RequestParser({ maxLogprobs: options.maxLogprobs ?? defaultRequestBounds.maxLogprobs }),
     maxChoices: options.maxChoices ?? 512,
     schedulesByPriority: options.schedulesByPriority ?? false,
     vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),

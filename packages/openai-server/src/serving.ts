@@ -5,7 +5,7 @@ import type { EngineClient } from './engine-client.ts';
 import { badRequest, notFound, unavailable } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { type JsonLimits, parseJsonBody } from './json-body.ts';
-import type { CommonRequest } from './request-schema.ts';
+import type { CommonRequest, RequestParser } from './request-schema.ts';
 import type { SamplingContext } from './sampling.ts';
 import type { TextCodec } from './text-codec.ts';
 
@@ -18,6 +18,7 @@ export interface Serving {
   readonly maxModelLen: number;
   readonly sampling: SamplingContext;
   readonly bodyLimits: BodyLimits;
+  readonly requests: RequestParser;
   /** n times the number of prompts. */
   readonly maxChoices: number;
   readonly schedulesByPriority: boolean;

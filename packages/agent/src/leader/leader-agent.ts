@@ -19,13 +19,13 @@ import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { serveKVEvents } from './kv-events.ts';
+import { logprobsLimit } from './logprobs-limit.ts';
 import { readServedModel, type ServedModelFiles } from './served-model.ts';
 import { repeatableSeeds } from './repeatable-seeds.ts';
 import { observeEngine } from './observe-engine.ts';
 import { RequestSpans } from './request-spans.ts';
 import { groupTopology } from './topology.ts';
 
-const LOGPROBS_MAX = 20;
 const ADVERT_MS = 200;
 
 /** The leader of a group: the broker where none is given, the direct link, its own rank, the formation, the engine and the
@@ -79,6 +79,12 @@ export async function runLeaderAgent(
     enablePrefixCaching: options.enablePrefixCaching,
     schedulingPolicy: options.schedulingPolicy,
   });
+  const maxLogprobs = logprobsLimit({
+    maxLogprobs: options.maxLogprobs,
+    vocabSize: model.config.vocabSize,
+    maxNumRows: config.maxNumRows,
+    maxPayloadBytes: direct.maxPayloadBytes,
+  });
   const engine = new Engine(config, {
     observer: {
       ...observeEngine({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
@@ -97,7 +103,7 @@ export async function runLeaderAgent(
     group,
     groupSize,
     stepDeadlineMs: options.stepDeadlineMs,
-    input: formationInput(model, options, config),
+    input: formationInput(model, options, { ...config, maxLogprobs }),
     engine,
     logger,
     onFormed: () => void canary.beat(),
@@ -162,6 +168,7 @@ export async function runLeaderAgent(
     isReady,
     topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: modelName, warnings })] }),
     apiKeys: options.apiKeys,
+    maxLogprobs,
     schedulesByPriority: options.schedulingPolicy === 'priority',
     logRequests: options.logRequests,
     logPromptChars: options.logPromptChars,
@@ -255,9 +262,13 @@ function superviseOwnRank(of: {
   );
 }
 
-function formationInput(model: ServedModelFiles, options: NodeOptions, engine: EngineConfig): FormationInput {
+function formationInput(
+  model: ServedModelFiles,
+  options: NodeOptions,
+  engine: EngineConfig & Pick<FormationInput, 'maxLogprobs'>,
+): FormationInput {
   const { config, dir, kvDtype, maxModelLen } = model;
-  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens } = engine;
+  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens, maxLogprobs } = engine;
   const { layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
   return {
     model: dir,
@@ -269,7 +280,7 @@ function formationInput(model: ServedModelFiles, options: NodeOptions, engine: E
     maxNumSeqs,
     maxNumBatchedTokens,
     maxNumRows,
-    maxLogprobs: LOGPROBS_MAX,
+    maxLogprobs,
     blockSize,
     kvCacheBytes,
     memoryShare,

@@ -6,7 +6,7 @@ const RESULTS_KEPT = 64;
 /** Plans that may be ahead of a missing one. */
 const PLANS_AHEAD_MAX = 64;
 /** Room for all of a result that is not its output. */
-const RESULT_BYTES = 256;
+export const RESULT_BYTES = 256;
 
 export interface PlanReceiverOptions {
   readonly main: MessageBus;

@@ -48,6 +48,8 @@ export interface About<D> extends Partial<
   readonly doc: string;
   readonly commands: readonly CommandName[];
   readonly default: D;
+  /** Ends the message of every refusal: why, or what can be had instead. */
+  readonly refusal?: string;
 }
 
 /** A value that a flag does not take; the message completes "--name is …; ". */
@@ -55,7 +57,7 @@ export class FlagValueError extends Error {}
 
 type Shape<T> = Pick<Flag<T>, 'argument' | 'isList' | 'parse'>;
 
-function flag<T>(about: About<T>, shape: Shape<T>): Flag<T> {
+function flag<T>({ refusal, ...about }: About<T>, shape: Shape<T>): Flag<T> {
   return {
     upPassesTo: [],
     defaultDoc: null,
@@ -65,7 +67,18 @@ function flag<T>(about: About<T>, shape: Shape<T>): Flag<T> {
     isSecret: false,
     ...about,
     ...shape,
+    parse: refusal === undefined ? shape.parse : (texts) => explained(() => shape.parse(texts), refusal),
   };
+}
+
+function explained<T>(parse: () => T, refusal: string): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw error instanceof FlagValueError
+      ? new FlagValueError(`${error.message}; ${refusal}`, { cause: error })
+      : error;
+  }
 }
 
 /** A flag of one value. */

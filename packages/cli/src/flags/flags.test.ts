@@ -96,6 +96,13 @@ test.each<[string, CommandName, From, string, string]>([
     '--kv-cache-dtype is "fp8"; choose auto, float32, float16 or bfloat16',
   ],
   [
+    'the logprobs of all tokens',
+    'serve',
+    { argv: { maxLogprobs: ['-1'] } },
+    'ERR_OPTION',
+    '--max-logprobs is "-1"; it must be an integer of at least 0, such as 4096 or 4K; vLLM\'s -1, those of the whole vocabulary, cannot be had',
+  ],
+  [
     'more than all memory',
     'node',
     { argv: { cpuMemoryUtilization: ['1.2'] } },

@@ -53,6 +53,17 @@ export const modelFlags = {
       defaultDoc: "the model's",
     },
   ),
+  maxLogprobs: integer(
+    { argument: '<n>', min: 0 },
+    {
+      group: 'Model',
+      doc: 'most logprobs of a token that a request may ask for',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 20,
+      refusal: "vLLM's -1, those of the whole vocabulary, cannot be had",
+    },
+  ),
   chatTemplate: text('<file>', {
     group: 'Model',
     doc: 'file of a Jinja chat template, or the template itself',
