@@ -75,7 +75,7 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
 });
 
 test('what a server lets requests ask for, and gives them unasked, is set by flags', async () => {
-  const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', '--max-logprobs', '25'];
+  const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', '--max-logprobs', '25', '--stream-interval', '4'];
   await using served = await serving((port) => skein([...args, '--port', String(port)]));
   const ask = { model: 'tiny', prompt: 'The', max_tokens: 8, temperature: 0 };
   const { choices } = await client(served.url).completions.create({ ...ask, logprobs: 25 });
@@ -87,6 +87,11 @@ test('what a server lets requests ask for, and gives them unasked, is set by fla
     param: 'body.logprobs',
     message: expect.stringContaining('body.logprobs: must be a whole number from 0 to 25; got 26.'),
   });
+  const streamed = { ...ask, max_tokens: 9, stream: true, ignore_eos: true, return_token_ids: true } as const;
+  const sizes: number[] = [];
+  for await (const { choices } of await client(served.url).completions.create(streamed))
+    sizes.push((choices[0] as unknown as { token_ids: number[] }).token_ids.length);
+  expect(sizes).toEqual([1, 4, 4]);
 });
 
 test('a model of the local cache is found by its name and revision', async () => {

@@ -37,6 +37,8 @@ export interface NodeOptions {
   readonly maxNumBatchedTokens: number;
   readonly enablePrefixCaching: boolean;
   readonly schedulingPolicy: 'fcfs' | 'priority';
+  /** Tokens that a streamed event waits for where the request does not say. */
+  readonly streamInterval: number;
   /** KV events over ZMQ; null: on the bus alone. */
   readonly kvEvents: KVEventsConfig | null;
   readonly blockSize: number;

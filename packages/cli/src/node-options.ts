@@ -34,6 +34,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     maxNumBatchedTokens: settings.maxNumBatchedTokens,
     enablePrefixCaching: settings.enablePrefixCaching,
     schedulingPolicy: settings.schedulingPolicy,
+    streamInterval: settings.streamInterval,
     kvEvents: settings.kvEventsConfig === null ? null : parseKVEventsConfig(settings.kvEventsConfig),
     blockSize: settings.blockSize,
     kvCacheBytes: settings.kvCacheMemoryBytes,

@@ -41,7 +41,7 @@ export async function chatCompletions(exchange: Exchange, serving: Serving): Pro
   });
 
   const n = request.n ?? 1;
-  const text = textOptionsOf(request, numTop);
+  const text = textOptionsOf(request, numTop, serving);
   const choices = Array.from({ length: n }, (_, index): ChoiceRequest => {
     const generate = {
       requestId: `${exchange.workId}-${index}`,

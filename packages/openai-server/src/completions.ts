@@ -32,7 +32,7 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
     serving.sampling,
   );
   const prompts = await promptsOf(request, serving, n);
-  const text = { ...textOptionsOf(request, numTop), discardOutput: request.max_tokens === 0 };
+  const text = { ...textOptionsOf(request, numTop, serving), discardOutput: request.max_tokens === 0 };
 
   const choices: ChoiceRequest[] = [];
   for (const prompt of prompts) {

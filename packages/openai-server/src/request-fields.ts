@@ -40,7 +40,7 @@ const commonFields = {
   stream_interval: int({
     min: 1,
     max: idMax,
-    default: '1',
+    default: '`--stream-interval`, else 1',
     meaning: 'Tokens that a streamed event waits for. The first and the last event wait for none.',
   }),
   n: int({ min: 1, max: 128, default: '1', meaning: 'Choices. 1 when sampling greedily.' }),

@@ -151,6 +151,16 @@ test('a stream of intervals has fewer events and the same text', async () => {
   expect(events.flatMap((event) => first(event).logprobs.tokens)).toHaveLength(14);
 });
 
+test('the server has an interval for streams that name none', async () => {
+  await using server = await startServer({ streamInterval: 5 });
+  const texts = (events: readonly Body[]): string[] => events.map((event) => first(event).text);
+  expect(texts(await stream(server, 'completions', { prompt: 'x' }))).toEqual(['H', 'ello,', ' worl', 'd.']);
+  const own = await stream(server, 'completions', { prompt: 'x', stream_interval: 1 });
+  expect(texts(own).length).toBeGreaterThan(10);
+  const chats = await stream(server, 'chat/completions', chat);
+  expect(chats.map((event) => first(event).delta.content).filter(Boolean)).toEqual(['H', 'ello,', ' worl', 'd.']);
+});
+
 test('token ids on request: of the prompt once, of the output with its text', async () => {
   await using server = await startServer();
   const ids = [...bytes('Hello, world.'), endOfText];

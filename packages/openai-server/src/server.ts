@@ -50,6 +50,8 @@ export interface OpenAIServerOptions {
   readonly maxLogprobs?: number;
   /** Whether the engine looks at `priority`; without it a request that sets one is refused. */
   readonly schedulesByPriority?: boolean;
+  /** Tokens that a streamed event waits for where the request does not say. Default 1. */
+  readonly streamInterval?: number;
   readonly randomSeed?: () => bigint;
   /** Unix milliseconds. */
   readonly now?: () => number;
@@ -92,6 +94,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     requests: new RequestParser({ maxLogprobs: options.maxLogprobs ?? defaultRequestBounds.maxLogprobs }),
     maxChoices: options.maxChoices ?? 512,
     schedulesByPriority: options.schedulesByPriority ?? false,
+    streamInterval: options.streamInterval ?? 1,
     vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),
     logPromptChars: options.logPromptChars ?? null,
     draining,

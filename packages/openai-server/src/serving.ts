@@ -22,6 +22,8 @@ export interface Serving {
   /** n times the number of prompts. */
   readonly maxChoices: number;
   readonly schedulesByPriority: boolean;
+  /** Tokens that a streamed event waits for where the request does not say. */
+  readonly streamInterval: number;
   readonly vllmMetrics: VllmMetrics;
   /** Most characters of a prompt to log; null logs none. */
   readonly logPromptChars: number | null;
@@ -65,14 +67,14 @@ export function unknownModel(name: string): Error {
 }
 
 /** @param numLogprobs null: no logprobs of the output are asked for. */
-export function textOptionsOf(request: CommonRequest, numLogprobs: number | null): TextOptions {
+export function textOptionsOf(request: CommonRequest, numLogprobs: number | null, serving: Serving): TextOptions {
   return {
     stops: typeof request.stop === 'string' ? [request.stop] : (request.stop ?? []),
     includeStop: request.include_stop_str_in_output ?? false,
     skipSpecialTokens: request.skip_special_tokens ?? true,
     discardOutput: false,
     wantsTokens: numLogprobs !== null || request.return_token_ids === true,
-    tokensPerDelta: request.stream === true ? (request.stream_interval ?? 1) : 1,
+    tokensPerDelta: request.stream === true ? (request.stream_interval ?? serving.streamInterval) : 1,
   };
 }
 

@@ -170,6 +170,7 @@ export async function runLeaderAgent(
     apiKeys: options.apiKeys,
     maxLogprobs,
     schedulesByPriority: options.schedulingPolicy === 'priority',
+    streamInterval: options.streamInterval,
     logRequests: options.logRequests,
     logPromptChars: options.logPromptChars,
     ...(options.seed === null ? {} : { randomSeed: repeatableSeeds(options.seed) }),

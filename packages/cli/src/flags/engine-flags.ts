@@ -114,6 +114,16 @@ export const engineFlags = {
     upPassesTo: ['node'],
     default: 'fcfs',
   }),
+  streamInterval: integer(
+    { argument: '<tokens>', min: 1, max: 2 ** 31 - 1 },
+    {
+      group: 'Scheduler',
+      doc: 'tokens that a streamed event waits for, where the request has no stream_interval; the first and the last wait for none',
+      commands: ['up', 'serve', 'node'],
+      upPassesTo: ['node'],
+      default: 1,
+    },
+  ),
   pipelineParallelSize: integer(
     { argument: '<n>', min: 1, max: 64 },
     {
