@@ -75,7 +75,8 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
 });
 
 test('what a server lets requests ask for, and gives them unasked, is set by flags', async () => {
-  const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', '--max-logprobs', '25', '--stream-interval', '4'];
+  const flags = ['--max-logprobs', '25', '--stream-interval', '4', '--enable-force-include-usage'];
+  const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', ...flags];
   await using served = await serving((port) => skein([...args, '--port', String(port)]));
   const ask = { model: 'tiny', prompt: 'The', max_tokens: 8, temperature: 0 };
   const { choices } = await client(served.url).completions.create({ ...ask, logprobs: 25 });
@@ -89,9 +90,13 @@ test('what a server lets requests ask for, and gives them unasked, is set by fla
   });
   const streamed = { ...ask, max_tokens: 9, stream: true, ignore_eos: true, return_token_ids: true } as const;
   const sizes: number[] = [];
-  for await (const { choices } of await client(served.url).completions.create(streamed))
-    sizes.push((choices[0] as unknown as { token_ids: number[] }).token_ids.length);
-  expect(sizes).toEqual([1, 4, 4]);
+  for await (const { choices, usage } of await client(served.url).completions.create(streamed)) {
+    for (const choice of choices) sizes.push((choice as unknown as { token_ids: number[] }).token_ids.length);
+    if (choices.length === 0) expect(usage).toMatchObject({ completion_tokens: 9 });
+    else expect(usage ?? null).toBeNull();
+    if (choices.length === 0) sizes.push(0);
+  }
+  expect(sizes).toEqual([1, 4, 4, 0]);
 });
 
 test('a model of the local cache is found by its name and revision', async () => {

@@ -39,6 +39,8 @@ export interface NodeOptions {
   readonly schedulingPolicy: 'fcfs' | 'priority';
   /** Tokens that a streamed event waits for where the request does not say. */
   readonly streamInterval: number;
+  /** Whether streams end with the usage whatever they ask for. */
+  readonly forceIncludeUsage: boolean;
   /** KV events over ZMQ; null: on the bus alone. */
   readonly kvEvents: KVEventsConfig | null;
   readonly blockSize: number;

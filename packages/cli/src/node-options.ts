@@ -35,6 +35,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     enablePrefixCaching: settings.enablePrefixCaching,
     schedulingPolicy: settings.schedulingPolicy,
     streamInterval: settings.streamInterval,
+    forceIncludeUsage: settings.enableForceIncludeUsage,
     kvEvents: settings.kvEventsConfig === null ? null : parseKVEventsConfig(settings.kvEventsConfig),
     blockSize: settings.blockSize,
     kvCacheBytes: settings.kvCacheMemoryBytes,

@@ -18,6 +18,7 @@ export interface Work {
 
 interface RunningWork extends Work {
   readonly request: Pick<CommonRequest, 'stream' | 'stream_options'>;
+  readonly forceIncludeUsage: boolean;
   /** Of each choice so far; it stands when the client leaves. */
   readonly counts: (ChoiceCounts | undefined)[];
 }
@@ -30,6 +31,8 @@ export async function answer(
     readonly engine: EngineClient;
     readonly codec: TextCodec;
     readonly vllmMetrics: Pick<VllmMetrics, 'onRequestParams' | 'onAnswered'>;
+    /** Whether streams end with the usage whatever they ask for. */
+    readonly forceIncludeUsage: boolean;
   },
 ): Promise<void> {
   const ended = new AbortController();
@@ -39,7 +42,11 @@ export async function answer(
     traceHeaders === undefined ? choice : { ...choice, generate: { ...choice.generate, traceHeaders } },
   );
   const deltas = mergeStreams(choices.map((choice) => runChoice(choice, dependencies, signal)));
-  const running: RunningWork = { ...work, counts: choices.map(() => undefined) };
+  const running: RunningWork = {
+    ...work,
+    forceIncludeUsage: dependencies.forceIncludeUsage,
+    counts: choices.map(() => undefined),
+  };
   exchange.note({ promptTokens: work.numPromptTokens, choices: choices.length });
   for (const { sampling } of choices.map((choice) => choice.generate)) {
     const n = choices.length / numPromptsOf(work);
@@ -65,7 +72,8 @@ async function answerWhole(exchange: Exchange, work: RunningWork, deltas: AsyncI
 async function answerStream(exchange: Exchange, work: RunningWork, deltas: AsyncIterable<ChoiceDelta>): Promise<void> {
   const { format } = work;
   const options = work.request.stream_options;
-  const perChunk = options?.include_usage === true && options.continuous_usage_stats === true;
+  const includeUsage = work.forceIncludeUsage || options?.include_usage === true;
+  const perChunk = includeUsage && options?.continuous_usage_stats === true;
   const sse = new SseWriter(exchange.response, exchange.signal);
   for await (const delta of deltas) {
     work.counts[delta.index] = delta;
@@ -78,7 +86,7 @@ async function answerStream(exchange: Exchange, work: RunningWork, deltas: Async
     if (drained !== undefined) await drained;
     if (delta.finishReason !== null) exchange.note({ finish: delta.finishReason });
   }
-  if (options?.include_usage === true) await sse.write(format.usageChunk(usageSoFar(work)));
+  if (includeUsage) await sse.write(format.usageChunk(usageSoFar(work)));
   sse.done();
 }
 

@@ -32,7 +32,7 @@ const commonFields = {
     {
       type: 'object',
       expected: 'an object with booleans `include_usage` and `continuous_usage_stats`',
-      default: 'no usage',
+      default: 'no usage; with `--enable-force-include-usage` the last event',
       meaning:
         '`include_usage` adds a last event with the usage, `continuous_usage_stats` puts it in each. Only with `stream`.',
     },

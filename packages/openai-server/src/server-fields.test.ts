@@ -21,6 +21,7 @@ interface Body {
   readonly id: string;
   readonly choices: Choice[];
   readonly prompt_token_ids?: number[];
+  readonly usage?: { readonly completion_tokens: number } | null;
   readonly error: { readonly param: string; readonly message: string };
 }
 
@@ -159,6 +160,27 @@ test('the server has an interval for streams that name none', async () => {
   expect(texts(own).length).toBeGreaterThan(10);
   const chats = await stream(server, 'chat/completions', chat);
   expect(chats.map((event) => first(event).delta.content).filter(Boolean)).toEqual(['H', 'ello,', ' worl', 'd.']);
+});
+
+test.each([
+  ['no options', {}, 1],
+  ['a client that wants none', { stream_options: { include_usage: false } }, 1],
+  ['a usage in each event', { stream_options: { continuous_usage_stats: true } }, 15],
+])('a server can end every stream with the usage: %s', async (_, fields, numUsages) => {
+  for (const forceIncludeUsage of [true, false]) {
+    await using server = await startServer({ forceIncludeUsage });
+    for (const [path, body] of [
+      ['chat/completions', chat],
+      ['completions', { prompt: 'x' }],
+    ] as const) {
+      const events = await stream(server, path, { ...body, ...fields });
+      const withUsage = events.filter((event) => event.usage != null);
+      expect(withUsage).toHaveLength(forceIncludeUsage ? numUsages : 0);
+      if (!forceIncludeUsage) continue;
+      expect(withUsage.at(-1)).toBe(events.at(-1));
+      expect(events.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: 14 } });
+    }
+  }
 });
 
 test('token ids on request: of the prompt once, of the output with its text', async () => {

@@ -52,6 +52,8 @@ export interface OpenAIServerOptions {
   readonly schedulesByPriority?: boolean;
   /** Tokens that a streamed event waits for where the request does not say. Default 1. */
   readonly streamInterval?: number;
+  /** Ends every stream with the usage, asked for or not. Default false. */
+  readonly forceIncludeUsage?: boolean;
   readonly randomSeed?: () => bigint;
   /** Unix milliseconds. */
   readonly now?: () => number;
@@ -95,6 +97,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     maxChoices: options.maxChoices ?? 512,
     schedulesByPriority: options.schedulesByPriority ?? false,
     streamInterval: options.streamInterval ?? 1,
+    forceIncludeUsage: options.forceIncludeUsage ?? false,
     vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),
     logPromptChars: options.logPromptChars ?? null,
     draining,

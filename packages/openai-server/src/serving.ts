@@ -24,6 +24,8 @@ export interface Serving {
   readonly schedulesByPriority: boolean;
   /** Tokens that a streamed event waits for where the request does not say. */
   readonly streamInterval: number;
+  /** Whether streams end with the usage whatever they ask for. */
+  readonly forceIncludeUsage: boolean;
   readonly vllmMetrics: VllmMetrics;
   /** Most characters of a prompt to log; null logs none. */
   readonly logPromptChars: number | null;

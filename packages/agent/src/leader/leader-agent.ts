@@ -171,6 +171,7 @@ export async function runLeaderAgent(
     maxLogprobs,
     schedulesByPriority: options.schedulingPolicy === 'priority',
     streamInterval: options.streamInterval,
+    forceIncludeUsage: options.forceIncludeUsage,
     logRequests: options.logRequests,
     logPromptChars: options.logPromptChars,
     ...(options.seed === null ? {} : { randomSeed: repeatableSeeds(options.seed) }),

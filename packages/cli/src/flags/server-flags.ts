@@ -38,6 +38,13 @@ export const serverFlags = {
     upPassesTo: ['node', 'router'],
     default: false,
   }),
+  enableForceIncludeUsage: toggle({
+    group: 'API',
+    doc: 'end every stream with the usage, as if stream_options.include_usage were set',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: false,
+  }),
   drainTimeout: integer(
     { argument: '<seconds>', min: 0, max: 86_400 },
     {
