@@ -100,6 +100,7 @@ export const engineFlags = {
     group: 'Scheduler',
     doc: 'compute a long prompt in several steps, beside the answers that run; taken for compatibility',
     commands: ['up', 'serve', 'node'],
+    refusal: 'a prompt that is longer than a step has no other way',
   }),
   enforceEager: toggle({
     group: 'Scheduler',

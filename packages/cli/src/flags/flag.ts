@@ -101,8 +101,8 @@ export function text<D extends string | null>(argument: string, about: About<D>)
   });
 }
 
-/** A switch that vLLM has and that is always on here. */
-export function alwaysOn(about: Omit<About<true>, 'default'>): Flag<true> {
+/** A switch that vLLM has and that is always on here; `refusal` says why. */
+export function alwaysOn(about: Omit<About<true>, 'default'> & { readonly refusal: string }): Flag<true> {
   return flag<true>(
     { ...about, default: true },
     {

@@ -163,9 +163,16 @@ test('keys may be given apart or with commas, wherever they come from', () => {
   expect(resolved('serve', { argv: { servedModelName: ['a,b'] } }).settings.servedModelName).toEqual(['a,b']);
 });
 
-test('what cannot be turned off says so', () => {
-  expect(resolved('serve', { argv: { enableChunkedPrefill: ['true'] } }).settings.enableChunkedPrefill).toBe(true);
-  expect(() => resolved('serve', { argv: { enableChunkedPrefill: ['false'] } })).toThrow('it cannot be turned off');
+test.each([
+  ['enableChunkedPrefill', '--enable-chunked-prefill', 'a prompt that is longer than a step has no other way'],
+  ['enablePromptTokensDetails', '--enable-prompt-tokens-details', 'every usage has prompt_tokens_details'],
+  ['enableRequestIdHeaders', '--enable-request-id-headers', 'every answer has X-Request-Id'],
+] as const)('%s cannot be turned off, and says why', (key, name, why) => {
+  expect(resolved('serve').settings[key]).toBe(true);
+  expect(resolved('serve', { argv: { [key]: ['true'] } }).settings[key]).toBe(true);
+  expect(() => resolved('serve', { argv: { [key]: ['false'] } })).toThrow(
+    `${name} is "false"; it cannot be turned off; ${why}`,
+  );
 });
 
 test('aliases and underscores become names; values stay', () => {

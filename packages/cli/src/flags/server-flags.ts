@@ -1,5 +1,5 @@
 import { logFormats, logLevels } from '@skein/telemetry';
-import { choice, type Flag, integer, list, text, toggle, url } from './flag.ts';
+import { alwaysOn, choice, type Flag, integer, list, text, toggle, url } from './flag.ts';
 
 /** The API, the mesh and what can be observed. */
 export const serverFlags = {
@@ -37,6 +37,18 @@ export const serverFlags = {
     commands: ['up', 'serve', 'node', 'router'],
     upPassesTo: ['node', 'router'],
     default: false,
+  }),
+  enablePromptTokensDetails: alwaysOn({
+    group: 'API',
+    doc: 'say in each usage how many tokens of the prompt were cached; taken for compatibility',
+    commands: ['up', 'serve', 'node'],
+    refusal: 'every usage has prompt_tokens_details',
+  }),
+  enableRequestIdHeaders: alwaysOn({
+    group: 'API',
+    doc: "answer with X-Request-Id, the request's own or one drawn for it; taken for compatibility",
+    commands: ['up', 'serve', 'node', 'router'],
+    refusal: 'every answer has X-Request-Id, by which logs and traces name its request',
   }),
   enableForceIncludeUsage: toggle({
     group: 'API',
