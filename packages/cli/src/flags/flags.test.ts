@@ -96,6 +96,27 @@ test.each<[string, CommandName, From, string, string]>([
     '--kv-cache-dtype is "fp8"; choose auto, float32, float16 or bfloat16',
   ],
   [
+    'quantized weights',
+    'serve',
+    { argv: { quantization: ['awq'] } },
+    'ERR_OPTION',
+    '--quantization is "awq"; choose none; quantized weights are not served yet',
+  ],
+  [
+    'weights of another format',
+    'serve',
+    { config: 'load-format: gguf' },
+    'ERR_CONFIG_FILE',
+    'load-format is "gguf"; choose auto or safetensors; weights are read from safetensors files alone',
+  ],
+  [
+    'a tokenizer of another kind',
+    'serve',
+    { argv: { tokenizerMode: ['slow'] } },
+    'ERR_OPTION',
+    '--tokenizer-mode is "slow"; choose auto or hf; tokenizers are read from tokenizer.json alone',
+  ],
+  [
     'the logprobs of all tokens',
     'serve',
     { argv: { maxLogprobs: ['-1'] } },
@@ -146,6 +167,17 @@ test.each<[string, CommandName, From, string, string]>([
   expect(() => resolved(command, from)).toThrow(
     expect.objectContaining({ code, message: expect.stringContaining(message) }),
   );
+});
+
+test.each([
+  ['quantization', 'none', 'none'],
+  ['quantization', 'None', 'none'],
+  ['loadFormat', 'auto', 'auto'],
+  ['loadFormat', 'safetensors', 'safetensors'],
+  ['tokenizerMode', 'auto', 'auto'],
+  ['tokenizerMode', 'hf', 'hf'],
+] as const)('%s takes %s, which is what is done', (key, given, value) => {
+  expect(resolved('serve', { argv: { [key]: [given] } }).settings[key]).toBe(value);
 });
 
 test('no secret is shown in an error', () => {

@@ -26,6 +26,13 @@ export const modelFlags = {
     default: null,
     defaultDoc: "the model's",
   }),
+  tokenizerMode: choice(['auto', 'hf'], {
+    group: 'Model',
+    doc: 'kind of the tokenizer; taken for compatibility, tokenizer.json is read either way',
+    commands: ['up', 'serve', 'node'],
+    default: 'auto',
+    refusal: 'tokenizers are read from tokenizer.json alone',
+  }),
   servedModelName: list('<name...>', {
     group: 'Model',
     doc: 'names that the API answers to; the first is shown in answers and metrics',
@@ -41,6 +48,22 @@ export const modelFlags = {
     commands: ['up', 'serve', 'node'],
     upPassesTo: ['node'],
     default: 'auto',
+  }),
+  quantization: choice(['none'], {
+    group: 'Model',
+    doc: 'how the weights are quantized; taken for compatibility',
+    synonyms: { None: 'none' },
+    commands: ['up', 'serve', 'node'],
+    default: 'none',
+    aliases: ['-q'],
+    refusal: 'quantized weights are not served yet',
+  }),
+  loadFormat: choice(['auto', 'safetensors'], {
+    group: 'Model',
+    doc: 'how the weights are stored; taken for compatibility, safetensors files are read either way',
+    commands: ['up', 'serve', 'node'],
+    default: 'auto',
+    refusal: 'weights are read from safetensors files alone',
   }),
   maxModelLen: integer(
     { argument: '<tokens>', min: 1 },
