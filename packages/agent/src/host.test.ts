@@ -56,6 +56,26 @@ test('the wait ends with its signal, also while the resolver hangs', async () =>
   ).rejects.toMatchObject({ name: 'TimeoutError' });
 });
 
+test.each([
+  ['knows no such name', () => Promise.reject(Object.assign(new Error('x'), { code: 'ENOTFOUND' })), 'ENOTFOUND'],
+  ['hangs', () => new Promise<never>(() => {}), 'the resolver does not answer'],
+])(
+  'the wait has a deadline, and its error names the host and what to check: a resolver that %s',
+  async (_, resolver, why) => {
+    await expect(
+      resolveLeader('chat-0.chat', { logger: silentLogger, signal: never, resolver, deadlineMs: 150 }),
+    ).rejects.toMatchObject({
+      name: 'LeaderNotFoundError',
+      code: 'ERR_LEADER_NOT_FOUND',
+      message: expect.stringMatching(
+        new RegExp(
+          `^LWS_LEADER_ADDRESS chat-0.chat has not resolved in 0.15 s \\(${why}\\); check that the leader runs`,
+        ),
+      ),
+    });
+  },
+);
+
 test('the host id is one for this process, and the interface towards loopback is lo', async () => {
   expect(hostId()).toBe(hostId());
   expect(hostId()).toMatch(/^[0-9a-f]{16}$/);

@@ -6,7 +6,7 @@ import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '@skein/telemetry';
-import { ConfigError } from './errors.ts';
+import { ConfigError, LeaderNotFoundError } from './errors.ts';
 import { untilAborted } from './until-aborted.ts';
 import { Waiting } from './waiting.ts';
 
@@ -23,30 +23,52 @@ export interface ResolveOptions {
   readonly signal: AbortSignal;
   /** Default: the system's. */
   readonly resolver?: (name: string) => Promise<{ readonly address: string }>;
+  /** Default: RESOLVE_DEADLINE_MS. */
+  readonly deadlineMs?: number;
 }
 
-/** Resolves the leader's name, for as long as that takes. `*.localhost` is loopback (RFC 6761), whatever the resolver knows. */
+/** Pods of a group are made together; a name that is missing for so long is wrong, or its leader cannot be placed. */
+const RESOLVE_DEADLINE_MS = 600_000;
+
+/** The leader's address. `*.localhost` is loopback (RFC 6761), whatever the resolver knows.
+ *  @throws LeaderNotFoundError when the name does not resolve in time; ConfigError when it resolves to this host itself. */
 export async function resolveLeader(address: string, options: ResolveOptions): Promise<string> {
-  const { logger, signal, resolver = lookup } = options;
   if (isIP(address)) return address;
   if (/(^|\.)localhost$/.test(address)) return '127.0.0.1';
-  using waiting = new Waiting(logger, `the name ${address} (LWS_LEADER_ADDRESS) to resolve`);
-  for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2000)) {
-    signal.throwIfAborted();
-    // The system's resolver may take half a minute, and cannot be cancelled.
-    const found = await untilAborted(
-      resolver(address).catch((error: NodeJS.ErrnoException) => error),
-      signal,
-    );
-    if (!(found instanceof Error)) {
-      if (!/^127\.|^::1$/.test(found.address)) return found.address;
-      throw new ConfigError(
-        'ERR_LWS_ENVIRONMENT',
-        `LWS_LEADER_ADDRESS ${address} resolves to ${found.address}, which is this host itself; check the hosts file or the headless service`,
+  const found = await resolved(address, options);
+  if (!/^127\.|^::1$/.test(found)) return found;
+  throw new ConfigError(
+    'ERR_LWS_ENVIRONMENT',
+    `LWS_LEADER_ADDRESS ${address} resolves to ${found}, which is this host itself; check the hosts file or the headless service`,
+  );
+}
+
+async function resolved(name: string, options: ResolveOptions): Promise<string> {
+  const { logger, signal, resolver = lookup, deadlineMs = RESOLVE_DEADLINE_MS } = options;
+  const deadline = AbortSignal.timeout(deadlineMs);
+  const ended = AbortSignal.any([signal, deadline]);
+  using waiting = new Waiting(logger, `the name ${name} (LWS_LEADER_ADDRESS) to resolve`);
+  let failure = 'the resolver does not answer';
+  try {
+    for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2000)) {
+      ended.throwIfAborted();
+      // The system's resolver may take half a minute, and cannot be cancelled.
+      const found = await untilAborted(
+        resolver(name).catch((error: NodeJS.ErrnoException) => error),
+        ended,
       );
+      if (!(found instanceof Error)) return found.address;
+      failure = found.code ?? found.message;
+      waiting.detail = failure;
+      await delay(pauseMs, undefined, { signal: ended });
     }
-    waiting.detail = found.code ?? found.message;
-    await delay(pauseMs, undefined, { signal });
+  } catch (error) {
+    if (signal.aborted || !deadline.aborted) throw error;
+    throw new LeaderNotFoundError(
+      'ERR_LEADER_NOT_FOUND',
+      `LWS_LEADER_ADDRESS ${name} has not resolved in ${deadlineMs / 1000} s (${failure}); check that the leader runs and that its headless service publishes addresses that are not ready`,
+      { details: { name, deadlineMs }, cause: error },
+    );
   }
 }
 
