@@ -88,15 +88,17 @@ test('what a server lets requests ask for, and gives them unasked, is set by fla
     param: 'body.logprobs',
     message: expect.stringContaining('body.logprobs: must be a whole number from 0 to 25; got 26.'),
   });
-  const streamed = { ...ask, max_tokens: 9, stream: true, ignore_eos: true, return_token_ids: true } as const;
+  const streamed = { ...ask, max_tokens: 33, stream: true, ignore_eos: true, return_token_ids: true } as const;
   const sizes: number[] = [];
+  const usages: (number | null)[] = [];
   for await (const { choices, usage } of await client(served.url).completions.create(streamed)) {
     for (const choice of choices) sizes.push((choice as unknown as { token_ids: number[] }).token_ids.length);
-    if (choices.length === 0) expect(usage).toMatchObject({ completion_tokens: 9 });
-    else expect(usage ?? null).toBeNull();
-    if (choices.length === 0) sizes.push(0);
+    usages.push(usage?.completion_tokens ?? null);
   }
-  expect(sizes).toEqual([1, 4, 4, 0]);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(33);
+  // Tokens that are there at once go together, so an event may hold more than it waits for.
+  expect(Math.min(...sizes.slice(1, -1))).toBeGreaterThanOrEqual(4);
+  expect(usages).toEqual([...sizes.map(() => null), 33]);
 });
 
 test('a model of the local cache is found by its name and revision', async () => {
