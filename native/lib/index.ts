@@ -24,6 +24,7 @@ export type {
 export { type LogitRules, logitRulesWords, type SlotRules } from './logit-rules.ts';
 export {
   feedbackToken,
+  GREEDY_ROW,
   packStepInput,
   STEP_INPUT_HEADER_WORDS,
   STEP_INPUT_MAGIC,

@@ -8,6 +8,7 @@ import { loadNative } from './loader.ts';
 import type { Device, NativeAddon, Op, Program, ProgramSpec, TensorSource } from './native.ts';
 import {
   feedbackToken,
+  GREEDY_ROW,
   packStepInput,
   type StepInput,
   type StepRow,
@@ -145,21 +146,7 @@ async function loaded(): Promise<Program> {
 }
 
 function row(token: number, options: Partial<StepRow> = {}): StepRow {
-  return {
-    token,
-    target: null,
-    slot: null,
-    temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    seed: 7n,
-    choice: 0,
-    position: token,
-    numLogprobs: null,
-    ruled: false,
-    ...options,
-  };
+  return { ...GREEDY_ROW, token, seed: 7n, position: token, ...options };
 }
 
 function step(sequences: readonly StepSequence[], rows: readonly StepRow[], number = 0): StepInput {

@@ -43,6 +43,21 @@ export interface StepRow {
   readonly ruled: boolean;
 }
 
+/** A row that takes the likeliest token and asks for nothing else. */
+export const GREEDY_ROW: Omit<StepRow, 'token'> = {
+  target: null,
+  slot: null,
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  seed: 0n,
+  choice: 0,
+  position: 0,
+  numLogprobs: null,
+  ruled: false,
+};
+
 export interface StepSequence {
   /** Token ids to compute; a negative one is `feedbackToken(slot)`. */
   readonly tokenIds: readonly number[];

@@ -1,4 +1,4 @@
-import { feedbackToken, type StepInput, type StepRow, type StepSequence } from '@skein/native';
+import { feedbackToken, GREEDY_ROW, type StepInput, type StepRow, type StepSequence } from '@skein/native';
 import { BLOCK_SIZE, type FixtureCase, NUM_BLOCKS } from './fixture.ts';
 import type { Pipeline } from '../support/pipeline.ts';
 
@@ -202,20 +202,7 @@ function* lastRows(parts: readonly { readonly s: Sequence; readonly sequence: St
 }
 
 function sampleRow(token: number, slot: number | null, position: number): StepRow {
-  return {
-    token,
-    target: null,
-    slot,
-    temperature: 0,
-    topK: 0,
-    topP: 1,
-    minP: 0,
-    seed: 0n,
-    choice: 0,
-    position,
-    numLogprobs: null,
-    ruled: false,
-  };
+  return { ...GREEDY_ROW, token, slot, position };
 }
 
 function stepInput(

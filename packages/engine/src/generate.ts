@@ -25,6 +25,22 @@ export interface SamplingParams {
   readonly repetitionDetection: RepetitionDetection | null;
 }
 
+/** The likeliest tokens as they come, with no stop but the length. */
+export const greedySampling: Omit<SamplingParams, 'maxTokens'> = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  seed: 0n,
+  choice: 0,
+  stopTokenIds: [],
+  eosTokenIds: [],
+  numLogprobs: null,
+  numPromptLogprobs: null,
+  logitRules: null,
+  repetitionDetection: null,
+};
+
 /** Ends a text that goes round in circles. */
 export interface RepetitionDetection {
   /** Tokens of a pattern, at least and at most. */

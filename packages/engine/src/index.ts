@@ -16,14 +16,15 @@ export type { CacheOwner, KVCacheEvent } from './kv-cache-event.ts';
 export type { SchedulingPolicy } from './request-queue.ts';
 export { EngineError, type EngineErrorCode, ExecutorLostError } from './errors.ts';
 export type { Executor } from './executor.ts';
-export type {
-  FinishReason,
-  GenerateEvent,
-  GenerateRequest,
-  GeneratedToken,
-  LogitRules,
-  SamplingParams,
-  TokenLogprob,
+export {
+  type FinishReason,
+  type GenerateEvent,
+  type GenerateRequest,
+  type GeneratedToken,
+  greedySampling,
+  type LogitRules,
+  type SamplingParams,
+  type TokenLogprob,
 } from './generate.ts';
 export { maxRequestTokens, type SchedulerCapacity } from './request-limits.ts';
 export { type PreemptionCause, Scheduler } from './scheduler.ts';

@@ -1,4 +1,4 @@
-import type { SlotRules, StepInput, StepRow, StepSequence } from '@skein/native';
+import { GREEDY_ROW, type SlotRules, type StepInput, type StepRow, type StepSequence } from '@skein/native';
 import type { Request } from './request.ts';
 
 /** What a logit row is for: the next token of a request, or the logprob of one of its prompt tokens. */
@@ -76,20 +76,7 @@ function rowsOf(request: Request, numTokens: number, firstToken: number): StepRo
   for (let position = targets.first; position < targets.first + targets.count; position++) {
     const target = request.tokenIds[position] ?? 0;
     const token = firstToken + position - 1 - start;
-    rows.push({
-      token,
-      target,
-      slot: null,
-      temperature: 0,
-      topK: 0,
-      topP: 1,
-      minP: 0,
-      seed: 0n,
-      choice: 0,
-      position: 0,
-      numLogprobs: s.numPromptLogprobs,
-      ruled: false,
-    });
+    rows.push({ ...GREEDY_ROW, token, target, numLogprobs: s.numPromptLogprobs });
   }
   if (start + numTokens === request.numTokens) {
     rows.push({

@@ -1,4 +1,4 @@
-import type { Engine } from '@skein/engine';
+import { type Engine, greedySampling } from '@skein/engine';
 
 const PERIOD_MS = 1000;
 const QUIET_MS = 2500;
@@ -36,22 +36,8 @@ export class Canary {
   }
 
   /** Sends one token through at once; resolves when it is back. */
-  async prove(signal: AbortSignal): Promise<void> {
-    const sampling = {
-      temperature: 0,
-      topK: 0,
-      topP: 1,
-      minP: 0,
-      seed: 0n,
-      choice: 0,
-      maxTokens: 1,
-      stopTokenIds: [],
-      eosTokenIds: [],
-      numLogprobs: null,
-      numPromptLogprobs: null,
-      logitRules: null,
-      repetitionDetection: null,
-    };
+  async #prove(signal: AbortSignal): Promise<void> {
+    const sampling = { ...greedySampling, maxTokens: 1 };
     const events = this.#engine.generate(
       { requestId: `canary-${this.#count++}`, promptTokenIds: [0], sampling, client: CANARY_CLIENT },
       signal,
@@ -68,7 +54,7 @@ export class Canary {
       return;
     this.#running = true;
     // A canary that cannot finish is what `problem` reports; nothing else to do about it here.
-    await this.prove(AbortSignal.timeout(60_000)).catch(() => {});
+    await this.#prove(AbortSignal.timeout(60_000)).catch(() => {});
     this.#running = false;
   }
 }

@@ -1,19 +1,6 @@
-import { packStepInput, type StepInput, type StepRow } from '@skein/native';
+import { GREEDY_ROW, packStepInput, type StepInput, type StepRow } from '@skein/native';
 
-export const ROW: StepRow = {
-  token: 0,
-  target: null,
-  slot: null,
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  seed: 0n,
-  choice: 0,
-  position: 1,
-  numLogprobs: null,
-  ruled: false,
-};
+export const ROW: StepRow = { ...GREEDY_ROW, token: 0, position: 1 };
 
 /** A step of one sequence of one token, with `numRows` rows. */
 export function stepInput(step: number, numRows = 1): StepInput {

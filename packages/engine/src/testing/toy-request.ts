@@ -1,22 +1,14 @@
-import type { GenerateEvent, GenerateRequest, LogitRules, SamplingParams } from '../generate.ts';
+import {
+  type GenerateEvent,
+  type GenerateRequest,
+  greedySampling,
+  type LogitRules,
+  type SamplingParams,
+} from '../generate.ts';
 import type { Random } from './random.ts';
 import { TOY_VOCAB } from './toy-model.ts';
 
-export const greedy: SamplingParams = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  seed: 1n,
-  choice: 0,
-  maxTokens: 8,
-  stopTokenIds: [],
-  eosTokenIds: [],
-  numLogprobs: null,
-  numPromptLogprobs: null,
-  logitRules: null,
-  repetitionDetection: null,
-};
+export const greedy: SamplingParams = { ...greedySampling, seed: 1n, maxTokens: 8 };
 
 export function toyRequest(
   requestId: string,
