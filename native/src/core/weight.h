@@ -14,24 +14,26 @@ enum class WeightLayout {
   kIntPanels,    ///< integers of `bits`, as cpu/int_panels.h packs them
 };
 
-/// A sum over `cols` columns is made of this many partial sums over equal runs of columns, which are added in a binary
-/// tree: ((0+1)+(2+3))+((4+5)+(6+7)). It depends on the shape alone, so that ranks that hold a run of the columns
-/// each get the bits of one rank that holds all. The largest of 8, 4, 2, 1 whose runs are multiples of 32.
+/// A sum over `cols` columns is made of this many partial sums over equal runs of columns, which are added in
+/// a binary tree: ((0+1)+(2+3))+((4+5)+(6+7)). It depends on the shape alone, so that ranks that hold a run
+/// of the columns each get the bits of one rank that holds all. The largest of 8, 4, 2, 1 whose runs are
+/// multiples of 32.
 constexpr size_t PartialSums(size_t cols) {
   size_t count = 8;
   while (count > 1 && cols % (count * 32) != 0) count /= 2;
   return count;
 }
 
-/// A loaded tensor, `rows` x `cols`; one-dimensional tensors have one row. Does not own its memory. An element of a
-/// quantized one stands for (code - zero) * scale, or code * scale + min.
+/// A loaded tensor, `rows` x `cols`; one-dimensional tensors have one row. Does not own its memory. An
+/// element of a quantized one stands for (code - zero) * scale, or code * scale + min.
 struct WeightView {
   const void* data = nullptr;
   Dtype dtype = Dtype::kF32;
   size_t rows = 0;
   size_t cols = 0;
   WeightLayout layout = WeightLayout::kRows;
-  /// Partial sums of a product with this weight: PartialSums of the whole tensor's columns, less what other ranks hold.
+  /// Partial sums of a product with this weight: PartialSums of the whole tensor's columns, less what other
+  /// ranks hold.
   uint32_t partials = 1;
   /// Columns that share a scale; 0 for none.
   uint32_t group = 0;

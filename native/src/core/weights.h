@@ -9,18 +9,10 @@
 
 #include "core/mapped_memory.h"
 #include "core/program_spec.h"
+#include "core/weight.h"
 #include "skein/status.h"
 
 namespace skein {
-
-/// A loaded tensor: `rows` x `cols`, row-major, contiguous; one-dimensional tensors have one row. Aligned to
-/// its element.
-struct WeightView {
-  const void* data = nullptr;
-  Dtype dtype = Dtype::kF32;
-  size_t rows = 0;
-  size_t cols = 0;
-};
 
 /// Shape and bytes of `source` agree, without looking at the file. kInvalidArgument names the tensor.
 Status CheckTensorSource(const TensorSource& source);
