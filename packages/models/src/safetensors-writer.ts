@@ -1,7 +1,7 @@
-import { open, rename, rm } from 'node:fs/promises';
 import type { Dtype } from '@skein/native';
 import { DTYPE_BYTES } from './dtype.ts';
 import { CheckpointWriteError } from './errors.ts';
+import { writeWholeFile } from './partial-file.ts';
 
 const DTYPE_NAMES: Readonly<Record<Dtype, string>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
 
@@ -24,12 +24,7 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   options: { readonly signal: AbortSignal | null },
 ): Promise<void> {
-  const partial = `${file}.partial`;
-  try {
-    await using handle = await open(partial, 'w');
-    const write = async (data: Uint8Array): Promise<void> => {
-      for (let at = 0; at < data.length;) at += (await handle.write(data, at, data.length - at)).bytesWritten;
-    };
+  await writeWholeFile(file, async (write) => {
     await write(encodeHeader(tensors));
     for (const tensor of tensors) {
       let left = tensorBytes(tensor);
@@ -43,17 +38,7 @@ export async function writeSafetensors(
           `${file}: tensor ${tensor.name} came ${left} bytes short of its shape [${tensor.shape.join(', ')}]`,
         );
     }
-    await handle.sync();
-    await rename(partial, file);
-  } catch (error) {
-    await rm(partial, { force: true });
-    if (error instanceof CheckpointWriteError) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CheckpointWriteError(`${file}: cannot be written (${why}); free space or choose another directory`, {
-      cause: error,
-      details: { file },
-    });
-  }
+  });
 }
 
 function encodeHeader(tensors: readonly TensorToWrite[]): Uint8Array {
