@@ -30,7 +30,7 @@ constexpr uint32_t kBlockSize = 16, kMaxLen = 2048;
 
 class ModelFile {
  public:
-  explicit ModelFile(Dtype dtype) : dtype_(dtype) {
+  explicit ModelFile(TensorDtype dtype) : dtype_(dtype) {
     const char* dir = std::getenv("TMPDIR");
     path_ = std::string(dir != nullptr ? dir : "/tmp") + "/skein-compute-bench-XXXXXX";
     const int fd = mkstemp(path_.data());
@@ -43,7 +43,7 @@ class ModelFile {
     uint64_t count = 1;
     for (const uint64_t n : shape) count *= n;
     spec.weights.push_back(
-        {"w" + std::to_string(spec.weights.size()), path_, size_, 2 * count, dtype_, shape});
+        PlainSource({"w" + std::to_string(spec.weights.size()), path_, size_, 2 * count, dtype_, shape}));
     std::vector<uint16_t> chunk(size_t{1} << 20);
     for (uint64_t at = 0; at < count; at += chunk.size()) {
       // Signs and mantissas at random, magnitudes near 0.02 (bf16) or 0.5 (norms do not matter here).
@@ -62,7 +62,7 @@ class ModelFile {
     state_ ^= state_ << 13, state_ ^= state_ >> 17, state_ ^= state_ << 5;
     return state_;
   }
-  Dtype dtype_;
+  TensorDtype dtype_;
   std::string path_;
   FILE* file_ = nullptr;
   uint64_t size_ = 0;
@@ -160,7 +160,7 @@ int Main(int argc, char** argv) {
   const size_t threads = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 2;
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 5;
   const auto layers = static_cast<uint32_t>(argc > 3 ? std::atoi(argv[3]) : 16);
-  ModelFile model(Dtype::kBF16);
+  ModelFile model(TensorDtype::kBF16);
   BuildModel(model, layers);
   std::shared_ptr<cpu::CpuDevice> device;
   if (Status s = cpu::CpuDevice::Create(threads, &device); !s.ok()) Die(s);

@@ -4,7 +4,6 @@ export { loadNative } from './loader.ts';
 export type {
   ChannelCounters,
   Device,
-  Dtype,
   KVCacheLayer,
   KVCacheSpec,
   NativeAddon,
@@ -16,11 +15,19 @@ export type {
   RawStepOutput,
   ReceiveChannel,
   SendChannel,
-  TensorSource,
   Transport,
   ValueId,
   WeightId,
 } from './native.ts';
+export type {
+  Dtype,
+  GgmlType,
+  StoredWeight,
+  TensorDtype,
+  TensorSource,
+  WeightQuantization,
+  WeightSource,
+} from './weight-source.ts';
 export { type LogitRules, logitRulesWords, type SlotRules } from './logit-rules.ts';
 export {
   feedbackToken,

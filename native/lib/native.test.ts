@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { loadNative } from './loader.ts';
-import type { Device, NativeAddon, Op, Program, ProgramSpec, TensorSource } from './native.ts';
+import type { Device, NativeAddon, Op, Program, ProgramSpec } from './native.ts';
 import {
   feedbackToken,
   GREEDY_ROW,
@@ -15,6 +15,7 @@ import {
   type StepSequence,
   unpackStepOutput,
 } from './step-io.ts';
+import type { TensorSource, WeightSource } from './weight-source.ts';
 
 const VOCAB = 61;
 const WIDTH = 40;
@@ -119,11 +120,11 @@ afterAll(() => {
 
 function spec(file = join(directory, 'weights'), ops: readonly Op[] = OPS): ProgramSpec {
   let offsetBytes = 0;
-  const weights = SHAPES.map(([name, shape]): TensorSource => {
+  const weights = SHAPES.map(([name, shape]): WeightSource => {
     const sizeBytes = 4 * shape.reduce((a, b) => a * b, 1);
-    const source: TensorSource = { name, file, offsetBytes, sizeBytes, dtype: 'f32', shape };
+    const tensor: TensorSource = { name, file, offsetBytes, sizeBytes, dtype: 'f32', shape };
     offsetBytes += sizeBytes;
-    return source;
+    return { name, shape, stored: { format: 'plain', tensor }, firstRow: 0, quantize: null };
   });
   return {
     vocabSize: VOCAB,

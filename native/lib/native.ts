@@ -1,17 +1,7 @@
-/** The whole native surface, declared once. Everything that crosses is a DTO: plain data, typed arrays, `null` and never
+/** The whole native surface, declared once, with `weight-source.ts`. Everything that crosses is a DTO: plain data, typed arrays, `null` and never
  *  `undefined`. Native failures arrive as Error objects with a string `code`; `errors.ts` turns them into classes. */
 
-export type Dtype = 'f32' | 'f16' | 'bf16';
-
-/** A tensor in a file: `sizeBytes` at `offsetBytes`, row-major, little-endian. */
-export interface TensorSource {
-  readonly name: string;
-  readonly file: string;
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-}
+import type { Dtype, WeightSource } from './weight-source.ts';
 
 /** Index into `ProgramSpec.weights`. */
 export type WeightId = number;
@@ -198,7 +188,7 @@ export interface KVCacheSpec {
 
 export interface ProgramSpec {
   readonly vocabSize: number;
-  readonly weights: readonly TensorSource[];
+  readonly weights: readonly WeightSource[];
   readonly ops: readonly Op[];
   readonly limits: ProgramLimits;
   readonly kvCache: KVCacheSpec;

@@ -29,8 +29,8 @@ class OpBackend {
   int64_t Weight(std::vector<uint64_t> shape, Dtype dtype) {
     uint64_t bytes = DtypeBytes(dtype);
     for (const uint64_t n : shape) bytes *= n;
-    spec_.weights.push_back(
-        {"w" + std::to_string(spec_.weights.size()), "", 0, bytes, dtype, std::move(shape)});
+    spec_.weights.push_back(PlainSource(
+        {"w" + std::to_string(spec_.weights.size()), "", 0, bytes, TensorDtypeOf(dtype), std::move(shape)}));
     return static_cast<int64_t>(spec_.weights.size()) - 1;
   }
   int64_t Add(Op op) {

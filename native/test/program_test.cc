@@ -8,6 +8,8 @@
 namespace skein::test {
 namespace {
 
+TensorSource& TensorOf(WeightSource& weight) { return std::get<PlainWeight>(weight.stored).tensor; }
+
 void ExpectRefused(const std::function<void(ProgramSpec&)>& change, const std::string& words) {
   static const TinyModel model({});
   ProgramSpec spec = model.spec;
@@ -35,8 +37,10 @@ TEST(WrongProgramsAreRefusedByOp) {
                 "its inputs are [tokens, 60] and [tokens, 120]");
   ExpectRefused([](ProgramSpec& s) { s.vocab_size = 98; }, "vocabSize is 98");
   ExpectRefused([](ProgramSpec& s) { s.limits.max_tokens = 0; }, "limits.maxTokens is 0");
-  ExpectRefused([](ProgramSpec& s) { s.weights[0].size_bytes -= 1; }, "sizeBytes is");
-  ExpectRefused([](ProgramSpec& s) { s.weights[0].shape = {1u << 31, 1u << 31}; }, "shape needs");
+  ExpectRefused([](ProgramSpec& s) { TensorOf(s.weights[0]).size_bytes -= 1; }, "sizeBytes is");
+  ExpectRefused(
+      [](ProgramSpec& s) { TensorOf(s.weights[0]).shape = s.weights[0].shape = {1u << 31, 1u << 31}; },
+      "shape needs");
   ExpectRefused(
       [](ProgramSpec& s) {
         s.kv_cache.num_blocks = 1u << 28, s.kv_cache.block_size = 1u << 28,
@@ -71,22 +75,22 @@ TEST(LiveBuffersDoNotOverlap) {
 TEST(FilesAreCheckedAgainstTheirSize) {
   const TinyModel model({});
   const std::atomic<bool> never{false};
-  const auto load = [&](std::vector<TensorSource> sources) {
+  const auto load = [&](std::vector<WeightSource> sources) {
     WeightStore store;
     return store.Load(sources, [](uint64_t, uint64_t) {}, never);
   };
   CHECK_OK(load(model.spec.weights));
   auto sources = model.spec.weights;
-  sources.back().offset_bytes += 2;
+  TensorOf(sources.back()).offset_bytes += 2;
   CHECK_EQ(static_cast<int>(load(sources).code()), static_cast<int>(Code::kFile));
-  sources.back().offset_bytes = UINT64_MAX - 3;
+  TensorOf(sources.back()).offset_bytes = UINT64_MAX - 3;
   CHECK_EQ(static_cast<int>(load(sources).code()), static_cast<int>(Code::kFile));
-  sources[0].file = "/nowhere/weights";
+  TensorOf(sources[0]).file = "/nowhere/weights";
   CHECK_EQ(static_cast<int>(load(sources).code()), static_cast<int>(Code::kFile));
   sources = model.spec.weights;
   // Odd offsets are copied to aligned memory.
   sources.resize(1);
-  sources[0].offset_bytes = 1;
+  TensorOf(sources[0]).offset_bytes = 1;
   CHECK_OK(load(sources));
 }
 

@@ -34,6 +34,12 @@ void ForEachLevel(const Body& body) {
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
+inline TensorDtype TensorDtypeOf(Dtype dtype) {
+  return dtype == Dtype::kF32   ? TensorDtype::kF32
+         : dtype == Dtype::kF16 ? TensorDtype::kF16
+                                : TensorDtype::kBF16;
+}
+
 inline uint16_t Narrow(Dtype dtype, float v) {
   return dtype == Dtype::kF16 ? F16FromFloat(v) : BF16FromFloat(v);
 }
@@ -81,8 +87,8 @@ class TinyModel {
                   DtypeBytes(shape_.weights), 1, file_);
     }
     const uint64_t bytes = count * DtypeBytes(shape_.weights);
-    spec.weights.push_back(
-        {"w" + std::to_string(spec.weights.size()), path_, size_, bytes, shape_.weights, shape});
+    spec.weights.push_back(PlainSource({"w" + std::to_string(spec.weights.size()), path_, size_, bytes,
+                                        TensorDtypeOf(shape_.weights), shape}));
     size_ += bytes;
     return static_cast<int64_t>(spec.weights.size()) - 1;
   }

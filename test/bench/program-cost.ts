@@ -1,4 +1,5 @@
-import type { ProgramSpec, WeightId } from '@skein/native';
+import { storedTensors } from '@skein/models';
+import type { ProgramSpec, StoredWeight, WeightId, WeightSource } from '@skein/native';
 
 /** Bytes of weights that one decode step reads, whatever its batch; of an embedding it reads only rows. */
 export function weightBytesPerStep(spec: ProgramSpec): number {
@@ -7,7 +8,29 @@ export function weightBytesPerStep(spec: ProgramSpec): number {
     if (op.op === 'linear' && op.bias !== null) read.add(op.bias);
     if (op.op === 'linear' || op.op === 'logits' || op.op === 'rmsNorm') read.add(op.weight);
   }
-  return [...read].reduce((bytes, id) => bytes + (spec.weights[id]?.sizeBytes ?? 0), 0);
+  return spec.weights.reduce((bytes, weight, id) => (read.has(id) ? bytes + storedBytes(weight) : bytes), 0);
+}
+
+/** Of the rows that the weight takes. */
+function storedBytes({ stored, shape }: WeightSource): number {
+  const whole = storedTensors(stored).reduce((bytes, tensor) => bytes + tensor.sizeBytes, 0);
+  return (whole * (shape[0] ?? 0)) / storedRows(stored);
+}
+
+function storedRows(stored: StoredWeight): number {
+  switch (stored.format) {
+    case 'plain':
+      return stored.tensor.shape[0] ?? 0;
+    case 'gptq':
+      return stored.qweight.shape[1] ?? 0;
+    case 'awq':
+      return (stored.qweight.shape[1] ?? 0) * 8;
+    case 'packed':
+      return stored.packed.shape[0] ?? 0;
+    case 'int8':
+    case 'fp8':
+      return stored.weight.shape[0] ?? 0;
+  }
 }
 
 /** Floating-point operations of the matrix products and the attention that compute a prompt of `numTokens` from its start,

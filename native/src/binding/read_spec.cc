@@ -1,11 +1,9 @@
 #include "binding/read_spec.h"
 
-#include <string_view>
+#include "binding/read_weight_source.h"
 
 namespace skein::binding {
 namespace {
-
-constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
 
 Dtype ReadDtype(const Field& field) {
   const std::string name = field.String();
@@ -24,20 +22,6 @@ float ReadSoftCap(const Field& field) {
   const float cap = field.Float();
   if (!(cap > 0)) field.Fail("null or a number > 0");
   return cap;
-}
-
-TensorSource ReadTensorSource(const Field& field) {
-  TensorSource source;
-  source.name = field["name"].String();
-  source.file = field["file"].String();
-  source.offset_bytes = static_cast<uint64_t>(field["offsetBytes"].Integer(0, kMaxSafeInteger));
-  source.size_bytes = static_cast<uint64_t>(field["sizeBytes"].Integer(0, kMaxSafeInteger));
-  source.dtype = ReadDtype(field["dtype"]);
-  const Field shape = field["shape"];
-  for (uint32_t i = 0, n = shape.length(); i < n; ++i) {
-    source.shape.push_back(static_cast<uint64_t>(shape.at(i).Integer(0, kMaxSafeInteger)));
-  }
-  return source;
 }
 
 OpKind ReadOpKind(const Field& field) {
@@ -216,7 +200,7 @@ ProgramSpec ReadProgramSpec(const Field& field) {
   spec.vocab_size = field["vocabSize"].Uint32();
   const Field weights = field["weights"];
   for (uint32_t i = 0, n = weights.length(); i < n; ++i)
-    spec.weights.push_back(ReadTensorSource(weights.at(i)));
+    spec.weights.push_back(ReadWeightSource(weights.at(i)));
   const Field ops = field["ops"];
   for (uint32_t i = 0, n = ops.length(); i < n; ++i) spec.ops.push_back(ReadOp(ops.at(i)));
   const Field limits = field["limits"];

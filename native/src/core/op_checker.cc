@@ -9,7 +9,7 @@ constexpr int64_t kMaxValues = 1'000'000;
 
 }  // namespace
 
-std::string ShapeText(const TensorSource& source) {
+std::string ShapeText(const WeightSource& source) {
   std::string text = "[";
   for (size_t i = 0; i < source.shape.size(); ++i) text += (i ? ", " : "") + std::to_string(source.shape[i]);
   return text + "]";
@@ -57,7 +57,7 @@ Status OpChecker::Output(int64_t id, size_t width, RowKind rows, bool packed) {
   return Status::Ok();
 }
 
-Status OpChecker::Weight(int64_t id, const char* name, size_t dims, const TensorSource** out) const {
+Status OpChecker::Weight(int64_t id, const char* name, size_t dims, const WeightSource** out) const {
   if (id < 0 || id >= static_cast<int64_t>(spec_.weights.size())) {
     return Fail(std::string(name) + " " + std::to_string(id) + " is none of the " +
                 std::to_string(spec_.weights.size()) + " weights");
@@ -88,7 +88,7 @@ Status OpChecker::Peer(const Op& op) const { return op.peer.empty() ? Fail("peer
 Status OpChecker::CheckOp(const Op& op) {
   switch (op.kind) {
     case OpKind::kEmbed: {
-      const TensorSource* weight;
+      const WeightSource* weight;
       if (Status s = Weight(op.weight, "weight", 2, &weight); !s.ok()) return s;
       if (weight->shape[0] < spec_.vocab_size) {
         return Fail("weight '" + weight->name + "' is " + ShapeText(*weight) + ", vocabSize is " +
@@ -183,7 +183,7 @@ RowKind OpChecker::RowKindOf(int64_t id) const {
 
 Status OpChecker::CheckRmsNorm(const Op& op) {
   const Value* x;
-  const TensorSource* weight;
+  const WeightSource* weight;
   const auto kind = RowKindOf(op.inputs[0]);
   if (Status s = Input(op.inputs[0], "x", kind, &x); !s.ok()) return s;
   if (Status s = Weight(op.weight, "weight", 1, &weight); !s.ok()) return s;
@@ -199,7 +199,7 @@ Status OpChecker::CheckRmsNorm(const Op& op) {
 Status OpChecker::CheckLinear(const Op& op) {
   const bool logits = op.kind == OpKind::kLogits;
   const Value* x;
-  const TensorSource* weight;
+  const WeightSource* weight;
   const auto kind = logits ? RowKind::kLogitRow : RowKindOf(op.inputs[0]);
   if (Status s = Input(op.inputs[0], "x", kind, &x); !s.ok()) return s;
   if (Status s = Weight(op.weight, "weight", 2, &weight); !s.ok()) return s;
@@ -207,7 +207,7 @@ Status OpChecker::CheckLinear(const Op& op) {
     return Fail("x is " + WidthText(*x) + ", weight '" + weight->name + "' is " + ShapeText(*weight));
   }
   if (op.bias >= 0) {
-    const TensorSource* bias;
+    const WeightSource* bias;
     if (Status s = Weight(op.bias, "bias", 1, &bias); !s.ok()) return s;
     if (bias->shape[0] != weight->shape[0]) {
       return Fail("weight '" + weight->name + "' is " + ShapeText(*weight) + ", bias '" + bias->name +

@@ -10,7 +10,7 @@ namespace skein {
 constexpr uint64_t kMaxDim = uint64_t{1} << 28;
 
 /// Shapes in messages.
-std::string ShapeText(const TensorSource& source);
+std::string ShapeText(const WeightSource& source);
 std::string WidthText(const Value& value);
 
 /// Walks the ops of a program in order, defining values as it goes. An error names the op's index and the
@@ -24,7 +24,7 @@ class OpChecker {
   Status Fail(const std::string& what) const;
   Status Input(int64_t id, const char* name, RowKind rows, const Value** out);
   Status Output(int64_t id, size_t width, RowKind rows, bool packed = false);
-  Status Weight(int64_t id, const char* name, size_t dims, const TensorSource** out) const;
+  Status Weight(int64_t id, const char* name, size_t dims, const WeightSource** out) const;
   Status Heads(const Value& x, const char* name, uint64_t heads, uint64_t head_dim) const;
   Status SoftCap(const Op& op) const;
   Status Peer(const Op& op) const;

@@ -6,7 +6,7 @@
 namespace skein {
 
 Status OpChecker::LatentWeight(const Op& op) const {
-  const TensorSource* weight;
+  const WeightSource* weight;
   if (Status s = Weight(op.weight, "weight", 2, &weight); !s.ok()) return s;
   const LatentShape& l = op.latent;
   if (op.num_heads == 0 || l.nope_dim == 0 || l.value_dim == 0 || l.latent_dim == 0 ||
@@ -57,7 +57,7 @@ Status OpChecker::CheckRoute(const Op& op) {
   if (Status s = Input(op.inputs[0], "logits", RowKind::kToken, &logits); !s.ok()) return s;
   const size_t experts = logits->width;
   if (op.bias >= 0) {
-    const TensorSource* bias;
+    const WeightSource* bias;
     if (Status s = Weight(op.bias, "correctionBias", 1, &bias); !s.ok()) return s;
     if (bias->shape[0] != experts)
       return Fail("logits is " + WidthText(*logits) + ", correctionBias '" + bias->name + "' is " +
@@ -86,7 +86,7 @@ Status OpChecker::CheckExperts(const Op& op) {
   if (op.experts.empty()) return Fail("has no experts");
   uint64_t next_id = 0, inter = 0;
   for (const ExpertWeightIds& e : op.experts) {
-    const TensorSource *gate, *up, *down;
+    const WeightSource *gate, *up, *down;
     if (Status s = Weight(e.gate, "gate", 2, &gate); !s.ok()) return s;
     if (Status s = Weight(e.up, "up", 2, &up); !s.ok()) return s;
     if (Status s = Weight(e.down, "down", 2, &down); !s.ok()) return s;

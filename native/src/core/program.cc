@@ -53,9 +53,10 @@ const char* OpName(OpKind kind) {
 Status Program::Create(ProgramSpec spec, Program* out) {
   Program program;
   if (Status s = CheckLimits(spec); !s.ok()) return s;
-  for (const TensorSource& source : spec.weights) {
-    if (Status s = CheckTensorSource(source); !s.ok()) return s;
-    if (!CheckedAdd(program.weight_bytes, source.size_bytes, &program.weight_bytes)) {
+  for (const WeightSource& source : spec.weights) {
+    size_t bytes;
+    if (Status s = CheckWeightSource(source, &bytes); !s.ok()) return s;
+    if (!CheckedAdd(program.weight_bytes, bytes, &program.weight_bytes)) {
       return {Code::kInvalidArgument, "the weights do not fit in memory"};
     }
   }

@@ -6,19 +6,11 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/weight_source.h"
 
 /// The caller's description of a program: the C++ side of `native/lib/native.ts`, same names. Unchecked until
 /// `Program::Create`.
 namespace skein {
-
-struct TensorSource {
-  std::string name;
-  std::string file;
-  uint64_t offset_bytes = 0;
-  uint64_t size_bytes = 0;
-  Dtype dtype = Dtype::kF32;
-  std::vector<uint64_t> shape;
-};
 
 enum class OpKind {
   kEmbed,
@@ -133,7 +125,7 @@ struct KVCacheSpec {
 
 struct ProgramSpec {
   uint32_t vocab_size = 0;
-  std::vector<TensorSource> weights;
+  std::vector<WeightSource> weights;
   std::vector<Op> ops;
   ProgramLimits limits;
   KVCacheSpec kv_cache;

@@ -14,8 +14,9 @@
 
 namespace skein {
 
-/// Shape and bytes of `source` agree, without looking at the file. kInvalidArgument names the tensor.
-Status CheckTensorSource(const TensorSource& source);
+/// Shape and bytes of `source` agree, without looking at the file. `bytes` is what the weight takes in
+/// memory. kInvalidArgument names the weight.
+Status CheckWeightSource(const WeightSource& source, size_t* bytes);
 
 /// Weights of one program. Not thread-safe; views live as long as the store.
 /// Where the system grants huge pages the files are copied into them and unmapped: decoding reads all weights
@@ -27,7 +28,7 @@ class WeightStore {
 
   /// Maps every file once, checks each tensor against the file's real size (kFile), and copies or touches the
   /// bytes. Vectors are also widened to f32. `cancelled` is polled (kAborted).
-  Status Load(const std::vector<TensorSource>& sources, const Progress& progress,
+  Status Load(const std::vector<WeightSource>& sources, const Progress& progress,
               const std::atomic<bool>& cancelled);
 
   const WeightView& view(int64_t id) const { return views_[static_cast<size_t>(id)]; }

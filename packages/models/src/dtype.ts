@@ -1,4 +1,4 @@
-import type { Dtype, TensorSource } from '@skein/native';
+import type { Dtype, TensorDtype, TensorSource } from '@skein/native';
 import type { ModelConfig } from './model-config.ts';
 
 export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, f16: 2, bf16: 2 };
@@ -29,7 +29,11 @@ export function resolveDtype(
 
 function mostStored(tensors: ReadonlyMap<string, TensorSource>): Dtype {
   const bytes: Record<Dtype, number> = { f32: 0, f16: 0, bf16: 0 };
-  for (const t of tensors.values()) bytes[t.dtype] += t.sizeBytes;
+  for (const { dtype, sizeBytes } of tensors.values()) if (isFloat(dtype)) bytes[dtype] += sizeBytes;
   const order: readonly Dtype[] = ['bf16', 'f16', 'f32'];
   return order.reduce((best, d) => (bytes[d] > bytes[best] ? d : best));
+}
+
+function isFloat(dtype: TensorDtype): dtype is Dtype {
+  return dtype in DTYPE_BYTES;
 }

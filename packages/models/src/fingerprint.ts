@@ -4,6 +4,7 @@ import type { Dtype, TensorSource } from '@skein/native';
 import { CheckpointError } from './errors.ts';
 import { type Model, wholeModel } from './model.ts';
 import { checkpointParameters, ProgramRecorder } from './program-recorder.ts';
+import { weightIdentity } from './stored-weight.ts';
 
 const SAMPLE_BYTES = 4096;
 const HEX_DIGITS = 32;
@@ -21,8 +22,9 @@ export async function modelFingerprint(options: {
   const { model, tensors, maxModelLen, blockSize, dtype } = options;
   const whole = new ProgramRecorder(checkpointParameters(tensors));
   model.record(whole, wholeModel(model, maxModelLen));
-  const names = whole.weights.map((weight) => weight.name);
-  const hash = createHash('sha256').update(JSON.stringify([canonical(whole.ops), names, blockSize, dtype]));
+  const weights = whole.weights.map(weightIdentity);
+  const recorded = canonical([whole.ops, weights, blockSize, dtype]);
+  const hash = createHash('sha256').update(JSON.stringify(recorded));
   const files = new Map<string, FileHandle>();
   try {
     for (const t of [...tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1))) {

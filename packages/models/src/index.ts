@@ -18,6 +18,7 @@ export { tensorBytes, type TensorToWrite, writeSafetensors } from './safetensors
 export { type LayerRange, stageLayers } from './stage-layers.ts';
 export { stagePeer } from './stage-peer.ts';
 export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
+export { storedTensors } from './stored-weight.ts';
 export {
   CHECKPOINT_SHAPES,
   type CheckpointShape,

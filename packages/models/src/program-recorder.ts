@@ -1,9 +1,9 @@
-import type { Op, TensorSource, ValueId, WeightId } from '@skein/native';
-import { DTYPE_BYTES } from './dtype.ts';
+import type { Op, TensorSource, ValueId, WeightId, WeightSource } from '@skein/native';
 import { CheckpointError } from './errors.ts';
+import { storedTensors } from './stored-weight.ts';
 
-/** Gives the tensor of a parameter. Throws CheckpointError when there is none of that name and shape. */
-export type ParameterSource = (name: string, shape: readonly number[]) => TensorSource;
+/** Gives how a parameter is stored. Throws CheckpointError when there is none of that name and shape. */
+export type ParameterSource = (name: string, shape: readonly number[]) => Pick<WeightSource, 'stored' | 'quantize'>;
 
 export interface NormOptions {
   readonly eps: number;
@@ -47,7 +47,7 @@ export interface ExpertsOptions {
 /** Reads like the model's forward pass and writes down its operations. Parameters are named as in the checkpoint. */
 export class ProgramRecorder {
   readonly ops: Op[] = [];
-  readonly weights: TensorSource[] = [];
+  readonly weights: WeightSource[] = [];
   /** Names of the checkpoint's tensors that are used, whole or in part. */
   readonly usedTensors = new Set<string>();
   readonly #parameters: ParameterSource;
@@ -198,14 +198,17 @@ export class ProgramRecorder {
     return width;
   }
 
-  /** @param part rows of the tensor that become the weight; null for all. */
+  /** @param part rows of the parameter that become the weight; null for all. */
   #weight(name: string, shape: readonly number[], part: RowRange | null = null): WeightId {
     const id = part === null ? name : `${name}[${part.first}:${part.first + part.count}]`;
     const known = this.#weightIds.get(id);
     if (known !== undefined) return known;
-    const tensor = this.#parameters(name, shape);
-    this.usedTensors.add(name);
-    const weight = this.weights.push(part === null ? tensor : rowsOf(tensor, id, part)) - 1;
+    const { first, count } = part ?? { first: 0, count: shape[0] ?? 0 };
+    if (first < 0 || first + count > (shape[0] ?? 0)) throw new RangeError(`${id} is not within the ${shape[0]} rows`);
+    const { stored, quantize } = this.#parameters(name, shape);
+    for (const tensor of storedTensors(stored)) this.usedTensors.add(tensor.name);
+    const taken = [count, ...shape.slice(1)];
+    const weight = this.weights.push({ name: id, shape: taken, stored, firstRow: first, quantize }) - 1;
     this.#weightIds.set(id, weight);
     return weight;
   }
@@ -216,20 +219,6 @@ export type GatedActivation = 'silu' | 'geluTanh';
 interface RowRange {
   readonly first: number;
   readonly count: number;
-}
-
-/** Some rows of a tensor, in place: tensors are row-major, so that they are one run of bytes. */
-function rowsOf(tensor: TensorSource, name: string, { first, count }: RowRange): TensorSource {
-  const [numRows = 0, ...inner] = tensor.shape;
-  if (first < 0 || first + count > numRows) throw new RangeError(`${name} is not within the ${numRows} rows`);
-  const rowBytes = DTYPE_BYTES[tensor.dtype] * inner.reduce((a, b) => a * b, 1);
-  return {
-    ...tensor,
-    name,
-    offsetBytes: tensor.offsetBytes + first * rowBytes,
-    sizeBytes: count * rowBytes,
-    shape: [count, ...inner],
-  };
 }
 
 /** Parameters of a checkpoint, by name. */
@@ -248,6 +237,6 @@ export function checkpointParameters(tensors: ReadonlyMap<string, TensorSource>)
         { details: { name, shape: tensor.shape, wanted: shape } },
       );
     }
-    return tensor;
+    return { stored: { format: 'plain', tensor }, quantize: null };
   };
 }

@@ -4,6 +4,7 @@ import { resolveDtype } from './dtype.ts';
 import { parseModel } from './model-registry.ts';
 import { stageLayers } from './stage-layers.ts';
 import { buildStageProgram } from './stage-program.ts';
+import { storedTensors } from './stored-weight.ts';
 
 const document = {
   architectures: ['LlamaForCausalLM'],
@@ -160,11 +161,16 @@ test('a fused weight is used by its rows, in place', () => {
   const spec = build({ config: { architectures: ['Phi3ForCausalLM'] }, tensors: tensors(fused) });
   const rows = spec.weights
     .filter((w) => w.name.startsWith('model.layers.2.self_attn.qkv'))
-    .map(({ name, offsetBytes, sizeBytes, shape }) => ({ name: name.slice(-6), offsetBytes, sizeBytes, shape }));
+    .map(({ name, firstRow, shape, stored }) => ({
+      name: name.slice(-6),
+      firstRow,
+      shape,
+      of: storedTensors(stored).map((tensor) => tensor.shape),
+    }));
   expect(rows).toEqual([
-    { name: '[0:16]', offsetBytes: 0, sizeBytes: 16 * 32, shape: [16, 16] },
-    { name: '16:24]', offsetBytes: 16 * 32, sizeBytes: 8 * 32, shape: [8, 16] },
-    { name: '24:32]', offsetBytes: 24 * 32, sizeBytes: 8 * 32, shape: [8, 16] },
+    { name: '[0:16]', firstRow: 0, shape: [16, 16], of: [[32, 16]] },
+    { name: '16:24]', firstRow: 16, shape: [8, 16], of: [[32, 16]] },
+    { name: '24:32]', firstRow: 24, shape: [8, 16], of: [[32, 16]] },
   ]);
   expect(names(spec)).toBe(names(build()));
 });

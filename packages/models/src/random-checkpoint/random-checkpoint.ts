@@ -94,7 +94,8 @@ function randomTensors(model: Model, dtype: Dtype, seed: number): TensorToWrite[
   const shapes = new Map<string, readonly number[]>();
   const recorder = new ProgramRecorder((name, shape) => {
     shapes.set(name, shape);
-    return { name, file: '', offsetBytes: 0, sizeBytes: tensorBytes({ dtype, shape }), dtype, shape };
+    const tensor = { name, file: '', offsetBytes: 0, sizeBytes: tensorBytes({ dtype, shape }), dtype, shape };
+    return { stored: { format: 'plain', tensor }, quantize: null };
   });
   model.record(recorder, wholeModel(model, model.config.maxPositionEmbeddings));
   const norms = new Map(

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import type { KVCacheSpec, Op, ProgramSpec, TensorSource } from '@skein/native';
+import type { KVCacheSpec, Op, ProgramSpec, WeightSource } from '@skein/native';
+import { DTYPE_BYTES } from '../dtype.ts';
 import { fromBfloat16, fromFloat16, roundTo } from '../half-precision.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
 import { experts, route } from './mixture-ops.ts';
@@ -272,9 +273,14 @@ function attention(
   });
 }
 
-function readWeight(t: TensorSource): Float32Array {
-  const bytes = readFileSync(t.file).subarray(t.offsetBytes, t.offsetBytes + t.sizeBytes);
-  const copy = new Uint8Array(bytes).buffer;
-  if (t.dtype === 'f32') return new Float32Array(copy);
-  return Float32Array.from(new Uint16Array(copy), t.dtype === 'bf16' ? fromBfloat16 : fromFloat16);
+function readWeight({ name, shape, stored, firstRow, quantize }: WeightSource): Float32Array {
+  if (stored.format !== 'plain' || quantize !== null) return fail(`${name} is quantized`);
+  const { file, dtype, offsetBytes } = stored.tensor;
+  const widen = { f32: null, bf16: fromBfloat16, f16: fromFloat16 };
+  if (!(dtype === 'f32' || dtype === 'bf16' || dtype === 'f16')) return fail(`${name} is ${dtype}`);
+  const count = shape.reduce((a, b) => a * b, 1);
+  const start = offsetBytes + firstRow * (count / (shape[0] ?? 1)) * DTYPE_BYTES[dtype];
+  const copy = new Uint8Array(readFileSync(file).subarray(start, start + count * DTYPE_BYTES[dtype])).buffer;
+  const narrow = widen[dtype];
+  return narrow === null ? new Float32Array(copy) : Float32Array.from(new Uint16Array(copy), narrow);
 }
