@@ -100,6 +100,45 @@ TEST(AddScaledRowAddsAMultiple) {
   });
 }
 
+TEST(EveryF8IsExact) {
+  std::vector<uint8_t> codes(256);
+  for (size_t i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+  ForEachLevel([&] {
+    std::vector<float> wide(256);
+    std::vector<uint8_t> back(256);
+    // Both the vectors and, with an odd count, the rest.
+    cpu::WidenRow(codes.data(), Dtype::kF8E4M3, 256, wide.data());
+    cpu::WidenRow(codes.data() + 1, Dtype::kF8E4M3, 3, wide.data() + 1);
+    cpu::NarrowRow(wide.data(), Dtype::kF8E4M3, 256, back.data());
+    for (int i = 0; i < 256; ++i) {
+      const int exponent = i >> 3 & 15, mantissa = i & 7;
+      const double sign = i < 128 ? 1 : -1;
+      CHECK_EQ(std::signbit(wide[i]), i >= 128);
+      CHECK_EQ(back[i], i);
+      if ((i & 0x7f) == 0x7f) {
+        CHECK(std::isnan(wide[i]));
+      } else if (exponent == 0) {
+        CHECK_EQ(wide[i], sign * std::ldexp(mantissa, -9));
+      } else {
+        CHECK_EQ(wide[i], sign * std::ldexp(8 + mantissa, exponent - 10));
+      }
+      CHECK_EQ(wide[i] == wide[i] ? FloatFromF8E4M3(codes[i]) : 0.0f, wide[i] == wide[i] ? wide[i] : 0.0f);
+    }
+  });
+}
+
+TEST(F8RoundsToTheNearestEvenAndSaturates) {
+  for (int code = 0; code < 0x7e; ++code) {
+    const float low = FloatFromF8E4M3(static_cast<uint8_t>(code)),
+                high = FloatFromF8E4M3(static_cast<uint8_t>(code + 1)), middle = (low + high) / 2;
+    CHECK_EQ(F8E4M3FromFloat(middle), code + code % 2);
+    CHECK_EQ(F8E4M3FromFloat(std::nextafter(middle, low)), code);
+    CHECK_EQ(F8E4M3FromFloat(-std::nextafter(middle, high)), code + 1 + 128);
+  }
+  CHECK_EQ(F8E4M3FromFloat(1e9f), 0x7e);
+  CHECK_EQ(F8E4M3FromFloat(-INFINITY), 0xfe);
+}
+
 TEST(WideningAndNarrowingAgreeForEveryHalf) {
   std::vector<uint16_t> bits(65536);
   for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i);

@@ -94,6 +94,8 @@ void AbsorbImpl(const float* x, size_t x_stride, size_t rows, const WeightView& 
       return all(static_cast<const F16*>(w.data));
     case Dtype::kBF16:
       return all(static_cast<const BF16*>(w.data));
+    case Dtype::kF8E4M3:
+      return all(static_cast<const F8E4M3*>(w.data));
   }
 }
 

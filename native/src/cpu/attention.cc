@@ -282,6 +282,8 @@ void AttentionImpl(const cpu::AttentionItem& item, float* scratch) {
       return Attend<F16>(item, scratch);
     case Dtype::kBF16:
       return Attend<BF16>(item, scratch);
+    case Dtype::kF8E4M3:
+      return Attend<F8E4M3>(item, scratch);
   }
 }
 

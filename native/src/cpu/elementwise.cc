@@ -151,6 +151,8 @@ void WidenImpl(const void* x, Dtype dtype, size_t n, float* out) {
       return WidenElements(static_cast<const F16*>(x), n, out);
     case Dtype::kBF16:
       return WidenElements(static_cast<const BF16*>(x), n, out);
+    case Dtype::kF8E4M3:
+      return WidenElements(static_cast<const F8E4M3*>(x), n, out);
   }
 }
 
@@ -165,6 +167,9 @@ void NarrowImpl(const float* x, Dtype dtype, size_t n, void* out) {
       return;
     case Dtype::kBF16:
       for (size_t i = 0; i < n; ++i) half[i] = BF16FromFloat(x[i]);
+      return;
+    case Dtype::kF8E4M3:
+      for (size_t i = 0; i < n; ++i) static_cast<uint8_t*>(out)[i] = F8E4M3FromFloat(x[i]);
       return;
   }
 }

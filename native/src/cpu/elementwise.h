@@ -45,7 +45,7 @@ void RopeInterleavedHead(const float* x, const float* cos, const float* sin, siz
 /// out[i] = x[i] widened.
 void WidenRow(const void* x, Dtype dtype, size_t n, float* out);
 
-/// out[i] = x[i] in `dtype`, rounded to nearest even.
+/// out[i] = x[i] in `dtype`, rounded to nearest even; f8e4m3 saturates.
 void NarrowRow(const float* x, Dtype dtype, size_t n, void* out);
 
 }  // namespace skein::cpu

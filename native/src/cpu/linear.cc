@@ -134,6 +134,8 @@ void LinearBlockImpl(const Matrix& x, const LinearPart& part, size_t row_begin, 
       return LinearRange<F16>(x, part, row_begin, row_end, col_begin, col_end, scratch);
     case Dtype::kBF16:
       return LinearRange<BF16>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+    case Dtype::kF8E4M3:
+      return LinearRange<F8E4M3>(x, part, row_begin, row_end, col_begin, col_end, scratch);
   }
 }
 

@@ -51,6 +51,31 @@ HWY_INLINE VF LoadF32(const F16* p) {
 #endif
 }
 
+HWY_INLINE VF LoadF32(const F8E4M3* p) {
+  const DF d;
+#if HWY_TARGET == HWY_SSE4
+  const hn::Rebind<uint8_t, DF> d8;
+  const hn::RebindToSigned<DF> di;
+  const auto bits = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const uint8_t*>(p)));
+  const auto sign = hn::ShiftLeft<24>(hn::And(bits, hn::Set(di, 0x80)));
+  const auto rest = hn::And(bits, hn::Set(di, 0x7f));
+  const auto finite = hn::BitCast(di, hn::Mul(hn::BitCast(d, hn::ShiftLeft<20>(rest)), hn::Set(d, 0x1p120f)));
+  const auto nan = hn::And(hn::VecFromMask(di, hn::Eq(rest, hn::Set(di, 0x7f))), hn::Set(di, 0x7fc00000));
+  return hn::BitCast(d, hn::Or(sign, hn::Or(finite, nan)));
+#else
+  // As f16 with the exponent 8 too low, which takes subnormals along.
+  const hn::Rebind<int8_t, DF> d8;
+  const hn::Rebind<int16_t, DF> d16;
+  const hn::Rebind<hwy::float16_t, DF> df16;
+  const auto wide = hn::PromoteTo(d16, hn::LoadU(d8, reinterpret_cast<const int8_t*>(p)));
+  const auto rest = hn::And(hn::ShiftLeft<7>(wide), hn::Set(d16, 0x3f80));
+  const auto nan = hn::VecFromMask(d16, hn::Eq(rest, hn::Set(d16, 0x3f80)));
+  const auto signed_rest = hn::And(hn::ShiftLeft<7>(wide), hn::Set(d16, static_cast<int16_t>(0xbf80)));
+  const auto half = hn::Or(signed_rest, hn::And(nan, hn::Set(d16, 0x7e00)));
+  return hn::Mul(hn::PromoteTo(d, hn::BitCast(df16, half)), hn::Set(d, 256.0f));
+#endif
+}
+
 /// The first `count` (< kLanes) elements; zeros above. Never reads past them.
 template <typename T>
 HWY_INLINE VF LoadPartial(const T* p, size_t count) {
