@@ -58,3 +58,10 @@ test('a tensor of another size than its shape leaves no file', async () => {
   await expect(write([1, 33])).rejects.toMatchObject({ message: expect.stringContaining('Q4_0 has blocks of 32') });
   expect(readdirSync(dir).filter((name) => name.startsWith('b.'))).toEqual([]);
 });
+
+test('a list may be as long as a large vocabulary', async () => {
+  const file = join(dir, 'long.gguf');
+  const words = Array.from({ length: 300_000 }, (_, i) => String(i % 10));
+  await writeGguf(file, { metadata: { a: ['string[]', words] }, tensors: [] }, { signal: null });
+  expect(readFileSync(file).length).toBeGreaterThan(300_000 * 9);
+});

@@ -66,7 +66,7 @@ function encodeHeader(file: string, { metadata, tensors }: GgufToWrite): Uint8Ar
   const parts: Uint8Array[] = [Buffer.from('GGUF'), u32(VERSION), u64(tensors.length)];
   const entries = Object.entries(metadata);
   parts.push(u64(entries.length));
-  for (const [key, value] of entries) parts.push(string(key), ...encodeValue(value));
+  for (const [key, value] of entries) parts.push(string(key), encodeValue(value));
   let offset = 0;
   for (const tensor of tensors) {
     const dims = tensor.shape.toReversed().map(u64);
@@ -78,16 +78,13 @@ function encodeHeader(file: string, { metadata, tensors }: GgufToWrite): Uint8Ar
   return Buffer.concat([header, new Uint8Array(padding(header.length))]);
 }
 
-function encodeValue([type, value]: GgufValue): Uint8Array[] {
-  if (!type.endsWith('[]')) return [typeCode(type), encodeScalar(type, value)];
+function encodeValue([type, value]: GgufValue): Uint8Array {
+  if (!type.endsWith('[]')) return Buffer.concat([typeCode(type), encodeScalar(type, value)]);
   const itemType = type.slice(0, -2);
   const items: readonly unknown[] = Array.isArray(value) ? value : [];
-  return [
-    typeCode('array'),
-    typeCode(itemType),
-    u64(items.length),
-    ...items.map((item) => encodeScalar(itemType, item)),
-  ];
+  const header = [typeCode('array'), typeCode(itemType), u64(items.length)];
+  // A vocabulary is longer than an argument list may be.
+  return Buffer.concat(header.concat(items.map((item) => encodeScalar(itemType, item))));
 }
 
 function typeCode(type: string): Uint8Array {
