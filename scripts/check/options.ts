@@ -1,4 +1,4 @@
-export const GROUPS = ['lint', 'cpp', 'unit', 'integration', 'e2e'] as const;
+export const GROUPS = ['lint', 'cpp', 'arm64', 'unit', 'integration', 'e2e'] as const;
 export type Group = (typeof GROUPS)[number];
 
 export interface Options {

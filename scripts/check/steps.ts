@@ -24,8 +24,15 @@ export function stepsOf(options: Options, logFolder: string): Step[] {
       readReport: () => readVitestReport(report),
     };
   };
-  const ctestReport = path.join(logFolder, 'ctest.xml');
-  rmSync(ctestReport, { force: true });
+  const ctest = (name: string, buildFolder: string): Step => {
+    const report = path.join(logFolder, `${name}.xml`);
+    rmSync(report, { force: true });
+    return {
+      name,
+      command: ['ctest', '--test-dir', buildFolder, '-j2', '--output-on-failure', '--output-junit', report],
+      readReport: () => readCtestReport(report),
+    };
+  };
   const groups: Record<Group, () => Step[]> = {
     lint: () => [
       { name: 'typecheck', command: ['tsc', '-p', 'tsconfig.json'] },
@@ -34,14 +41,12 @@ export function stepsOf(options: Options, logFolder: string): Step[] {
       vitest('tidy', []),
       { name: 'knip', command: ['knip', '--no-progress'] },
     ],
-    cpp: () => [
-      { name: 'cpp-build', command: ['scripts/build-native', '--tests'] },
-      {
-        name: 'cpp',
-        command: ['ctest', '--test-dir', 'native/build-asan', '--output-on-failure', '--output-junit', ctestReport],
-        readReport: () => readCtestReport(ctestReport),
-      },
-    ],
+    cpp: () => [{ name: 'cpp-build', command: ['scripts/build-native', '--tests'] }, ctest('cpp', 'native/build-asan')],
+    // Elsewhere than on x86-64 the group above has run the NEON kernels.
+    arm64: () =>
+      process.arch === 'x64'
+        ? [{ name: 'arm64-build', command: ['scripts/build-native-arm64'] }, ctest('arm64', 'native/build-arm64')]
+        : [],
     unit: () => [vitest('unit', options.vitestArguments)],
     integration: () => [vitest('integration', options.vitestArguments)],
     e2e: () => [vitest('e2e', options.vitestArguments)],
