@@ -1,18 +1,22 @@
 import { expect } from 'vitest';
 import type { Generation } from './driver.ts';
-import type { Fixture } from './fixture.ts';
+import type { ReferenceModel } from './fixture.ts';
 
 /** Largest difference from the reference over all logits the fixture has, of sequences whose tokens agree so far. */
-export function deviation(fixture: Fixture, found: readonly Generation[]): number {
+export function deviation(fixture: ReferenceModel, found: readonly Generation[]): number {
   return most(fixture, found, () => 1);
 }
 
 /** The same as a share of each position's largest logit, or of 1 where that is larger. */
-export function relativeDeviation(fixture: Fixture, found: readonly Generation[]): number {
+export function relativeDeviation(fixture: ReferenceModel, found: readonly Generation[]): number {
   return most(fixture, found, (reference) => Math.min(1, Math.max(...reference.map(Math.abs))));
 }
 
-function most(fixture: Fixture, found: readonly Generation[], unitOf: (reference: Float32Array) => number): number {
+function most(
+  fixture: ReferenceModel,
+  found: readonly Generation[],
+  unitOf: (reference: Float32Array) => number,
+): number {
   let worst = 0;
   for (const [i, { tokenIds, logits }] of found.entries()) {
     const wanted = fixture.cases[i];
@@ -30,7 +34,7 @@ function most(fixture: Fixture, found: readonly Generation[], unitOf: (reference
   return worst;
 }
 
-export function expectGreedyIds(fixture: Fixture, found: readonly Generation[]): void {
+export function expectGreedyIds(fixture: ReferenceModel, found: readonly Generation[]): void {
   expect(found.map((g) => g.tokenIds)).toEqual(fixture.cases.map((c) => c.greedyTokenIds));
 }
 

@@ -16,10 +16,15 @@ export interface FixtureCase {
   readonly logits: ReadonlyMap<number, Float32Array>;
 }
 
-export interface Fixture {
+/** A checkpoint, and what a reference computes with it. */
+export interface ReferenceModel {
   readonly name: string;
   readonly model: Model;
   readonly tensors: ReadonlyMap<string, TensorSource>;
+  readonly cases: readonly FixtureCase[];
+}
+
+export interface Fixture extends ReferenceModel {
   readonly storage: 'float32' | 'float16' | 'bfloat16';
   /** How far transformers' run in the storage type is from its f32 run; null for f32. */
   readonly storageTypeDeviation: number | null;
@@ -27,23 +32,36 @@ export interface Fixture {
   readonly bfloat16Deviation: number;
   /** Null for a family with more than one table. */
   readonly rope: { readonly inverseFrequencies: Float32Array; readonly attentionFactor: number } | null;
-  readonly cases: readonly FixtureCase[];
 }
 
-/** family/case. */
+const QUANTIZED = 'quantized';
+
+/** family/case; without the quantized ones. */
 export const fixtureNames: readonly string[] = readdirSync(ROOT, { withFileTypes: true })
-  .filter((family) => family.isDirectory())
+  .filter((family) => family.isDirectory() && family.name !== QUANTIZED)
   .flatMap((family) => readdirSync(ROOT + family.name).map((name) => `${family.name}/${name}`))
   .sort();
 
-/** @param change fields of config.json to replace. */
-export async function readFixture(name: string, change: object = {}): Promise<Fixture> {
+/** Names of the checkpoints that are quantized. */
+export const quantizedNames: readonly string[] = readdirSync(ROOT + QUANTIZED).sort();
+
+export interface QuantizedFixture extends ReferenceModel {
+  /** By module: sha256 of the f32 weight that it stands for, little-endian. */
+  readonly weightHashes: Readonly<Record<string, string>>;
+}
+
+export async function readQuantizedFixture(name: string): Promise<QuantizedFixture> {
+  const { expected, ...reference } = await readReference(`${QUANTIZED}/${name}`, {});
+  return { ...reference, weightHashes: expected.weights };
+}
+
+async function readReference(name: string, change: object) {
   const file = `${ROOT}${name}/config.json`;
   const model = parseModel({ ...JSON.parse(readFileSync(file, 'utf8')), ...change }, file);
   const tensors = await readCheckpointTensors(ROOT + name);
   const { vocabSize } = model.config;
   const expected = JSON.parse(readFileSync(`${ROOT}${name}/expected.json`, 'utf8'));
-  const cases = expected.cases.map(
+  const cases: FixtureCase[] = expected.cases.map(
     (c: { promptTokenIds: number[]; greedyTokenIds: number[]; positions: number[]; logits: string }) => {
       const logits = f32(c.logits);
       const row = (i: number): Float32Array => logits.subarray(i * vocabSize, (i + 1) * vocabSize);
@@ -54,10 +72,14 @@ export async function readFixture(name: string, change: object = {}): Promise<Fi
       };
     },
   );
+  return { name, model, tensors, cases, expected };
+}
+
+/** @param change fields of config.json to replace. */
+export async function readFixture(name: string, change: object = {}): Promise<Fixture> {
+  const { expected, ...reference } = await readReference(name, change);
   return {
-    name,
-    model,
-    tensors,
+    ...reference,
     storage: expected.dtype,
     storageTypeDeviation: expected.storageTypeDeviation,
     bfloat16Deviation: JSON.parse(readFileSync(`${ROOT}${name}/bfloat16.json`, 'utf8')).deviation,
@@ -65,12 +87,10 @@ export async function readFixture(name: string, change: object = {}): Promise<Fi
       expected.inverseFrequencies === undefined
         ? null
         : { inverseFrequencies: f32(expected.inverseFrequencies), attentionFactor: expected.attentionFactor },
-    cases,
   };
 }
 
-export function stageSpecs(fixture: Fixture, stages: number, dtype: Dtype): ProgramSpec[] {
-  const { model, tensors } = fixture;
+export function stageSpecs({ model, tensors }: ReferenceModel, stages: number, dtype: Dtype): ProgramSpec[] {
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
   return stageLayers(model.config.numLayers, stages, null).map((layers, stage) =>
     buildStageProgram({ model, tensors, stages, stage, layers, limits: LIMITS, kvCache }),

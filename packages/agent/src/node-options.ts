@@ -1,4 +1,5 @@
 import type { KVEventsConfig } from './leader/kv-events-config.ts';
+import type { QuantizationOption } from '@skein/models';
 import type { LogFormat, LogLevel } from '@skein/telemetry';
 
 /** Everything `skein node` and `skein serve` decide from flags and variables, resolved. */
@@ -11,6 +12,8 @@ export interface NodeOptions {
   readonly servedModelNames: readonly string[];
   /** Of the KV cache: weights keep their stored type. */
   readonly dtype: 'auto' | 'float32' | 'float16' | 'bfloat16';
+  /** What the weights are quantized to, or how they are stored. */
+  readonly quantization: QuantizationOption;
   /** A file, or the template itself; null takes the model's. */
   readonly chatTemplate: string | null;
   /** `auto`: the model's own; `vllm`: none; else a folder with a generation_config.json. */

@@ -16,6 +16,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     tokenizer: settings.tokenizer ?? model.dir,
     servedModelNames: settings.servedModelName ?? [model.name],
     dtype: settings.kvCacheDtype === 'auto' ? settings.dtype : settings.kvCacheDtype,
+    quantization: settings.quantization,
     chatTemplate: settings.chatTemplate,
     generationConfig: settings.generationConfig,
     seed: settings.seed,

@@ -1,17 +1,28 @@
-import type { TensorSource } from '@skein/native';
+import { checkpointParameters, type CheckpointParametersOptions } from './checkpoint-parameters.ts';
 import { CheckpointError } from './errors.ts';
 import { type Model, wholeModel } from './model.ts';
-import { checkpointParameters, ProgramRecorder } from './program-recorder.ts';
+import { ProgramRecorder } from './program-recorder.ts';
+
+/** Scales and zero points of a cache of 8 bits, under the names that exporters give them. A cache here has the type that
+ *  --kv-cache-dtype says, and takes none of them. */
+const CACHE_SCALE = /\.self_attn\.((attn|[kqv]_proj)\.)?(q|k|v|kv|prob|output)_(scale|zero_point)$/;
+
+export interface CheckpointCheckOptions extends CheckpointParametersOptions {
+  readonly model: Model;
+}
 
 /** Holds a checkpoint against its model: every parameter is there in its shape, and every tensor is a parameter or one that
  *  the family knows to be unneeded. Names of the unneeded come back. Throws CheckpointError naming what does not fit. */
-export function checkCheckpoint(model: Model, tensors: ReadonlyMap<string, TensorSource>): string[] {
+export function checkCheckpoint(options: CheckpointCheckOptions): string[] {
+  const { model, tensors } = options;
   const { config } = model;
   // Records the whole model as one stage: what that leaves over, no stage would load.
-  const whole = new ProgramRecorder(checkpointParameters(tensors));
+  const whole = new ProgramRecorder(checkpointParameters(options));
   model.record(whole, wholeModel(model, config.maxPositionEmbeddings));
   const unused = [...tensors.keys()].filter((name) => !whole.usedTensors.has(name));
-  const extra = unused.filter((name) => !model.isUnneeded(name));
+  const isUnneeded = (name: string): boolean =>
+    model.isUnneeded(name) || (config.quantization !== null && CACHE_SCALE.test(name));
+  const extra = unused.filter((name) => !isUnneeded(name));
   if (extra.length > 0) {
     throw new CheckpointError(
       `the checkpoint holds ${extra.length} tensors that ${config.architecture} does not use, first ${extra[0]}; config.json lacks a feature of these weights, or is another model's`,

@@ -1,26 +1,29 @@
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Dtype, TensorSource } from '@skein/native';
+import { checkpointParameters } from './checkpoint-parameters.ts';
 import { CheckpointError } from './errors.ts';
 import { type Model, wholeModel } from './model.ts';
-import { checkpointParameters, ProgramRecorder } from './program-recorder.ts';
+import { ProgramRecorder } from './program-recorder.ts';
+import type { QuantizationOption } from './quantization/quantization-option.ts';
 import { weightIdentity } from './stored-weight.ts';
 
 const SAMPLE_BYTES = 4096;
 const HEX_DIGITS = 32;
 
 /** Equal for two processes exactly when their KV blocks and tokens can be exchanged, short of weights that differ only in
- *  the middle of a tensor: it covers the model's operations, every tensor's name, type and shape with its first and last
+ *  the middle of a tensor: it covers the model's operations and how each weight is quantized, every tensor's name, type and shape with its first and last
  *  4 KiB, the block size and the cache's type. Where the files lie and how they are sharded does not count. */
 export async function modelFingerprint(options: {
   readonly model: Model;
   readonly tensors: ReadonlyMap<string, TensorSource>;
+  readonly quantization?: QuantizationOption;
   readonly maxModelLen: number;
   readonly blockSize: number;
   readonly dtype: Dtype;
 }): Promise<string> {
   const { model, tensors, maxModelLen, blockSize, dtype } = options;
-  const whole = new ProgramRecorder(checkpointParameters(tensors));
+  const whole = new ProgramRecorder(checkpointParameters(options));
   model.record(whole, wholeModel(model, maxModelLen));
   const weights = whole.weights.map(weightIdentity);
   const recorded = canonical([whole.ops, weights, blockSize, dtype]);

@@ -10,6 +10,7 @@ export { type GgufTensorToWrite, type GgufToWrite, writeGguf } from './gguf/gguf
 export { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
 export type { Model } from './model.ts';
 export type { ModelConfig } from './model-config.ts';
+export { QUANTIZATION_OPTIONS, type QuantizationOption } from './quantization/quantization-option.ts';
 export { KNOWN_ARCHITECTURES, parseModel, readModel } from './model-registry.ts';
 export type { RopeConfig, RopeScaling } from './rope-config.ts';
 export { ropeFrequencies, type RopeFrequencies } from './rope-frequencies.ts';

@@ -36,6 +36,7 @@ test('fields have transformers defaults', () => {
     windows: [],
     maxPositionEmbeddings: 512,
     dtype: 'bf16',
+    quantization: null,
     bosTokenId: 1,
     eosTokenIds: [2, 3],
     kvCacheLayers: Array.from({ length: 4 }, () => ({ kind: 'heads', numKVHeads: 4, headDim: 16 })),
@@ -70,7 +71,11 @@ const refused: [name: string, change: object, message: RegExp][] = [
   ['an underivable head size', { hidden_size: 66 }, /hidden_size is 66: not a multiple/],
   ['an odd head size', { head_dim: 15 }, /head_dim is 15/],
   ['another activation', { hidden_act: 'gelu' }, /hidden_act is "gelu"/],
-  ['quantization', { quantization_config: { quant_method: 'awq' } }, /quantized checkpoints are not served/],
+  [
+    'quantization of another kind',
+    { quantization_config: { quant_method: 'hqq' } },
+    /quantization_config\.quant_method is "hqq": served are awq, compressed-tensors, fp8, gptq, and GGUF files/,
+  ],
   ['a strange dtype', { torch_dtype: 'int8' }, /dtype is "int8": served are float32/],
   [
     'a strange rope',

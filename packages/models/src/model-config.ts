@@ -2,6 +2,7 @@ import type { Dtype, KVCacheLayer } from '@skein/native';
 import { z } from 'zod';
 import { ModelConfigError } from './errors.ts';
 import { parseFields } from './json-file.ts';
+import { type CheckpointQuantization, parseQuantization } from './quantization/checkpoint-quantization.ts';
 
 /** What every family's config has, checked and within bounds. Plain data: the fingerprint covers all of it, and whatever a
  *  family adds. */
@@ -16,6 +17,8 @@ export interface ModelConfig {
   readonly tieWordEmbeddings: boolean;
   /** The type the config names; null when it names none. */
   readonly dtype: Dtype | null;
+  /** How the checkpoint's matrices are quantized; null when they are not. */
+  readonly quantization: CheckpointQuantization | null;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   /** What each layer keeps per token, in layer order. */
@@ -51,7 +54,7 @@ export const commonFields = {
     .min(1)
     .max(2 ** 27)
     .default(2048),
-  quantization_config: z.null('quantized checkpoints are not served').optional(),
+  quantization_config: z.unknown().optional(),
   dtype: z.string().nullish(),
   torch_dtype: z.string().nullish(),
   bos_token_id: tokenIds,
@@ -128,6 +131,7 @@ export function commonConfig(fields: CommonFields, file: string): Omit<ModelConf
     maxPositionEmbeddings: fields.max_position_embeddings,
     tieWordEmbeddings: fields.tie_word_embeddings,
     dtype,
+    quantization: parseQuantization(fields.quantization_config, file),
     bosTokenId: idList(fields.bos_token_id)[0] ?? null,
     eosTokenIds: idList(fields.eos_token_id),
   };

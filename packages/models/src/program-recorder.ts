@@ -1,9 +1,23 @@
-import type { Op, TensorSource, ValueId, WeightId, WeightSource } from '@skein/native';
-import { CheckpointError } from './errors.ts';
-import { storedTensors } from './stored-weight.ts';
+import type { Op, ValueId, WeightId, WeightSource } from '@skein/native';
 
-/** Gives how a parameter is stored. Throws CheckpointError when there is none of that name and shape. */
-export type ParameterSource = (name: string, shape: readonly number[]) => Pick<WeightSource, 'stored' | 'quantize'>;
+/** What a parameter is there for, which decides how it may be quantized: `latentUp` makes keys and values of latents,
+ *  `router` picks experts, `head` makes logits. */
+export type ParameterKind = 'matrix' | 'latentUp' | 'router' | 'embedding' | 'head' | 'vector';
+
+export interface Parameter {
+  /** The module's name and `weight` or `bias`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly kind: ParameterKind;
+}
+
+export interface FoundParameter extends Pick<WeightSource, 'stored' | 'quantize'> {
+  /** Tensors of the checkpoint that belong to it, those that nothing computes with included. */
+  readonly tensorNames: Iterable<string>;
+}
+
+/** Finds how a parameter is stored. Throws CheckpointError when there is none of that name and shape. */
+export type ParameterSource = (parameter: Parameter) => FoundParameter;
 
 export interface NormOptions {
   readonly eps: number;
@@ -16,6 +30,15 @@ export interface LinearOptions {
   readonly bias: boolean;
   /** The output's rows, `width` from `first` on, of a weight of `of` rows that serves several outputs; null for all. */
   readonly rows?: { readonly first: number; readonly of: number } | null;
+  readonly kind?: 'matrix' | 'router';
+}
+
+export interface LogitsOptions {
+  readonly weightName: string;
+  /** `embedding` where the head is the embedding. */
+  readonly kind: 'head' | 'embedding';
+  readonly vocabSize: number;
+  readonly softCap: number | null;
 }
 
 type RopeFields = Omit<Extract<Op, { op: 'rope' }>, 'op' | 'x' | 'out'>;
@@ -61,7 +84,7 @@ export class ProgramRecorder {
 
   embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {
     const { vocabSize, width, scale } = options;
-    const weight = this.#weight(weightName, [vocabSize, width]);
+    const weight = this.#weight({ name: weightName, shape: [vocabSize, width], kind: 'embedding' });
     return this.#push(width, (out) => ({ op: 'embed', weight, scale, out }));
   }
 
@@ -72,16 +95,17 @@ export class ProgramRecorder {
   /** Normalises each head of x by itself. */
   rmsNormHeads(x: ValueId, weightName: string, options: NormOptions & { readonly headDim: number }): ValueId {
     const { eps, weightOffset, headDim } = options;
-    const weight = this.#weight(weightName, [headDim]);
+    const weight = this.#weight({ name: weightName, shape: [headDim], kind: 'vector' });
     return this.#push(this.width(x), (out) => ({ op: 'rmsNorm', x, weight, eps, weightOffset, out }));
   }
 
   /** `name` is the module's: its parameters are `name.weight` and, with a bias, `name.bias`. */
-  linear(x: ValueId, name: string, { width, bias: hasBias, rows = null }: LinearOptions): ValueId {
+  linear(x: ValueId, name: string, options: LinearOptions): ValueId {
+    const { width, bias: hasBias, rows = null, kind = 'matrix' } = options;
     const part = rows === null ? null : { first: rows.first, count: width };
     const allRows = rows?.of ?? width;
-    const weight = this.#weight(`${name}.weight`, [allRows, this.width(x)], part);
-    const bias = hasBias ? this.#weight(`${name}.bias`, [allRows], part) : null;
+    const weight = this.#weight({ name: `${name}.weight`, shape: [allRows, this.width(x)], kind }, part);
+    const bias = hasBias ? this.#weight({ name: `${name}.bias`, shape: [allRows], kind: 'vector' }, part) : null;
     return this.#push(width, (out) => ({ op: 'linear', x, weight, bias, out }));
   }
 
@@ -95,7 +119,7 @@ export class ProgramRecorder {
 
   /** `weightName` is kv_b_proj's weight, here and in expandValue. */
   absorbKey(q: ValueId, weightName: string, { numHeads, nopeDim, ropeDim, valueDim, latentDim }: LatentHeads): ValueId {
-    const weight = this.#weight(weightName, [numHeads * (nopeDim + valueDim), latentDim]);
+    const weight = this.#latentUp(weightName, numHeads * (nopeDim + valueDim), latentDim);
     return this.#push(numHeads * (latentDim + ropeDim), (out) => ({
       op: 'absorbKey',
       q,
@@ -114,7 +138,7 @@ export class ProgramRecorder {
   }
 
   expandValue(x: ValueId, weightName: string, { numHeads, nopeDim, valueDim, latentDim }: LatentHeads): ValueId {
-    const weight = this.#weight(weightName, [numHeads * (nopeDim + valueDim), latentDim]);
+    const weight = this.#latentUp(weightName, numHeads * (nopeDim + valueDim), latentDim);
     return this.#push(numHeads * valueDim, (out) => ({
       op: 'expandValue',
       x,
@@ -129,18 +153,22 @@ export class ProgramRecorder {
 
   /** `correctionBias` names its parameter, or is null. */
   route(logits: ValueId, { correctionBias, ...routing }: RouteOptions): ValueId {
-    const bias = correctionBias === null ? null : this.#weight(correctionBias, [this.width(logits)]);
+    const bias =
+      correctionBias === null
+        ? null
+        : this.#weight({ name: correctionBias, shape: [this.width(logits)], kind: 'vector' });
     return this.#push(2 * routing.topK, (out) => ({ op: 'route', logits, correctionBias: bias, ...routing, out }));
   }
 
   /** The experts of this rank, ids ascending; each names its three weights. */
   experts(x: ValueId, routes: ValueId, { innerSize, experts }: ExpertsOptions): ValueId {
     const width = this.width(x);
+    const matrix = (name: string, shape: readonly number[]) => this.#weight({ name, shape, kind: 'matrix' });
     const recorded = experts.map(({ id, gate, up, down }) => ({
       id,
-      gate: this.#weight(gate, [innerSize, width]),
-      up: this.#weight(up, [innerSize, width]),
-      down: this.#weight(down, [width, innerSize]),
+      gate: matrix(gate, [innerSize, width]),
+      up: matrix(up, [innerSize, width]),
+      down: matrix(down, [width, innerSize]),
     }));
     return this.#push(width, (out) => ({ op: 'experts', x, routes, experts: recorded, out }));
   }
@@ -159,9 +187,9 @@ export class ProgramRecorder {
     return this.#push(this.width(x), (out) => ({ op: 'gatherRows', x, out }));
   }
 
-  logits(x: ValueId, weightName: string, options: { readonly vocabSize: number; readonly softCap: number | null }) {
-    const { vocabSize, softCap } = options;
-    const weight = this.#weight(weightName, [vocabSize, this.width(x)]);
+  logits(x: ValueId, options: LogitsOptions): ValueId {
+    const { weightName: name, kind, vocabSize, softCap } = options;
+    const weight = this.#weight({ name, kind, shape: [vocabSize, this.width(x)] });
     return this.#push(vocabSize, (out) => ({ op: 'logits', x, weight, softCap, out }));
   }
 
@@ -198,15 +226,20 @@ export class ProgramRecorder {
     return width;
   }
 
+  #latentUp(name: string, rows: number, cols: number): WeightId {
+    return this.#weight({ name, shape: [rows, cols], kind: 'latentUp' });
+  }
+
   /** @param part rows of the parameter that become the weight; null for all. */
-  #weight(name: string, shape: readonly number[], part: RowRange | null = null): WeightId {
+  #weight(parameter: Parameter, part: RowRange | null = null): WeightId {
+    const { name, shape } = parameter;
     const id = part === null ? name : `${name}[${part.first}:${part.first + part.count}]`;
     const known = this.#weightIds.get(id);
     if (known !== undefined) return known;
     const { first, count } = part ?? { first: 0, count: shape[0] ?? 0 };
     if (first < 0 || first + count > (shape[0] ?? 0)) throw new RangeError(`${id} is not within the ${shape[0]} rows`);
-    const { stored, quantize } = this.#parameters(name, shape);
-    for (const tensor of storedTensors(stored)) this.usedTensors.add(tensor.name);
+    const { stored, quantize, tensorNames } = this.#parameters(parameter);
+    for (const tensorName of tensorNames) this.usedTensors.add(tensorName);
     const taken = [count, ...shape.slice(1)];
     const weight = this.weights.push({ name: id, shape: taken, stored, firstRow: first, quantize }) - 1;
     this.#weightIds.set(id, weight);
@@ -219,24 +252,4 @@ export type GatedActivation = 'silu' | 'geluTanh';
 interface RowRange {
   readonly first: number;
   readonly count: number;
-}
-
-/** Parameters of a checkpoint, by name. */
-export function checkpointParameters(tensors: ReadonlyMap<string, TensorSource>): ParameterSource {
-  return (name, shape) => {
-    const tensor = tensors.get(name);
-    if (tensor === undefined) {
-      throw new CheckpointError(
-        `the checkpoint lacks tensor ${name} [${shape.join(', ')}]; config.json and weights do not belong together`,
-        { details: { name, shape } },
-      );
-    }
-    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
-      throw new CheckpointError(
-        `${tensor.file}: tensor ${name} has shape [${tensor.shape.join(', ')}]; config.json calls for [${shape.join(', ')}]`,
-        { details: { name, shape: tensor.shape, wanted: shape } },
-      );
-    }
-    return { stored: { format: 'plain', tensor }, quantize: null };
-  };
 }

@@ -74,7 +74,7 @@ const refused: [name: string, header: unknown, dataBytes: number, headerBytes: b
   ['a negative offset', { a: tensor('F32', [2], -8, 0) }, 8, null, /data_offsets\.0 is -8/],
   ['a negative size', { a: tensor('F32', [-2], 0, 8) }, 8, null, /shape\.0 is -2/],
   ['an overlap', { a: tensor('F32', [2], 0, 8), b: tensor('F32', [2], 4, 12) }, 12, null, /tensors a and b overlap/],
-  ['another dtype', { a: tensor('I64', [1], 0, 8) }, 8, null, /tensor a has dtype I64; served are F32, F16, BF16/],
+  ['another dtype', { a: tensor('F64', [1], 0, 8) }, 8, null, /tensor a has dtype F64; served are F32, F16, BF16/],
   ['no entry at all', { a: 7 }, 8, null, /tensor a/],
 ];
 

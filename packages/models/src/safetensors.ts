@@ -1,8 +1,7 @@
 import { access, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Dtype, TensorSource } from '@skein/native';
+import type { TensorDtype, TensorSource } from '@skein/native';
 import { z } from 'zod';
-import { DTYPE_BYTES } from './dtype.ts';
 import { CheckpointError } from './errors.ts';
 import { parseFields, readJsonFile } from './json-file.ts';
 
@@ -13,7 +12,17 @@ export const INDEX_FILE = 'model.safetensors.index.json';
 const HEADER_BYTES_MAX = 100_000_000;
 const LENGTH_BYTES = 8;
 
-const DTYPES: Readonly<Record<string, Dtype>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
+/** Types of safetensors, and bytes of an element. */
+const DTYPES: Readonly<Record<string, readonly [TensorDtype, number]>> = {
+  F32: ['f32', 4],
+  F16: ['f16', 2],
+  BF16: ['bf16', 2],
+  F8_E4M3: ['f8e4m3', 1],
+  I8: ['i8', 1],
+  U8: ['u8', 1],
+  I32: ['i32', 4],
+  I64: ['i64', 8],
+};
 
 const size = z.int().min(0);
 const entrySchema = z.object({
@@ -104,8 +113,8 @@ function tensorSource(name: string, entry: unknown, bounds: Bounds): TensorSourc
     data_offsets,
   } = parseFields(entrySchema, entry, { file: `${file}: tensor ${name}`, ErrorClass: CheckpointError });
   const [begin, end] = data_offsets;
-  const dtype = DTYPES[dtypeName];
-  if (dtype === undefined) {
+  const known = DTYPES[dtypeName];
+  if (known === undefined) {
     throw new CheckpointError(
       `${file}: tensor ${name} has dtype ${dtypeName}; served are ${Object.keys(DTYPES).join(', ')}`,
       { details: { file, name, dtype: dtypeName } },
@@ -113,7 +122,8 @@ function tensorSource(name: string, entry: unknown, bounds: Bounds): TensorSourc
   }
   if (begin > end || end > fileBytes - dataStart)
     throw fail(`lies at ${begin} to ${end} of ${fileBytes - dataStart} data bytes`);
-  let sizeBytes: number = DTYPE_BYTES[dtype];
+  const [dtype, elementBytes] = known;
+  let sizeBytes = elementBytes;
   for (const n of shape) {
     sizeBytes *= n;
     if (!Number.isSafeInteger(sizeBytes)) throw fail(`has shape [${shape.join(', ')}], which is beyond any file`);

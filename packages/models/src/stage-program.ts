@@ -1,14 +1,17 @@
 import type { Dtype, ProgramLimits, ProgramSpec, TensorSource } from '@skein/native';
 import { checkCheckpoint } from './checkpoint-check.ts';
+import { checkpointParameters } from './checkpoint-parameters.ts';
 import { ModelConfigError, StageSplitError } from './errors.ts';
 import type { Model } from './model.ts';
-import { checkpointParameters, ProgramRecorder } from './program-recorder.ts';
+import { ProgramRecorder } from './program-recorder.ts';
+import type { QuantizationOption } from './quantization/quantization-option.ts';
 import type { LayerRange } from './stage-layers.ts';
 
 export interface StageProgramOptions {
   readonly model: Model;
   /** All tensors of the checkpoint, whatever the stage. */
   readonly tensors: ReadonlyMap<string, TensorSource>;
+  readonly quantization?: QuantizationOption;
   readonly stages: number;
   readonly stage: number;
   readonly layers: LayerRange;
@@ -19,7 +22,7 @@ export interface StageProgramOptions {
 /** The program of one stage, with its own weights and no others. Throws CheckpointError when a parameter is missing or has
  *  another shape, or when the checkpoint holds a tensor that no stage uses. */
 export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
-  const { model, tensors, stages, stage, layers, limits, kvCache } = options;
+  const { model, stages, stage, layers, limits, kvCache } = options;
   const { config } = model;
   const [first, end] = layers;
   if (!(stage >= 0 && stage < stages && first >= 0 && first < end && end <= config.numLayers)) {
@@ -36,8 +39,8 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
       },
     );
   }
-  checkCheckpoint(model, tensors);
-  const recorder = new ProgramRecorder(checkpointParameters(tensors));
+  checkCheckpoint(options);
+  const recorder = new ProgramRecorder(checkpointParameters(options));
   model.record(recorder, { index: stage, count: stages, layers, maxModelLen: limits.maxModelLen });
   return {
     vocabSize: config.vocabSize,

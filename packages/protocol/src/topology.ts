@@ -35,6 +35,8 @@ export const topologySchema = z.object({
       stateSeconds: z.number(),
       epoch: z.int(),
       model: z.string(),
+      /** What the weights are quantized to, or how they are stored: a value of `--quantization`; null where it is not known. */
+      quantization: z.string().nullable(),
       fingerprint: z.string(),
       warnings: z.array(z.string()),
       agents: z.array(identitySchema.extend({ workerIndex: z.int(), host: z.string(), pid: z.int() })),

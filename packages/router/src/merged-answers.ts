@@ -91,6 +91,7 @@ function unknownGroup(advert: LeaderAdvert, warning: string): GroupTopology {
     stateSeconds: 0,
     epoch: 0,
     model: advert.model,
+    quantization: null,
     fingerprint: advert.fingerprint,
     warnings: [warning],
     agents: [],

@@ -4,6 +4,7 @@ import {
   kvBlocksInBudget,
   type LayerRange,
   type ModelConfig,
+  type QuantizationOption,
   stageLayers,
   stagePeer,
 } from '@skein/models';
@@ -34,6 +35,7 @@ export interface FormationInput {
   readonly config: ModelConfig;
   readonly dtypeOption: DtypeOption;
   readonly kvDtype: Dtype;
+  readonly quantization: QuantizationOption;
   readonly layerPartition: readonly number[] | null;
   readonly maxModelLen: number;
   readonly maxNumSeqs: number;
@@ -81,6 +83,7 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     stage,
     layers: [range[0], range[1]],
     dtype: input.dtypeOption === 'float' ? 'float32' : input.dtypeOption === 'half' ? 'float16' : input.dtypeOption,
+    quantization: input.quantization,
     limits: {
       maxTokens: input.maxNumBatchedTokens,
       maxSeqs: input.maxNumSeqs,

@@ -40,11 +40,9 @@ export async function runLeaderAgent(
   // Files that cannot be served, and a split that cannot be, are mistakes of the configuration: said before anyone joins.
   const model = await readServedModel(options);
   stageLayers(model.config.numLayers, groupSize, options.layerPartition);
-  const { numTensors: tensors, numUnneededTensors: unneededTensors } = model;
-  logger.info(
-    { model: model.names[0], architecture: model.config.architecture, tensors, unneededTensors },
-    'read the model',
-  );
+  const { numTensors: tensors, numUnneededTensors: unneededTensors, quantization } = model;
+  const { architecture } = model.config;
+  logger.info({ model: model.names[0], architecture, quantization, tensors, unneededTensors }, 'read the model');
   const address =
     groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, { logger, signal });
   const bindHost = isLoopback(address) ? address : address.includes(':') ? '::' : '0.0.0.0';
@@ -166,7 +164,9 @@ export async function runLeaderAgent(
     },
     version: options.revision,
     isReady,
-    topology: async () => ({ groups: [await groupTopology(formation, { group, url, model: modelName, warnings })] }),
+    topology: async () => ({
+      groups: [await groupTopology(formation, { group, url, model: modelName, quantization, warnings })],
+    }),
     apiKeys: options.apiKeys,
     maxLogprobs,
     schedulesByPriority: options.schedulingPolicy === 'priority',
@@ -277,6 +277,7 @@ function formationInput(
     config,
     dtypeOption: options.dtype,
     kvDtype,
+    quantization: options.quantization,
     layerPartition,
     maxModelLen,
     maxNumSeqs,

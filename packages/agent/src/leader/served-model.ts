@@ -4,6 +4,7 @@ import {
   checkCheckpoint,
   type GenerationConfig,
   type ModelConfig,
+  type QuantizationOption,
   readCheckpointTensors,
   readGenerationConfig,
   readModel,
@@ -26,6 +27,8 @@ export interface ServedModelFiles {
   /** Tensors that inference does not read, among `numTensors`. */
   readonly numUnneededTensors: number;
   readonly kvDtype: Dtype;
+  /** What the weights are quantized to, or how they are stored. */
+  readonly quantization: QuantizationOption;
   readonly codec: TextCodec;
   readonly maxModelLen: number;
   readonly eosTokenIds: readonly number[];
@@ -37,7 +40,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const { config } = described;
   const generation = await readGeneration(dir, options.generationConfig);
   const tensors = await readCheckpointTensors(dir);
-  const unneededTensors = checkCheckpoint(described, tensors);
+  const unneededTensors = checkCheckpoint({ model: described, tensors, quantization: options.quantization });
   const kvDtype = resolveDtype(options.dtype, config, tensors);
   const chatTemplate = chatTemplateText(options.chatTemplate);
   const codec = tokenizerCodec(await Tokenizer.load(options.tokenizer, { chatTemplate }));
@@ -57,6 +60,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     numTensors: tensors.size,
     numUnneededTensors: unneededTensors.length,
     kvDtype,
+    quantization: options.quantization === 'none' ? (config.quantization?.method ?? 'none') : options.quantization,
     codec,
     maxModelLen,
     eosTokenIds,

@@ -4,7 +4,7 @@ import type { Formation } from './formation.ts';
 /** The group as `GET /v1/skein/topology` shows it: what the leader decided, with what each rank says of itself now. */
 export async function groupTopology(
   formation: Formation,
-  about: { readonly group: string; readonly url: string; readonly model: string; readonly warnings: readonly string[] },
+  about: Pick<GroupTopology, 'url' | 'model' | 'quantization' | 'warnings'> & { readonly group: string },
 ): Promise<GroupTopology> {
   const { state, sinceMs, detail, epoch, members, plan, fingerprint } = formation.current;
   const statuses = await Promise.all(members.map((m) => formation.status(m)));
@@ -17,6 +17,7 @@ export async function groupTopology(
     stateSeconds: (performance.now() - sinceMs) / 1000,
     epoch,
     model: about.model,
+    quantization: about.quantization,
     fingerprint,
     warnings: [...about.warnings, ...(plan?.warnings ?? [])],
     agents: formation.membership

@@ -1,4 +1,5 @@
 import { actorClass, method } from '@skein/actor';
+import { QUANTIZATION_OPTIONS } from '@skein/models';
 import { bytesSchema, type Identity, subjects } from '@skein/protocol';
 import { z } from 'zod';
 
@@ -11,6 +12,7 @@ export const loadSchema = z.object({
   stage: z.int().min(0),
   layers: z.tuple([z.int().min(0), z.int().min(1)]),
   dtype: z.enum(['auto', 'float32', 'float16', 'bfloat16']),
+  quantization: z.enum(QUANTIZATION_OPTIONS),
   limits: z.object({
     maxTokens: z.int().min(1),
     maxSeqs: z.int().min(1),

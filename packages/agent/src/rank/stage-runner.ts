@@ -71,10 +71,11 @@ export class StageRunner implements Disposable {
       const model = await readModel(spec.model);
       const tensors = await readCheckpointTensors(spec.model);
       const dtype = resolveDtype(spec.dtype, model.config, tensors);
-      const { stages, stage, layers, limits, numBlocks, blockSize } = spec;
+      const { quantization, stages, stage, layers, limits, numBlocks, blockSize } = spec;
+      const checkpoint = { model, tensors, quantization };
       const program = this.#addon.createProgram(
         this.#device,
-        buildStageProgram({ model, tensors, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
+        buildStageProgram({ ...checkpoint, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
       );
       try {
         await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
@@ -85,7 +86,7 @@ export class StageRunner implements Disposable {
       this.#loaded = {
         key,
         program,
-        fingerprint: await modelFingerprint({ model, tensors, maxModelLen: limits.maxModelLen, blockSize, dtype }),
+        fingerprint: await modelFingerprint({ ...checkpoint, maxModelLen: limits.maxModelLen, blockSize, dtype }),
         availableBytes: hostMemory().availableBytes,
       };
     }

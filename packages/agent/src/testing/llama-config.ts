@@ -27,6 +27,7 @@ export const formationInput: FormationInput = {
   config,
   dtypeOption: 'auto',
   kvDtype: 'bf16',
+  quantization: 'none',
   layerPartition: null,
   maxModelLen: 128,
   maxNumSeqs: 4,

@@ -18,7 +18,7 @@ export async function runWorkerAgent(
   signal: AbortSignal,
 ): Promise<void> {
   // The leader names the folder; one that is broken here is found out before anyone waits for this rank.
-  checkCheckpoint(await readModel(options.model), await readCheckpointTensors(options.model));
+  checkCheckpoint({ model: await readModel(options.model), tensors: await readCheckpointTensors(options.model) });
   const leader = await resolveLeader(place.leaderAddress, { logger, signal });
   const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
   const identity = newIdentity(`${place.group}-${place.workerIndex}`);

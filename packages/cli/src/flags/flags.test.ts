@@ -98,9 +98,9 @@ test.each<[string, CommandName, From, string, string]>([
   [
     'quantized weights',
     'serve',
-    { argv: { quantization: ['awq'] } },
+    { argv: { quantization: ['bitsandbytes'] } },
     'ERR_OPTION',
-    '--quantization is "awq"; choose none; quantized weights are not served yet',
+    '--quantization is "bitsandbytes"; choose none, int8, int4, int4-g128, fp8, compressed-tensors, gptq or awq',
   ],
   [
     'weights of another format',
@@ -172,6 +172,7 @@ test.each<[string, CommandName, From, string, string]>([
 test.each([
   ['quantization', 'none', 'none'],
   ['quantization', 'None', 'none'],
+  ['quantization', 'gptq_marlin', 'gptq'],
   ['loadFormat', 'auto', 'auto'],
   ['loadFormat', 'safetensors', 'safetensors'],
   ['tokenizerMode', 'auto', 'auto'],

@@ -1,3 +1,4 @@
+import { QUANTIZATION_OPTIONS } from '@skein/models';
 import { choice, type Flag, integer, list, text, toggle } from './flag.ts';
 
 /** What is served. */
@@ -49,14 +50,14 @@ export const modelFlags = {
     upPassesTo: ['node'],
     default: 'auto',
   }),
-  quantization: choice(['none'], {
+  quantization: choice(QUANTIZATION_OPTIONS, {
     group: 'Model',
-    doc: 'how the weights are quantized; taken for compatibility',
-    synonyms: { None: 'none' },
+    doc: 'what the matrices of a checkpoint are quantized to when it is loaded; compressed-tensors, gptq, awq and fp8 also name what a quantized one is, which none takes as it is',
+    synonyms: { None: 'none', awq_marlin: 'awq', gptq_marlin: 'gptq' },
     commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
     default: 'none',
     aliases: ['-q'],
-    refusal: 'quantized weights are not served yet',
   }),
   loadFormat: choice(['auto', 'safetensors'], {
     group: 'Model',

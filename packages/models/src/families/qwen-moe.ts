@@ -73,7 +73,7 @@ function qwenMoe(fields: Fields, options: QwenOptions & { readonly sharedSize: n
 
 /** The shared expert is a mixture of one, whose weight is the sigmoid of its gate. */
 function recordSharedExpert(r: ProgramRecorder, x: ValueId, name: string, innerSize: number): ValueId {
-  const gate = r.linear(x, `${name}.shared_expert_gate`, { width: 1, bias: false });
+  const gate = r.linear(x, `${name}.shared_expert_gate`, { width: 1, bias: false, kind: 'router' });
   const routing = greedyRouting({ topK: 1, renormalize: false, scale: 1 });
   const routes = r.route(gate, { ...routing, scoring: 'sigmoid', correctionBias: null });
   const shared = `${name}.shared_expert`;

@@ -49,7 +49,10 @@ export function recordDecoder(r: ProgramRecorder, options: DecoderOptions): void
   }
   // Rows are gathered first: the final norm and the logits are worth computing for sampled rows only.
   const last = r.rmsNorm(r.gatherRows(x), 'model.norm.weight', norm);
-  r.sample(r.logits(last, config.tieWordEmbeddings ? EMBED : LM_HEAD, { vocabSize, softCap }));
+  const head = config.tieWordEmbeddings
+    ? ({ weightName: EMBED, kind: 'embedding' } as const)
+    : ({ weightName: LM_HEAD, kind: 'head' } as const);
+  r.sample(r.logits(last, { ...head, vocabSize, softCap }));
   if (!isFirst) r.sendTokens(stagePeer(0));
 }
 

@@ -49,7 +49,7 @@ export const GATED_PROJECTIONS = { gate: 'gate_proj', up: 'up_proj', down: 'down
 /** Sum of the chosen experts' gated feed-forwards, each times its weight. */
 export function recordMixture(r: ProgramRecorder, x: ValueId, options: MixtureOptions): ValueId {
   const { name, innerSize, routing, correctionBias, projections } = options;
-  const logits = r.linear(x, `${name}.gate`, { width: options.numExperts, bias: false });
+  const logits = r.linear(x, `${name}.gate`, { width: options.numExperts, bias: false, kind: 'router' });
   const routes = r.route(logits, { ...routing, correctionBias });
   const experts = Array.from({ length: options.numExperts }, (_, id) => ({
     id,

@@ -57,7 +57,7 @@ test.each(['qwen2.5-0.5b', 'qwen3-0.6b', 'gemma-3-1b'])(
     await writeRandomCheckpoint({ shape: small, dir, seed: 1, dtype: 'bf16', shardBytes: 1e9, signal: null });
     const model = await readModel(dir);
     expect(model.config.architecture).toBe(small.architectures[0]);
-    expect(checkCheckpoint(model, await readCheckpointTensors(dir))).toEqual([]);
+    expect(checkCheckpoint({ model, tensors: await readCheckpointTensors(dir) })).toEqual([]);
   },
 );
 

@@ -92,10 +92,10 @@ function plan({ shape, seed, dtype }: RandomCheckpointOptions): {
 /** The parameters that the model's own recording asks for, in its order. Norms multiply by 1. */
 function randomTensors(model: Model, dtype: Dtype, seed: number): TensorToWrite[] {
   const shapes = new Map<string, readonly number[]>();
-  const recorder = new ProgramRecorder((name, shape) => {
+  const recorder = new ProgramRecorder(({ name, shape }) => {
     shapes.set(name, shape);
     const tensor = { name, file: '', offsetBytes: 0, sizeBytes: tensorBytes({ dtype, shape }), dtype, shape };
-    return { stored: { format: 'plain', tensor }, quantize: null };
+    return { stored: { format: 'plain', tensor }, quantize: null, tensorNames: [name] };
   });
   model.record(recorder, wholeModel(model, model.config.maxPositionEmbeddings));
   const norms = new Map(

@@ -2,10 +2,13 @@ import { readFileSync } from 'node:fs';
 import type { KVCacheSpec, Op, ProgramSpec, WeightSource } from '@skein/native';
 import { DTYPE_BYTES } from '../dtype.ts';
 import { fromBfloat16, fromFloat16, roundTo } from '../half-precision.ts';
+import { dequantize } from './dequantize.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
 import { experts, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
 import { dot, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
+
+export { dequantize };
 
 /** The plain meaning of a recorded program, for tests of recordings and of backends: sums in f64, values and cache rounded to
  *  their types, one row after another. Greedy sampling only. */
@@ -274,7 +277,8 @@ function attention(
 }
 
 function readWeight({ name, shape, stored, firstRow, quantize }: WeightSource): Float32Array {
-  if (stored.format !== 'plain' || quantize !== null) return fail(`${name} is quantized`);
+  if (quantize !== null) return fail(`${name} is quantized when it is loaded`);
+  if (stored.format !== 'plain') return dequantize({ shape, firstRow }, stored);
   const { file, dtype, offsetBytes } = stored.tensor;
   const widen = { f32: null, bf16: fromBfloat16, f16: fromFloat16 };
   if (!(dtype === 'f32' || dtype === 'bf16' || dtype === 'f16')) return fail(`${name} is ${dtype}`);
