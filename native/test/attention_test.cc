@@ -11,6 +11,18 @@
 namespace skein::test {
 namespace {
 
+/// Floats from a multiple of 64 bytes on, NaN until written.
+class Aligned {
+ public:
+  explicit Aligned(size_t count) : room_(count + 16, NAN) {}
+  float* data() {
+    return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(room_.data()) + 63) / 64 * 64);
+  }
+
+ private:
+  std::vector<float> room_;
+};
+
 struct Problem {
   uint32_t group, kv_heads, head_dim, length;
   Dtype dtype;
@@ -48,30 +60,32 @@ struct Problem {
     }
   }
 
+  /// `out`: [num_tokens, group, head_dim].
+  cpu::AttentionItem Item(uint32_t kv_head, uint32_t begin, uint32_t num_tokens, float* out) const {
+    const size_t stride = size_t{group} * kv_heads * head_dim;
+    return {.shape = {group, head_dim, head_dim},
+            .layer = cache.layer(0),
+            .block_ids = blocks.data(),
+            .kv_head = kv_head,
+            .scale = 0.3f,
+            .soft_cap = soft_cap,
+            .window = window,
+            .q = &q[begin * stride + size_t{kv_head} * group * head_dim],
+            .q_stride = stride,
+            .out = out,
+            .out_stride = size_t{group} * head_dim,
+            .first_position = begin,
+            .num_tokens = num_tokens};
+  }
+
   /// Tokens [begin, end) of one KV head, in items of at most `step` tokens.
   std::vector<float> Compute(uint32_t kv_head, uint32_t begin, uint32_t end, uint32_t step) const {
-    const cpu::AttentionShape shape{group, head_dim, head_dim};
-    static std::vector<float> room;
-    room.assign(cpu::AttentionScratchBytes(shape) / sizeof(float) + 16, NAN);
-    auto* scratch = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(room.data()) + 63) / 64 * 64);
-    const size_t stride = size_t{group} * kv_heads * head_dim;
+    Aligned scratch(cpu::AttentionScratchBytes({group, head_dim, head_dim}) / sizeof(float));
     std::vector<float> out(size_t{end - begin} * group * head_dim);
-    for (uint32_t t = begin; t < end; t += step) {
-      cpu::AttentionBlock({.shape = shape,
-                           .layer = cache.layer(0),
-                           .block_ids = blocks.data(),
-                           .kv_head = kv_head,
-                           .scale = 0.3f,
-                           .soft_cap = soft_cap,
-                           .window = window,
-                           .q = &q[t * stride + size_t{kv_head} * group * head_dim],
-                           .q_stride = stride,
-                           .out = &out[size_t{t - begin} * group * head_dim],
-                           .out_stride = size_t{group} * head_dim,
-                           .first_position = t,
-                           .num_tokens = std::min(step, end - t)},
-                          scratch);
-    }
+    for (uint32_t t = begin; t < end; t += step)
+      cpu::AttentionBlock(
+          Item(kv_head, t, std::min(step, end - t), &out[size_t{t - begin} * group * head_dim]),
+          scratch.data());
     return out;
   }
 
@@ -133,6 +147,31 @@ TEST(WindowsAndCapsMatchPlainSoftmax) {
   });
 }
 
+/// Splits computed one by one, in any order, and merged.
+TEST(SplitsGiveTheBitsOfAWhole) {
+  ForEachLevel([] {
+    for (const auto& [group, head_dim] : {std::array<uint32_t, 2>{4, 64}, {3, 20}}) {
+      Problem p(group, 1, head_dim, 1700, Dtype::kBF16, 16);
+      for (const uint32_t window : {0u, 600u}) {
+        p.window = window;
+        for (const auto& [begin, count] : {std::array<uint32_t, 2>{1699, 1}, {1020, 9}, {300, 2}}) {
+          const std::vector<float> want = p.Compute(0, begin, begin + count, count);
+          std::vector<float> got(want.size());
+          const cpu::AttentionItem item = p.Item(0, begin, count, got.data());
+          Aligned scratch(cpu::AttentionScratchBytes(item.shape) / sizeof(float));
+          const auto [first, splits] = cpu::SplitsOf(item);
+          const size_t floats = cpu::SplitSumsFloats(item);
+          Aligned sums(splits * floats);
+          for (size_t i = splits; i-- > 0;)
+            cpu::AttentionSplit(item, first + i, sums.data() + i * floats, scratch.data());
+          cpu::MergeAttentionSplits(item, sums.data(), scratch.data());
+          CHECK(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)) == 0);
+        }
+      }
+    }
+  });
+}
+
 /// What lies wholly outside the windows of an item is never read: it may be anything.
 TEST(TilesOutsideTheWindowAreSkipped) {
   ForEachLevel([] {
@@ -152,14 +191,22 @@ TEST(TilesOutsideTheWindowAreSkipped) {
 
 TEST(AttentionIsTheSameInAnyChunk) {
   ForEachLevel([] {
-    Problem p(4, 1, 40, 1100, Dtype::kBF16, 16);
-    for (const uint32_t window : {0u, 5u, 70u, 600u}) {
-      p.window = window;
-      const std::vector<float> whole = p.Compute(0, 0, 1100, 16);
-      for (const uint32_t step : {1u, 3u, 7u}) {
-        for (const uint32_t begin : {0u, 50u, 509u, 1000u}) {
-          const std::vector<float> part = p.Compute(0, begin, begin + 30, step);
-          CHECK(std::memcmp(part.data(), &whole[size_t{begin} * 4 * 40], part.size() * sizeof(float)) == 0);
+    // Groups that make few, many and odd numbers of rows; heads that are whole pairs of vectors and that are
+    // not.
+    for (const auto& [group, dim] : {std::array<uint32_t, 2>{4, 64}, {4, 40}, {1, 96}, {7, 32}, {9, 20}}) {
+      for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
+        Problem p(group, 1, dim, 700, dtype, 16);
+        const auto tallest = static_cast<uint32_t>(cpu::AttentionShape{group, dim, dim}.tokens_per_item());
+        for (const uint32_t window : {0u, 5u, 70u, 600u}) {
+          p.window = window;
+          const std::vector<float> whole = p.Compute(0, 0, 700, tallest);
+          for (const uint32_t step : {1u, 3u, 6u}) {
+            for (const uint32_t begin : {0u, 50u, 509u}) {
+              const std::vector<float> part = p.Compute(0, begin, begin + 20, std::min(step, tallest));
+              CHECK(std::memcmp(part.data(), &whole[size_t{begin} * group * dim],
+                                part.size() * sizeof(float)) == 0);
+            }
+          }
         }
       }
     }

@@ -155,13 +155,16 @@ TEST(LatentAttentionMatchesHeadsMadeFromIt) {
 
 TEST(LatentAttentionIsTheSameInAnyChunk) {
   ForEachLevel([] {
-    Latent l({16, 8, 20, 36}, 16, 600, Dtype::kBF16);
-    TestMatrix whole = l.Compute(0, 600);
-    for (const uint32_t step : {1u, 7u, 64u}) {
-      for (uint32_t begin = step == 1 ? 500 : 0; begin < 600; begin += step) {
-        const uint32_t end = std::min(600u, begin + step);
-        const TestMatrix part = l.Compute(begin, end);
-        for (uint32_t t = begin; t < end; ++t) CHECK(SameRow(whole, t, part, t - begin));
+    // A row of whole pairs of vectors, and one that is not; from 512 on single tokens are split over threads.
+    for (const LatentShape& shape : {LatentShape{16, 32, 20, 64}, LatentShape{16, 8, 20, 36}}) {
+      Latent l(shape, 16, 600, Dtype::kBF16);
+      TestMatrix whole = l.Compute(0, 600);
+      for (const uint32_t step : {1u, 7u, 64u}) {
+        for (uint32_t begin = step == 1 ? 500 : 0; begin < 600; begin += step) {
+          const uint32_t end = std::min(600u, begin + step);
+          const TestMatrix part = l.Compute(begin, end);
+          for (uint32_t t = begin; t < end; ++t) CHECK(SameRow(whole, t, part, t - begin));
+        }
       }
     }
   });

@@ -11,187 +11,74 @@
 #define HWY_TARGET_INCLUDE "cpu/attention.cc"
 // clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-#include "cpu/dot_tile-inl.h"
-#include "cpu/soft_cap-inl.h"
-#include "hwy/contrib/math/math-inl.h"
+#include "cpu/attention_tile-inl.h"
 // clang-format on
 
 #ifndef SKEIN_CPU_ATTENTION_ONCE
 #define SKEIN_CPU_ATTENTION_ONCE
 namespace skein::cpu {
-// Part of every result, so never tuned per machine: the softmax is rescaled after each tile, and partial
-// results of splits are merged in order, whoever computes them.
-constexpr size_t kTilePositions = 64;
-constexpr size_t kSplitPositions = 512;
-// Enough for every vector width.
-constexpr size_t kPadFloats = 16;
+// A pair of the widest vectors.
+constexpr size_t kPadFloats = 32;
+/// Up to this many rows read the cache where it lies; more widen it once for all.
+constexpr size_t kFewRows = 8;
+constexpr size_t kPackedRows = 4;
 
-struct AttentionScratch {
-  size_t rows, dim, value_dim;
-  float *q, *keys, *values, *scores, *sum, *merged, *max_score, *weight, *merged_max, *merged_weight;
-
-  static size_t Floats(size_t rows, size_t dim, size_t value_dim) {
-    return (rows + kTilePositions) * dim + (2 * rows + kTilePositions) * value_dim + rows * kTilePositions +
-           4 * RoundUp(rows, kPadFloats);
+/// Of each row: sums of weighed values [rows, value_dim], and what they are relative to.
+struct RowSums {
+  size_t value_dim;
+  float *sum, *max_score, *weight;
+  static size_t Floats(size_t rows, size_t value_dim) {
+    return rows * RoundUp(value_dim, kPadFloats) + 2 * RoundUp(rows, kPadFloats);
   }
-  AttentionScratch(const AttentionShape& shape, float* at)
-      : rows(shape.tokens_per_item() * shape.heads_per_kv_head),
-        dim(RoundUp(shape.head_dim, kPadFloats)),
-        value_dim(RoundUp(shape.value_dim, kPadFloats)) {
-    const auto take = [&](size_t n) {
-      float* p = at;
-      at += n;
-      return p;
-    };
-    q = take(rows * dim);
-    sum = take(rows * value_dim);
-    merged = take(rows * value_dim);
-    keys = take(kTilePositions * dim);
-    values = take(kTilePositions * value_dim);
-    scores = take(rows * kTilePositions);
-    max_score = take(RoundUp(rows, kPadFloats));
-    weight = take(RoundUp(rows, kPadFloats));
-    merged_max = take(RoundUp(rows, kPadFloats));
-    merged_weight = take(RoundUp(rows, kPadFloats));
+  RowSums(size_t rows, size_t dim, float* at)
+      : value_dim(RoundUp(dim, kPadFloats)),
+        sum(at),
+        max_score(sum + rows * value_dim),
+        weight(max_score + RoundUp(rows, kPadFloats)) {}
+  void Clear(size_t begin, size_t end) const {
+    std::fill(sum + begin * value_dim, sum + end * value_dim, 0.0f);
+    std::fill(max_score + begin, max_score + end, -std::numeric_limits<float>::infinity());
+    std::fill(weight + begin, weight + end, 0.0f);
   }
 };
-}  // namespace skein::cpu
-#endif
 
-HWY_BEFORE_NAMESPACE();
-namespace skein::HWY_NAMESPACE {
+struct AttentionScratch {
+  size_t dim;  // from query to query
+  float *q, *keys, *values, *scores;
+  RowSums split, merged;
 
-HWY_INLINE float ExpOf(float x) { return hn::GetLane(hn::Exp(DF(), hn::Set(DF(), x))); }
+  static size_t Floats(const AttentionShape& shape) {
+    const size_t rows = shape.tokens_per_item() * shape.heads_per_kv_head;
+    return (rows + kPackedRows) * RoundUp(shape.head_dim, kPadFloats) +
+           kTilePositions * (RoundUp(shape.value_dim, kPadFloats) + rows) +
+           2 * RowSums::Floats(rows, shape.value_dim);
+  }
+  AttentionScratch(const AttentionShape& shape, float* at)
+      : AttentionScratch(shape, shape.tokens_per_item() * shape.heads_per_kv_head, at) {}
 
-template <typename T>
-const T* CacheRow(const cpu::AttentionItem& item, uint32_t part, size_t position) {
-  const KVCacheLayer& layer = item.layer;
-  const auto block = static_cast<uint32_t>(item.block_ids[position / layer.block_size]);
-  return reinterpret_cast<const T*>(layer.Head(block, part, item.kv_head)) +
-         position % layer.block_size * layer.head_dim;
-}
-
-/// Widens K (packed for DotRows) and V (rows of `value_dim`, zero-padded) of `count` positions from `begin`.
-template <typename T>
-void LoadTile(const cpu::AttentionItem& item, size_t begin, size_t count, const cpu::AttentionScratch& s) {
-  const size_t head_dim = item.shape.head_dim, value_dim = item.shape.value_dim;
-  float* keys = s.keys;
-  for (size_t j = 0; j < count; j += kTileCols, keys += PackedFloats(head_dim)) {
-    const T* rows[kTileCols];
-    for (size_t i = 0; i < kTileCols; ++i) rows[i] = CacheRow<T>(item, 0, begin + std::min(j + i, count - 1));
-    PackRows(rows, head_dim, keys);
-  }
-  for (size_t j = 0; j < count; ++j) {
-    const T* row = CacheRow<T>(item, item.layer.value_part(), begin + j);
-    float* to = s.values + j * s.value_dim;
-    size_t i = 0;
-    for (; i + kLanes <= value_dim; i += kLanes) hn::Store(LoadF32(row + i), DF(), to + i);
-    if (i < value_dim) hn::Store(LoadPartial(row + i, value_dim - i), DF(), to + i);
-  }
-}
-
-/// Scales and caps, and turns a row's scores of positions [hidden, count) into weights exp(score - max) in
-/// place, those before into 0; updates max and weight. Returns the factor by which the sums so far shrink.
-float SoftmaxTile(const cpu::AttentionItem& item, float* scores, size_t hidden, size_t count,
-                  float* max_score, float* weight) {
-  const DF d;
-  const VF factor = hn::Set(d, item.scale);
-  VF highest = hn::Set(d, *max_score);
-  for (size_t j = 0; j < count; j += kLanes) {
-    const VF v = hn::Mul(hn::Load(d, scores + j), factor);
-    hn::Store(v, d, scores + j);
-  }
-  if (item.soft_cap > 0) {
-    const VF cap = hn::Set(d, item.soft_cap), inverse = hn::Set(d, 1.0f / item.soft_cap);
-    for (size_t j = 0; j < count; j += kLanes)
-      hn::Store(SoftCapOf(hn::Load(d, scores + j), cap, inverse), d, scores + j);
-  }
-  for (size_t j = 0; j < hidden; ++j) scores[j] = -std::numeric_limits<float>::infinity();
-  for (size_t j = count; j < hwy::RoundUpTo(count, kLanes); ++j)
-    scores[j] = -std::numeric_limits<float>::infinity();
-  for (size_t j = 0; j < count; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + j));
-  const float new_max = hn::GetLane(hn::MaxOfLanes(d, highest));
-  const VF shift = hn::Set(d, new_max);
-  VF total = hn::Zero(d);
-  // Below this exp is 0 in f32; the clamp keeps -infinity out of Exp.
-  const VF floor = hn::Set(d, -104.0f);
-  for (size_t j = 0; j < count; j += kLanes) {
-    const VF diff = hn::Sub(hn::Load(d, scores + j), shift);
-    const VF e = hn::IfThenElseZero(hn::Gt(diff, floor), hn::Exp(d, hn::Max(diff, floor)));
-    hn::Store(e, d, scores + j);
-    total = hn::Add(total, e);
-  }
-  const float shrink = *max_score == new_max           ? 1.0f
-                       : *max_score < new_max - 104.0f ? 0.0f
-                                                       : ExpOf(*max_score - new_max);
-  *weight = *weight * shrink + SumOf(total);
-  *max_score = new_max;
-  return shrink;
-}
-
-/// sum[r] = sum[r] * shrink[r] + weights[r] . V for kRows rows and kVecs vectors of columns, positions in
-/// order.
-template <size_t kRows, size_t kVecs>
-HWY_INLINE void WeighValues(const float* weights, const float* values, size_t dim, size_t count,
-                            const float* shrink, float* sum) {
-  const DF d;
-  VF acc[kRows][kVecs];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kVecs; ++c)
-      acc[r][c] = hn::Mul(hn::Load(d, sum + r * dim + c * kLanes), hn::Set(d, shrink[r]));
-  }
-  for (size_t j = 0; j < count; ++j) {
-    VF v[kVecs];
-    for (size_t c = 0; c < kVecs; ++c) v[c] = hn::Load(d, values + j * dim + c * kLanes);
-    for (size_t r = 0; r < kRows; ++r) {
-      const VF w = hn::Set(d, weights[r * cpu::kTilePositions + j]);
-      for (size_t c = 0; c < kVecs; ++c) acc[r][c] = hn::MulAdd(w, v[c], acc[r][c]);
-    }
-  }
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < kVecs; ++c) hn::Store(acc[r][c], d, sum + r * dim + c * kLanes);
-  }
-}
-
-template <size_t kRows>
-void WeighRows(const float* weights, const cpu::AttentionScratch& s, size_t count, const float* shrink,
-               float* sum) {
-  size_t c = 0;
-  for (; c + 2 * kLanes <= s.value_dim; c += 2 * kLanes) {
-    WeighValues<kRows, 2>(weights, s.values + c, s.value_dim, count, shrink, sum + c);
-  }
-  for (; c < s.value_dim; c += kLanes)
-    WeighValues<kRows, 1>(weights, s.values + c, s.value_dim, count, shrink, sum + c);
-}
-
-/// merged = merged + split, both relative to their own maxima.
-void MergeSplit(const cpu::AttentionScratch& s, size_t row) {
-  const DF d;
-  const float high = std::max(s.merged_max[row], s.max_score[row]);
-  const auto part = [&](float m) HWY_ATTR {
-    return m == high ? 1.0f : m < high - 104.0f ? 0.0f : ExpOf(m - high);
-  };
-  const float old_part = part(s.merged_max[row]), new_part = part(s.max_score[row]);
-  s.merged_weight[row] = s.merged_weight[row] * old_part + s.weight[row] * new_part;
-  s.merged_max[row] = high;
-  for (size_t i = 0; i < s.value_dim; i += kLanes) {
-    float* m = s.merged + row * s.value_dim + i;
-    const VF scaled = hn::Mul(hn::Load(d, m), hn::Set(d, old_part));
-    hn::Store(hn::MulAdd(hn::Load(d, s.sum + row * s.value_dim + i), hn::Set(d, new_part), scaled), d, m);
-  }
-}
+ private:
+  AttentionScratch(const AttentionShape& shape, size_t rows, float* at)
+      : dim(RoundUp(shape.head_dim, kPadFloats)),
+        q(at),
+        keys(q + rows * dim),
+        values(keys + kPackedRows * dim),
+        scores(values + kTilePositions * RoundUp(shape.value_dim, kPadFloats)),
+        split(rows, shape.value_dim, scores + rows * kTilePositions),
+        merged(rows, shape.value_dim,
+               scores + rows * kTilePositions + RowSums::Floats(rows, shape.value_dim)) {}
+};
 
 struct Range {
   size_t begin, end;
 };
 
 /// First position that the token at `position` sees.
-size_t FirstSeen(const cpu::AttentionItem& item, size_t position) {
+inline size_t FirstSeen(const AttentionItem& item, size_t position) {
   return item.window == 0 || position < item.window ? 0 : position - item.window + 1;
 }
 
 /// Rows whose tokens see any of the positions [begin, end): causality cuts the first ones, windows the last.
-Range RowsThatSee(const cpu::AttentionItem& item, size_t begin, size_t end) {
+inline Range RowsThatSee(const AttentionItem& item, size_t begin, size_t end) {
   const size_t first = item.first_position, last = first + item.num_tokens;
   const size_t from = std::min(std::max(begin, first), last);
   const size_t to = item.window == 0 ? last : std::max(from, std::min(last, end + item.window - 1));
@@ -199,92 +86,221 @@ Range RowsThatSee(const cpu::AttentionItem& item, size_t begin, size_t end) {
   return {(from - first) * group, (to - first) * group};
 }
 
-/// One tile for the rows that see any of it.
-template <typename T>
-void AttendTile(const cpu::AttentionItem& item, size_t begin, const cpu::AttentionScratch& s) {
+/// Tiles of a split that any row sees.
+inline Range TilesOf(const AttentionItem& item, size_t split) {
+  const size_t begin = split * kSplitPositions, first_seen = FirstSeen(item, item.first_position);
+  return {std::max(begin, RoundDown(first_seen, kTilePositions)),
+          std::min<size_t>(begin + kSplitPositions, item.first_position + item.num_tokens)};
+}
+
+}  // namespace skein::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+
+/// Softmax and weighed values of rows [first, end) of a tile whose scores are known.
+template <typename V, typename T>
+void WeighTile(const cpu::AttentionItem& item, size_t begin, size_t tile_end, cpu::Range rows,
+               const V* const* values, const Ahead<T>& ahead, const cpu::AttentionScratch& s,
+               const cpu::RowSums& sums) {
   const size_t group = item.shape.heads_per_kv_head;
-  const size_t end = std::min<size_t>(begin + cpu::kTilePositions, item.first_position + item.num_tokens);
-  const auto [first_row, rows] = RowsThatSee(item, begin, begin + cpu::kTilePositions);
-  if (first_row == rows) return;
-  LoadTile<T>(item, begin, end - begin, s);
-  const float* keys = s.keys;
-  for (size_t j = 0; j < end - begin; j += kTileCols, keys += PackedFloats(item.shape.head_dim)) {
-    float* to = s.scores + first_row * cpu::kTilePositions + j;
-    DotRows(s.q + first_row * s.dim, s.dim, rows - first_row, PackedSource{keys}, item.shape.head_dim,
-            [&](size_t r, hn::Vec128<float> v)
-                HWY_ATTR { hn::StoreU(v, hn::Full128<float>(), to + r * cpu::kTilePositions); });
-  }
+  const size_t cols = hwy::RoundUpTo(item.shape.value_dim, kPair);
   const auto visible = [&](size_t row) {
-    return std::min(end, item.first_position + row / group + 1) - begin;
+    return std::min(tile_end, item.first_position + row / group + 1) - begin;
   };
-  for (size_t r = first_row; r < rows;) {
-    const size_t count = visible(r);
-    size_t together = 1;
-    while (together < 4 && r + together < rows && visible(r + together) == count) ++together;
-    if (together < 4) together = 1;
-    float shrink[4];
+  Ahead<T> once = ahead;
+  for (size_t r = rows.begin; r < rows.end;) {
+    const size_t left = rows.end - r, together = left >= 12 || left == 6 ? 6
+                                                 : left >= 4             ? 4
+                                                 : left >= 2             ? 2
+                                                                         : 1;
+    float shrink[6];
     for (size_t i = 0; i < together; ++i) {
       const size_t seen = FirstSeen(item, item.first_position + (r + i) / group);
       shrink[i] = SoftmaxTile(item, s.scores + (r + i) * cpu::kTilePositions, std::max(seen, begin) - begin,
-                              count, &s.max_score[r + i], &s.weight[r + i]);
+                              visible(r + i), &sums.max_score[r + i], &sums.weight[r + i]);
     }
-    const float* weights = s.scores + r * cpu::kTilePositions;
-    if (together == 4) {
-      WeighRows<4>(weights, s, count, shrink, s.sum + r * s.value_dim);
+    // Later tokens see more: what the first row sees in all together, the rest of each by itself.
+    const size_t common = visible(r);
+    Weighing<V> w{s.scores + r * cpu::kTilePositions, values,        0, common, shrink,
+                  sums.sum + r * sums.value_dim,      sums.value_dim};
+    if (together == 6) {
+      WeighRows<6>(w, cols, once);
+    } else if (together == 4) {
+      WeighRows<4>(w, cols, once);
+    } else if (together == 2) {
+      WeighRows<2>(w, cols, once);
     } else {
-      WeighRows<1>(weights, s, count, shrink, s.sum + r * s.value_dim);
+      WeighRows<1>(w, cols, once);
+    }
+    once = {};
+    for (size_t i = 0; i < together; ++i) {
+      if (visible(r + i) == common) continue;
+      const float keep = 1;
+      WeighRows<1>(Weighing<V>{w.weights + i * cpu::kTilePositions, values, common, visible(r + i), &keep,
+                               w.sum + i * w.stride, w.stride},
+                   cols, once);
     }
     r += together;
   }
 }
 
+/// One tile for the rows that see any of it. `next` may be null.
 template <typename T>
-void Attend(const cpu::AttentionItem& item, float* scratch) {
-  const cpu::AttentionScratch s(item.shape, scratch);
+void AttendTile(const cpu::AttentionItem& item, size_t begin, const CacheTile<T>& tile,
+                const CacheTile<T>* next, const cpu::AttentionScratch& s, const cpu::RowSums& sums) {
+  const auto [first, end] = RowsThatSee(item, begin, begin + cpu::kTilePositions);
+  if (first == end) return;
+  const size_t head_dim = item.shape.head_dim, value_dim = item.shape.value_dim;
+  const float* q = s.q + first * s.dim;
+  float* scores = s.scores + first * cpu::kTilePositions;
+  const auto lines = [](size_t elements) { return CeilDiv(elements * sizeof(T), 64); };
+  if (end - first <= cpu::kFewRows && InPairs(head_dim)) {
+    Ahead<T> values;
+    if (item.layer.value_part() != 0) values = {tile.values, lines(value_dim)};
+    ScoreFewRows(q, s.dim, end - first, tile, head_dim, values, scores);
+  } else {
+    ScoreManyRows(q, s.dim, end - first, tile, head_dim, s.keys, scores);
+  }
+  Ahead<T> ahead;
+  if (next != nullptr) ahead = {next->keys, lines(head_dim)};
+  if (InPairs(value_dim)) {
+    WeighTile(item, begin, begin + tile.count, {first, end}, tile.values, ahead, s, sums);
+    return;
+  }
+  const float* rows[cpu::kTilePositions];
+  for (size_t j = 0; j < tile.count; ++j) {
+    float* row = s.values + j * sums.value_dim;
+    rows[j] = row;
+    size_t i = 0;
+    for (; i + kLanes <= value_dim; i += kLanes) hn::Store(LoadF32(tile.values[j] + i), DF(), row + i);
+    if (i < value_dim) hn::Store(LoadPartial(tile.values[j] + i, value_dim - i), DF(), row + i);
+    for (i = hwy::RoundUpTo(value_dim, kLanes); i < hwy::RoundUpTo(value_dim, kPair); ++i) row[i] = 0;
+  }
+  WeighTile(item, begin, begin + tile.count, {first, end}, rows, ahead, s, sums);
+}
+
+template <typename T>
+void AttendSplit(const cpu::AttentionItem& item, size_t split, const cpu::AttentionScratch& s,
+                 const cpu::RowSums& sums) {
+  const auto [first_row, end_row] =
+      RowsThatSee(item, split * cpu::kSplitPositions, (split + 1) * cpu::kSplitPositions);
+  sums.Clear(first_row, end_row);
+  const auto [begin, end] = TilesOf(item, split);
+  CacheTile<T> tiles[2];
+  tiles[0].Set(item, begin);
+  const Ahead<T> keys{tiles[0].keys, CeilDiv(item.shape.head_dim * sizeof(T), 64)};
+  keys.Fetch(0, tiles[0].count);
+  for (size_t at = begin, i = 0; at < end; at += cpu::kTilePositions, i = 1 - i) {
+    const bool last = at + cpu::kTilePositions >= end;
+    if (!last) tiles[1 - i].Set(item, at + cpu::kTilePositions);
+    AttendTile<T>(item, at, tiles[i], last ? nullptr : &tiles[1 - i], s, sums);
+  }
+}
+
+/// merged = merged + split, both relative to their own maxima.
+void MergeRow(const cpu::RowSums& merged, const cpu::RowSums& split, size_t row) {
+  const DF d;
+  const float high = std::max(merged.max_score[row], split.max_score[row]);
+  const float old_part = ShrinkOf(merged.max_score[row], high),
+              new_part = ShrinkOf(split.max_score[row], high);
+  merged.weight[row] = merged.weight[row] * old_part + split.weight[row] * new_part;
+  merged.max_score[row] = high;
+  for (size_t i = 0; i < merged.value_dim; i += kLanes) {
+    float* m = merged.sum + row * merged.value_dim + i;
+    const VF scaled = hn::Mul(hn::Load(d, m), hn::Set(d, old_part));
+    hn::Store(hn::MulAdd(hn::Load(d, split.sum + row * split.value_dim + i), hn::Set(d, new_part), scaled), d,
+              m);
+  }
+}
+
+void MergeRows(const cpu::AttentionItem& item, size_t split, const cpu::RowSums& merged,
+               const cpu::RowSums& sums) {
+  const auto [first_row, end_row] =
+      RowsThatSee(item, split * cpu::kSplitPositions, (split + 1) * cpu::kSplitPositions);
+  for (size_t r = first_row; r < end_row; ++r) MergeRow(merged, sums, r);
+}
+
+/// Queries in the order in which keys are read, zeros behind.
+template <typename T>
+void CopyQueries(const cpu::AttentionItem& item, const cpu::AttentionScratch& s) {
   const size_t group = item.shape.heads_per_kv_head, head_dim = item.shape.head_dim;
-  const size_t value_dim = item.shape.value_dim;
-  const size_t rows = item.num_tokens * group;
-  for (size_t r = 0; r < rows; ++r) {
-    std::memcpy(s.q + r * s.dim, item.q + r / group * item.q_stride + r % group * head_dim,
-                head_dim * sizeof(float));
-    std::fill_n(s.merged + r * s.value_dim, s.value_dim, 0.0f);
-    s.merged_max[r] = -std::numeric_limits<float>::infinity();
-    s.merged_weight[r] = 0;
+  for (size_t r = 0; r < item.num_tokens * group; ++r) {
+    const float* from = item.q + r / group * item.q_stride + r % group * head_dim;
+    float* to = s.q + r * s.dim;
+    for (size_t i = 0; i < head_dim; ++i) to[PlaceOf<T>(i, head_dim)] = from[i];
+    std::fill(to + head_dim, to + s.dim, 0.0f);
   }
-  const size_t end = item.first_position + item.num_tokens;
-  const size_t first_seen = FirstSeen(item, item.first_position);
-  for (size_t split = RoundDown(first_seen, cpu::kSplitPositions); split < end;
-       split += cpu::kSplitPositions) {
-    const auto [first_row, end_row] = RowsThatSee(item, split, split + cpu::kSplitPositions);
-    for (size_t r = first_row; r < end_row; ++r) {
-      std::fill_n(s.sum + r * s.value_dim, s.value_dim, 0.0f);
-      s.max_score[r] = -std::numeric_limits<float>::infinity();
-      s.weight[r] = 0;
-    }
-    const size_t split_end = std::min(end, split + cpu::kSplitPositions);
-    for (size_t tile = std::max(split, RoundDown(first_seen, cpu::kTilePositions)); tile < split_end;
-         tile += cpu::kTilePositions)
-      AttendTile<T>(item, tile, s);
-    for (size_t r = first_row; r < end_row; ++r) MergeSplit(s, r);
-  }
-  for (size_t r = 0; r < rows; ++r) {
+}
+
+template <typename T>
+void WriteOut(const cpu::AttentionItem& item, const cpu::RowSums& merged) {
+  const size_t group = item.shape.heads_per_kv_head, value_dim = item.shape.value_dim;
+  for (size_t r = 0; r < item.num_tokens * group; ++r) {
     float* out = item.out + r / group * item.out_stride + r % group * value_dim;
-    const float inverse = 1.0f / s.merged_weight[r];
-    for (size_t i = 0; i < value_dim; ++i) out[i] = s.merged[r * s.value_dim + i] * inverse;
+    const float* sum = merged.sum + r * merged.value_dim;
+    const float inverse = 1.0f / merged.weight[r];
+    for (size_t i = 0; i < value_dim; ++i) out[i] = sum[PlaceOf<T>(i, value_dim)] * inverse;
+  }
+}
+
+template <typename T>
+void Attend(const cpu::AttentionItem& item, const cpu::AttentionScratch& s) {
+  CopyQueries<T>(item, s);
+  s.merged.Clear(0, item.num_tokens * item.shape.heads_per_kv_head);
+  const auto [first, count] = SplitsOf(item);
+  for (size_t split = first; split < first + count; ++split) {
+    AttendSplit<T>(item, split, s, s.split);
+    MergeRows(item, split, s.merged, s.split);
+  }
+  WriteOut<T>(item, s.merged);
+}
+
+template <typename T>
+void MergeSplits(const cpu::AttentionItem& item, const float* sums, const cpu::RowSums& merged) {
+  const size_t rows = item.num_tokens * item.shape.heads_per_kv_head;
+  merged.Clear(0, rows);
+  const auto [first, count] = SplitsOf(item);
+  for (size_t i = 0; i < count; ++i) {
+    float* of_split = const_cast<float*>(sums) + i * SplitSumsFloats(item);
+    MergeRows(item, first + i, merged, cpu::RowSums(rows, item.shape.value_dim, of_split));
+  }
+  WriteOut<T>(item, merged);
+}
+
+/// use(a value of the cache's element type).
+template <class Use>
+void WithElement(Dtype dtype, const Use& use) {
+  switch (dtype) {
+    case Dtype::kF32:
+      return use(float());
+    case Dtype::kF16:
+      return use(F16());
+    case Dtype::kBF16:
+      return use(BF16());
+    case Dtype::kF8E4M3:
+      return use(F8E4M3());
   }
 }
 
 void AttentionImpl(const cpu::AttentionItem& item, float* scratch) {
-  switch (item.layer.dtype) {
-    case Dtype::kF32:
-      return Attend<float>(item, scratch);
-    case Dtype::kF16:
-      return Attend<F16>(item, scratch);
-    case Dtype::kBF16:
-      return Attend<BF16>(item, scratch);
-    case Dtype::kF8E4M3:
-      return Attend<F8E4M3>(item, scratch);
-  }
+  const cpu::AttentionScratch s(item.shape, scratch);
+  WithElement(item.layer.dtype, [&](auto element) HWY_ATTR { Attend<decltype(element)>(item, s); });
+}
+
+void SplitImpl(const cpu::AttentionItem& item, size_t split, const cpu::RowSums& sums, float* scratch) {
+  const cpu::AttentionScratch s(item.shape, scratch);
+  WithElement(item.layer.dtype, [&](auto element) HWY_ATTR {
+    CopyQueries<decltype(element)>(item, s);
+    AttendSplit<decltype(element)>(item, split, s, sums);
+  });
+}
+
+void MergeImpl(const cpu::AttentionItem& item, const float* sums, float* scratch) {
+  const cpu::AttentionScratch s(item.shape, scratch);
+  WithElement(item.layer.dtype,
+              [&](auto element) HWY_ATTR { MergeSplits<decltype(element)>(item, sums, s.merged); });
 }
 
 }  // namespace skein::HWY_NAMESPACE
@@ -293,17 +309,34 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace skein {
 HWY_EXPORT(AttentionImpl);
+HWY_EXPORT(SplitImpl);
+HWY_EXPORT(MergeImpl);
 namespace cpu {
 
 size_t AttentionScratchBytes(const AttentionShape& shape) {
-  const size_t rows = shape.tokens_per_item() * shape.heads_per_kv_head;
-  return AttentionScratch::Floats(rows, RoundUp(shape.head_dim, kPadFloats),
-                                  RoundUp(shape.value_dim, kPadFloats)) *
-         sizeof(float);
+  return AttentionScratch::Floats(shape) * sizeof(float);
 }
 
 void AttentionBlock(const AttentionItem& item, float* scratch) {
   HWY_DYNAMIC_DISPATCH(AttentionImpl)(item, scratch);
+}
+
+AttentionSplits SplitsOf(const AttentionItem& item) {
+  const size_t first = FirstSeen(item, item.first_position) / kSplitPositions;
+  return {first, CeilDiv(item.first_position + item.num_tokens, kSplitPositions) - first};
+}
+
+size_t SplitSumsFloats(const AttentionItem& item) {
+  return RowSums::Floats(item.num_tokens * item.shape.heads_per_kv_head, item.shape.value_dim);
+}
+
+void AttentionSplit(const AttentionItem& item, size_t split, float* sums, float* scratch) {
+  const RowSums of_split(item.num_tokens * item.shape.heads_per_kv_head, item.shape.value_dim, sums);
+  HWY_DYNAMIC_DISPATCH(SplitImpl)(item, split, of_split, scratch);
+}
+
+void MergeAttentionSplits(const AttentionItem& item, const float* sums, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(MergeImpl)(item, sums, scratch);
 }
 
 }  // namespace cpu

@@ -7,6 +7,11 @@
 
 namespace skein::cpu {
 
+// Part of every result, so never tuned per machine: the softmax is rescaled after each tile, and partial
+// results of splits are merged in order, whoever computes them.
+constexpr size_t kTilePositions = 64;
+constexpr size_t kSplitPositions = 512;
+
 /// Queries of one work item: at most this many rows (tokens x query heads of a KV head), at least one token.
 constexpr size_t kAttentionMaxRows = 64;
 
@@ -47,5 +52,19 @@ struct AttentionItem {
 /// outside a token's window touches its sums, so a token's result depends on its own context alone.
 /// `scratch` is 64-byte aligned.
 void AttentionBlock(const AttentionItem& item, float* scratch);
+
+/// The same in parts, for several threads: AttentionSplit for each split of an item, in any order, then
+/// MergeAttentionSplits once. The bits are those of AttentionBlock.
+/// Splits that the item's tokens see: those of kSplitPositions from `first` on.
+struct AttentionSplits {
+  size_t first, count;
+};
+AttentionSplits SplitsOf(const AttentionItem& item);
+/// Floats that hold one split's sums.
+size_t SplitSumsFloats(const AttentionItem& item);
+/// `split` counts from position 0. `sums` is 64-byte aligned.
+void AttentionSplit(const AttentionItem& item, size_t split, float* sums, float* scratch);
+/// `sums`: of all splits, in order.
+void MergeAttentionSplits(const AttentionItem& item, const float* sums, float* scratch);
 
 }  // namespace skein::cpu

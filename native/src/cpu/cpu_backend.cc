@@ -13,19 +13,13 @@ Status CpuBackend::Init() {
   const ProgramLimits& limits = program_.spec.limits;
   token_sequence_.resize(limits.max_tokens);
   token_position_.resize(limits.max_tokens);
-  query_blocks_.reserve(limits.max_tokens);
-  top_ids_.resize(pool_.threads() * limits.max_logprobs);
   scratch_bytes_ = LinearScratchBytes();
+  if (Status s = InitAttention(); !s.ok()) return s;
+  top_ids_.resize(pool_.threads() * limits.max_logprobs);
   rope_table_of_op_.resize(program_.spec.ops.size());
   for (size_t i = 0; i < program_.spec.ops.size(); ++i) {
     const Op& op = program_.spec.ops[i];
-    if (op.kind == OpKind::kAttention) {
-      const AttentionShape shape{op.num_heads / op.num_kv_heads, op.head_dim, op.head_dim};
-      scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(shape));
-    } else if (op.kind == OpKind::kLatentAttention) {
-      for (uint32_t heads = 1; heads <= kLatentHeadsMax; ++heads)
-        scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(LatentAttentionShape(op, heads)));
-    } else if (op.kind == OpKind::kSample) {
+    if (op.kind == OpKind::kSample) {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
       scratch_bytes_ = std::max(scratch_bytes_, logits.width * (2 * sizeof(float) + sizeof(int32_t)));
       slot_rules_.resize(limits.num_slots);
@@ -143,62 +137,6 @@ void CpuBackend::Rope(const Op& op, Matrix x, Matrix out) {
                to + start);
       }
     }
-  });
-}
-
-void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part, size_t first) {
-  const size_t row_bytes = layer.head_dim * DtypeBytes(layer.dtype),
-               first_bytes = first * DtypeBytes(layer.dtype);
-  const size_t count = x.width / layer.num_kv_heads;
-  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) {
-      const uint32_t sequence = token_sequence_[t], position = token_position_[t];
-      const int32_t* blocks = input_->block_ids + input_->block_start[sequence];
-      const auto block = static_cast<uint32_t>(blocks[position / layer.block_size]);
-      for (uint32_t head = 0; head < layer.num_kv_heads; ++head) {
-        NarrowRow(x.data + t * x.stride + head * count, layer.dtype, count,
-                  layer.Head(block, part, head) + position % layer.block_size * row_bytes + first_bytes);
-      }
-    }
-  });
-}
-
-void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
-                           Matrix out) {
-  WriteKV(layer, k, 0, 0);
-  WriteKV(layer, v, layer.value_part(), 0);
-  Attend({op.num_heads / op.num_kv_heads, op.head_dim, op.head_dim}, op, layer, q, out);
-}
-
-void CpuBackend::Attend(const AttentionShape& shape, const Op& op, const KVCacheLayer& layer, const Matrix& q,
-                        const Matrix& out) {
-  const size_t groups = op.num_heads / shape.heads_per_kv_head,
-               groups_per_kv_head = groups / layer.num_kv_heads;
-  const auto step = static_cast<uint32_t>(shape.tokens_per_item());
-  query_blocks_.clear();
-  for (uint32_t s = 0; s < input_->num_seqs; ++s) {
-    const auto begin = static_cast<uint32_t>(input_->query_start[s]);
-    const auto end = static_cast<uint32_t>(input_->query_start[s + 1]);
-    for (uint32_t t = begin; t < end; t += step) query_blocks_.push_back({s, t, std::min(step, end - t)});
-  }
-  pool_.Run(query_blocks_.size() * groups, cancelled_, [&](size_t item, size_t thread) {
-    // Last blocks first: they see the longest context.
-    const QueryBlock& block = query_blocks_[query_blocks_.size() - 1 - item / groups];
-    const size_t group = item % groups, first_head = group * shape.heads_per_kv_head;
-    AttentionBlock({.shape = shape,
-                    .layer = layer,
-                    .block_ids = input_->block_ids + input_->block_start[block.sequence],
-                    .kv_head = static_cast<uint32_t>(group / groups_per_kv_head),
-                    .scale = op.scale,
-                    .soft_cap = op.soft_cap,
-                    .window = op.window,
-                    .q = q.data + block.first_token * q.stride + first_head * shape.head_dim,
-                    .q_stride = q.stride,
-                    .out = out.data + block.first_token * out.stride + first_head * shape.value_dim,
-                    .out_stride = out.stride,
-                    .first_position = token_position_[block.first_token],
-                    .num_tokens = block.num_tokens},
-                   Scratch(thread));
   });
 }
 

@@ -75,6 +75,26 @@ class CpuBackend final : public Backend {
     pool_.Run(CeilDiv(rows, chunk), cancelled_,
               [&](size_t i, size_t) { body(i * chunk, std::min(rows, (i + 1) * chunk)); });
   }
+  /// An attention op and what it reads and writes; `groups` items make up a token's heads.
+  struct Attending {
+    const AttentionShape& shape;
+    const Op& op;
+    const KVCacheLayer& layer;
+    const Matrix& q;
+    const Matrix& out;
+    size_t groups;
+  };
+  struct SplitItem {
+    const QueryBlock* block;
+    size_t group;
+    size_t sums;  // where in `split_sums_`, in floats
+  };
+  struct SplitUnit {
+    uint32_t item, split;
+  };
+  Status InitAttention();
+  AttentionItem ItemOf(const Attending& a, const QueryBlock& block, size_t group) const;
+  bool AttendInSplits(const Attending& a);
   Status InitExperts();
   void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& out);
   template <typename Body>
@@ -103,6 +123,10 @@ class CpuBackend final : public Backend {
   std::vector<uint32_t> token_sequence_;
   std::vector<uint32_t> token_position_;
   std::vector<QueryBlock> query_blocks_;
+  std::vector<SplitItem> split_items_;
+  std::vector<SplitUnit> split_units_;
+  std::vector<std::atomic<uint32_t>> splits_left_;  // by item
+  MappedMemory split_sums_;
   std::vector<RopeTable> rope_tables_;
   std::vector<size_t> rope_table_of_op_;
   std::vector<int32_t> top_ids_;

@@ -39,12 +39,17 @@ void CpuBackend::AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Mat
   });
 }
 
-/// Every item widens the rows it reads, so it takes many heads, unless threads would be left without an item.
-/// The results do not depend on it.
+/// Every item widens the rows it reads, so it takes many heads, unless threads would be left without an item
+/// or a split of one. The results do not depend on it.
 uint32_t CpuBackend::LatentHeadsPerItem(uint32_t num_heads) const {
+  size_t splits = 0;
+  for (uint32_t s = 0; s < input_->num_seqs; ++s) {
+    const int32_t tokens = input_->query_start[s + 1] - input_->query_start[s];
+    splits += CeilDiv(static_cast<size_t>(input_->num_computed_tokens[s] + tokens), kSplitPositions);
+  }
   const auto items = [&](uint32_t heads) {
     const size_t blocks = size_t{input_->num_tokens} * heads / kAttentionMaxRows;
-    return std::max<size_t>(input_->num_seqs, blocks) * (num_heads / heads);
+    return std::max(splits, blocks) * (num_heads / heads);
   };
   uint32_t heads = kLatentHeadsMax;
   while (num_heads % heads != 0 || (heads > kLatentHeadsMax / 4 && items(heads) < pool_.threads())) --heads;
