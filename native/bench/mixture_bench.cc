@@ -79,7 +79,12 @@ struct Bench {
     Require(cache.Allocate(program.spec.kv_cache));
     const std::byte* at = weights.data();
     const auto take = [&](size_t rows, size_t cols) {
-      const WeightView view{at, Dtype::kBF16, rows, cols};
+      const WeightView view{.data = at,
+                            .dtype = Dtype::kBF16,
+                            .rows = rows,
+                            .cols = cols,
+                            .layout = WeightLayout::kFloatPanels,
+                            .partials = static_cast<uint32_t>(PartialSums(cols))};
       at += rows * cols * 2;
       return view;
     };

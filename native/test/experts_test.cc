@@ -91,7 +91,7 @@ struct Mixture {
   std::vector<ExpertWeights> Views(uint32_t first, uint32_t step) const {
     std::vector<ExpertWeights> views;
     for (uint32_t e = first; e < gate.size(); e += step)
-      views.push_back({e, gate[e].view(), up[e].view(), down[e].view()});
+      views.push_back({e, gate[e].panel_view(), up[e].panel_view(), down[e].panel_view()});
     return views;
   }
   std::vector<double> Plain(const float* x, const float* route) const {

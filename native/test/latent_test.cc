@@ -21,14 +21,14 @@ TEST(AbsorbMatchesPlainSums) {
         std::mt19937 random(6);
         const RandomWeight w(depth, cols, dtype, random);
         TestMatrix x(rows, depth, random), out(rows, cols), alone(1, cols);
-        cpu::AbsorbRows(x.data.data(), x.stride, rows, w.view(), out.data.data(), out.stride);
+        cpu::AbsorbRows(x.data.data(), x.stride, rows, w.row_view(), out.data.data(), out.stride);
         for (size_t r = 0; r < rows; ++r) {
           for (size_t c = 0; c < cols; ++c) {
             double want = 0;
             for (size_t i = 0; i < depth; ++i) want += double{x.row(r)[i]} * w.row(i)[c];
             CHECK(std::abs(out.row(r)[c] - want) <= 4e-5 * std::sqrt(static_cast<double>(depth)));
           }
-          cpu::AbsorbRows(x.row(r), x.stride, 1, w.view(), alone.data.data(), alone.stride);
+          cpu::AbsorbRows(x.row(r), x.stride, 1, w.row_view(), alone.data.data(), alone.stride);
           CHECK(SameRow(out, r, alone, 0));
         }
       }
@@ -48,6 +48,7 @@ struct Latent {
   Op absorb, attend, expand;
   std::vector<int32_t> blocks;
   RandomWeight weight;
+  std::vector<std::byte> packed_values;
   TestMatrix q, latent, key_rope;  // [length, …] of one sequence
 
   Latent(LatentShape s, uint32_t h, uint32_t n, Dtype type)
@@ -87,6 +88,24 @@ struct Latent {
     }
   }
 
+  /// The value rows of each head, packed.
+  WeightView values() {
+    const size_t head_bytes = cpu::FloatPanelBytes(dtype, shape.value_dim, shape.latent_dim);
+    const size_t row_bytes = weight.cols * DtypeBytes(dtype);
+    packed_values.resize(heads * head_bytes);
+    for (size_t h = 0; h < heads; ++h) {
+      const size_t first = h * (shape.nope_dim + shape.value_dim) + shape.nope_dim;
+      cpu::PackFloatRows(weight.data.data() + first * row_bytes, dtype, shape.value_dim, weight.cols, 0,
+                         packed_values.data() + h * head_bytes);
+    }
+    return {.data = packed_values.data(),
+            .dtype = dtype,
+            .rows = size_t{heads} * shape.value_dim,
+            .cols = weight.cols,
+            .layout = WeightLayout::kFloatPanels,
+            .partials = static_cast<uint32_t>(PartialSums(weight.cols))};
+  }
+
   /// Tokens [begin, end), those before having been computed.
   TestMatrix Compute(uint32_t begin, uint32_t end) {
     const int32_t starts[] = {0, static_cast<int32_t>(end - begin)},
@@ -103,10 +122,10 @@ struct Latent {
     TestMatrix absorbed(rows, size_t{heads} * (shape.latent_dim + shape.rope_dim)),
         attended(rows, size_t{heads} * shape.latent_dim), out(rows, size_t{heads} * shape.value_dim);
     backend->BeginStep(input);
-    backend->AbsorbKey(absorb, weight.view(), q.view(begin, end), absorbed.view());
+    backend->AbsorbKey(absorb, weight.row_view(), q.view(begin, end), absorbed.view());
     backend->LatentAttention(attend, cache.layer(0), absorbed.view(), latent.view(begin, end),
                              key_rope.view(begin, end), attended.view());
-    backend->ExpandValue(expand, weight.view(), attended.view(), out.view());
+    backend->ExpandValue(expand, values(), attended.view(), out.view());
     return out;
   }
 

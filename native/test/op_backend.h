@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "cpu/elementwise.h"
+#include "cpu/float_panels.h"
 #include "tiny_model.h"
 
 /// A CPU backend made for given ops and weight shapes, so that single operations can be called with matrices
@@ -56,28 +58,34 @@ class OpBackend {
   std::unique_ptr<Backend> backend_;
 };
 
-/// Random numbers in a storage type, with the f32 values they stand for.
+/// Random numbers in a storage type, with the f32 values they stand for, as rows and packed for the
+/// instruction level at hand.
 struct RandomWeight {
   Dtype dtype;
   size_t rows, cols;
-  std::vector<std::byte> data;  // exactly sized, so that the sanitizer sees a read past its end
+  std::vector<std::byte> data, packed;  // exactly sized, so that the sanitizer sees a read past its end
   std::vector<float> wide;
 
   RandomWeight(size_t r, size_t c, Dtype type, std::mt19937& random, float deviation = 1)
       : dtype(type), rows(r), cols(c), data(r * c * DtypeBytes(type)), wide(r * c) {
     std::normal_distribution<float> normal(0, deviation);
     for (size_t i = 0; i < wide.size(); ++i) {
-      wide[i] = normal(random);
-      if (dtype == Dtype::kF32) {
-        std::memcpy(&data[i * 4], &wide[i], 4);
-      } else {
-        const uint16_t bits = Narrow(dtype, wide[i]);
-        wide[i] = dtype == Dtype::kF16 ? FloatFromF16(bits) : FloatFromBF16(bits);
-        std::memcpy(&data[i * 2], &bits, 2);
-      }
+      const float value = normal(random);
+      cpu::NarrowRow(&value, dtype, 1, &data[i * DtypeBytes(dtype)]);
     }
+    cpu::WidenRow(data.data(), dtype, wide.size(), wide.data());
+    packed.resize(cpu::FloatPanelBytes(dtype, rows, cols));
+    cpu::PackFloatRows(data.data(), dtype, rows, cols, 0, packed.data());
   }
-  WeightView view() const { return {data.data(), dtype, rows, cols}; }
+  WeightView row_view() const { return {.data = data.data(), .dtype = dtype, .rows = rows, .cols = cols}; }
+  WeightView panel_view() const {
+    return {.data = packed.data(),
+            .dtype = dtype,
+            .rows = rows,
+            .cols = cols,
+            .layout = WeightLayout::kFloatPanels,
+            .partials = static_cast<uint32_t>(PartialSums(cols))};
+  }
   const float* row(size_t r) const { return &wide[r * cols]; }
 };
 

@@ -45,7 +45,8 @@ class Backend {
 
   /// `input` lives until the next BeginStep.
   virtual void BeginStep(const StepInput& input) = 0;
-  /// ids: one per row of `out`, all in [0, weight.rows).
+  /// weight: kFloatPanels, as of all weights of linears and experts. ids: one per row of `out`, all in [0,
+  /// weight.rows).
   virtual void Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) = 0;
   /// Each run of `norm_width` columns is normalised by itself; weight [norm_width].
   virtual void RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) = 0;
@@ -53,10 +54,12 @@ class Backend {
   virtual void Rope(const Op& op, Matrix x, Matrix out) = 0;
   virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
                          Matrix out) = 0;
-  /// weight: kv_b_proj, [num_heads * (nope_dim + value_dim), latent_dim].
+  /// weight: kv_b_proj, [num_heads * (nope_dim + value_dim), latent_dim], kRows.
   virtual void AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Matrix out) = 0;
   virtual void LatentAttention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix latent,
                                Matrix key_rope, Matrix out) = 0;
+  /// weight: kv_b_proj's value rows, [num_heads * value_dim, latent_dim], kFloatPanels of each head by
+  /// itself.
   virtual void ExpandValue(const Op& op, const WeightView& weight, Matrix x, Matrix out) = 0;
   virtual void SiluMul(Matrix gate, Matrix up, Matrix out) = 0;
   virtual void GeluTanhMul(Matrix gate, Matrix up, Matrix out) = 0;

@@ -77,8 +77,8 @@ Status StepExecutor::RunOp(size_t* index) {
     case OpKind::kEmbed:
       return Embed(op);
     case OpKind::kRmsNorm:
-      backend_->RmsNorm(op, weights_.vector(op.weight), weights_.view(op.weight).cols, At(op.inputs[0]),
-                        At(op.out));
+      backend_->RmsNorm(op, weights_.vector(op.weight).data(), weights_.vector(op.weight).size(),
+                        At(op.inputs[0]), At(op.out));
       break;
     case OpKind::kLinear:
     case OpKind::kLogits:
@@ -91,14 +91,14 @@ Status StepExecutor::RunOp(size_t* index) {
                           At(op.inputs[2]), At(op.out));
       break;
     case OpKind::kAbsorbKey:
-      backend_->AbsorbKey(op, weights_.view(op.weight), At(op.inputs[0]), At(op.out));
+      backend_->AbsorbKey(op, weights_.rows(op.weight), At(op.inputs[0]), At(op.out));
       break;
     case OpKind::kLatentAttention:
       backend_->LatentAttention(op, cache_.layer(op.cache_layer), At(op.inputs[0]), At(op.inputs[1]),
                                 At(op.inputs[2]), At(op.out));
       break;
     case OpKind::kExpandValue:
-      backend_->ExpandValue(op, weights_.view(op.weight), At(op.inputs[0]), At(op.out));
+      backend_->ExpandValue(op, weights_.values(op.weight), At(op.inputs[0]), At(op.out));
       break;
     case OpKind::kSiluMul:
       backend_->SiluMul(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
@@ -110,7 +110,8 @@ Status StepExecutor::RunOp(size_t* index) {
       backend_->Add(At(op.inputs[0]), At(op.inputs[1]), At(op.out));
       break;
     case OpKind::kRoute:
-      backend_->Route(op, At(op.inputs[0]), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out));
+      backend_->Route(op, At(op.inputs[0]), op.bias >= 0 ? weights_.vector(op.bias).data() : nullptr,
+                      At(op.out));
       break;
     case OpKind::kExperts:
       Experts(op);
@@ -149,7 +150,7 @@ void StepExecutor::Linears(size_t* index) {
     const Op& op = ops[*index];
     if ((op.kind != OpKind::kLinear && op.kind != OpKind::kLogits) || op.inputs[0] != x) break;
     parts_.push_back(
-        {weights_.view(op.weight), op.bias >= 0 ? weights_.vector(op.bias) : nullptr, At(op.out)});
+        {weights_.panels(op.weight), op.bias >= 0 ? weights_.vector(op.bias).data() : nullptr, At(op.out)});
   }
   backend_->Linear(At(x), parts_);
   for (size_t i = first; i < *index; ++i) {
@@ -160,7 +161,7 @@ void StepExecutor::Linears(size_t* index) {
 void StepExecutor::Experts(const Op& op) {
   experts_.clear();
   for (const ExpertWeightIds& e : op.experts)
-    experts_.push_back({e.id, weights_.view(e.gate), weights_.view(e.up), weights_.view(e.down)});
+    experts_.push_back({e.id, weights_.panels(e.gate), weights_.panels(e.up), weights_.panels(e.down)});
   backend_->Experts(experts_, At(op.inputs[0]), At(op.inputs[1]), At(op.out));
 }
 
@@ -177,7 +178,7 @@ Status StepExecutor::Embed(const Op& op) {
     }
     resolved_ids_[t] = id;
   }
-  backend_->Embed(op, weights_.view(op.weight), resolved_ids_.data(), At(op.out));
+  backend_->Embed(op, weights_.panels(op.weight), resolved_ids_.data(), At(op.out));
   return Status::Ok();
 }
 

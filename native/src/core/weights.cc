@@ -2,35 +2,37 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "core/checked_math.h"
 #include "core/float_bits.h"
+#include "cpu/float_panels.h"
 
 namespace skein {
 namespace {
 
-constexpr size_t kPageBytes = 4096;
 constexpr size_t kChunkBytes = size_t{16} << 20;
 constexpr size_t kTensorAlignment = 64;
 
-/// Copies to `to`, or, where that is null, reads a byte of each page, so that the first step does not wait
-/// for the disk.
-Status ReadAll(const std::byte* data, size_t size, std::byte* to, const std::function<void(size_t)>& advance,
-               const std::atomic<bool>& cancelled) {
-  unsigned sum = 0;
-  for (size_t at = 0; at < size; at += kChunkBytes) {
-    if (cancelled.load(std::memory_order_relaxed)) return {Code::kAborted, "load aborted"};
-    const size_t end = std::min(size, at + kChunkBytes);
-    if (to != nullptr) {
-      std::memcpy(to + at, data + at, end - at);
-    } else {
-      for (size_t i = at; i < end; i += kPageBytes)
-        sum += *reinterpret_cast<const volatile unsigned char*>(data + i);
-    }
-    advance(end - at);
+/// Which forms of each weight the ops read.
+struct Uses {
+  bool rows = false;
+  bool panels = false;
+  const Op* expand_value = nullptr;
+};
+
+std::vector<Uses> UsesOf(const ProgramSpec& spec) {
+  std::vector<Uses> uses(spec.weights.size());
+  const auto of = [&](int64_t id) -> Uses& { return uses[static_cast<size_t>(id)]; };
+  for (const Op& op : spec.ops) {
+    for (const ExpertWeightIds& e : op.experts)
+      of(e.gate).panels = of(e.up).panels = of(e.down).panels = true;
+    if (op.kind == OpKind::kAbsorbKey) of(op.weight).rows = true;
+    if (op.kind == OpKind::kExpandValue) of(op.weight).expand_value = &op;
+    if (op.kind == OpKind::kLinear || op.kind == OpKind::kLogits || op.kind == OpKind::kEmbed)
+      of(op.weight).panels = true;
   }
-  (void)sum;
-  return Status::Ok();
+  return uses;
 }
 
 std::vector<float> Widen(const std::byte* data, Dtype dtype, size_t count) {
@@ -38,6 +40,8 @@ std::vector<float> Widen(const std::byte* data, Dtype dtype, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     if (dtype == Dtype::kF32) {
       std::memcpy(&out[i], data + 4 * i, 4);
+    } else if (dtype == Dtype::kF8E4M3) {
+      out[i] = FloatFromF8E4M3(static_cast<uint8_t>(data[i]));
     } else {
       uint16_t bits;
       std::memcpy(&bits, data + 2 * i, 2);
@@ -82,23 +86,57 @@ Status CheckWeightSource(const WeightSource& source, size_t* bytes) {
   return Status::Ok();
 }
 
-Status WeightStore::Load(const std::vector<WeightSource>& sources, const Progress& progress,
+Status WeightStore::Load(const ProgramSpec& spec, const Progress& progress,
                          const std::atomic<bool>& cancelled) {
+  const std::vector<Uses> uses = UsesOf(spec);
   uint64_t total = 0, done = 0;
   size_t placed_bytes = 0;
-  for (const WeightSource& source : sources) {
-    size_t bytes;
-    if (Status s = CheckWeightSource(source, &bytes); !s.ok()) return s;
-    total += bytes;
+  const auto matrix = [&](size_t i) { return spec.weights[i].shape.size() == 2; };
+  const auto tensor_of = [&](size_t i) -> const TensorSource& {
+    return std::get<PlainWeight>(spec.weights[i].stored).tensor;
+  };
+  const auto view_of = [&](size_t i) {
+    const WeightSource& source = spec.weights[i];
+    const size_t cols = source.shape.back();
+    return WeightView{.dtype = *FloatDtype(tensor_of(i).dtype),
+                      .rows = matrix(i) ? static_cast<size_t>(source.shape[0]) : 1,
+                      .cols = cols,
+                      .partials = static_cast<uint32_t>(PartialSums(cols))};
+  };
+  // Where each form begins, counted from the first.
+  const auto place = [&](WeightView& view, WeightLayout layout, size_t bytes) {
+    view.layout = layout;
+    view.data = reinterpret_cast<const void*>(placed_bytes);
     placed_bytes += RoundUp(bytes, kTensorAlignment);
+  };
+  for (size_t i = 0; i < spec.weights.size(); ++i) {
+    size_t bytes;
+    if (Status s = CheckWeightSource(spec.weights[i], &bytes); !s.ok()) return s;
+    total += bytes;
+    WeightView view = view_of(i);
+    panels_.push_back(view), rows_.push_back(view), values_.push_back(view);
+    if (!matrix(i)) continue;
+    if (uses[i].rows) place(rows_[i], WeightLayout::kRows, bytes);
+    if (uses[i].panels)
+      place(panels_[i], WeightLayout::kFloatPanels, cpu::FloatPanelBytes(view.dtype, view.rows, view.cols));
+    if (const Op* op = uses[i].expand_value; op != nullptr) {
+      values_[i].rows = size_t{op->num_heads} * op->latent.value_dim;
+      place(values_[i], WeightLayout::kFloatPanels,
+            op->num_heads * cpu::FloatPanelBytes(view.dtype, op->latent.value_dim, view.cols));
+    }
   }
   progress(0, total);
-  const bool copy = MappedMemory::HugePagesGranted() && MappedMemory::Allocate(placed_bytes, &copied_).ok();
-  std::byte* to = copy ? copied_.data() : nullptr;
-  for (const WeightSource& source : sources) {
-    const TensorSource& tensor = std::get<PlainWeight>(source.stored).tensor;
-    const Dtype dtype = *FloatDtype(tensor.dtype);
-    auto [it, fresh] = files_.try_emplace(tensor.file);
+  if (Status s = MappedMemory::Allocate(placed_bytes, &memory_); !s.ok()) return s;
+  const auto fix = [&](WeightView& view) {
+    auto* to = memory_.data() + reinterpret_cast<size_t>(view.data);
+    view.data = to;
+    return to;
+  };
+  std::map<std::string, MappedMemory> files;
+  for (size_t i = 0; i < spec.weights.size(); ++i) {
+    const WeightSource& source = spec.weights[i];
+    const TensorSource& tensor = tensor_of(i);
+    auto [it, fresh] = files.try_emplace(tensor.file);
     if (fresh) {
       if (Status s = MappedMemory::MapFile(tensor.file, &it->second); !s.ok()) {
         return {s.code(), "weight '" + source.name + "': " + s.message()};
@@ -111,27 +149,34 @@ Status WeightStore::Load(const std::vector<WeightSource>& sources, const Progres
                                "+" + std::to_string(tensor.size_bytes) + " of '" + tensor.file +
                                "', which has " + std::to_string(file.size())};
     }
+    const WeightView& view = panels_[i];
     const size_t row_bytes = tensor.size_bytes / tensor.shape[0];
-    const size_t bytes = row_bytes * source.shape[0];
     const std::byte* data = file.data() + tensor.offset_bytes + row_bytes * source.first_row;
-    const auto advance = [&](size_t count) { progress(done += count, total); };
-    if (Status s = ReadAll(data, bytes, to, advance, cancelled); !s.ok()) return s;
-    if (to != nullptr) {
-      data = to;
-      to += RoundUp(bytes, kTensorAlignment);
-    } else if (reinterpret_cast<uintptr_t>(data) % DtypeBytes(dtype) != 0) {
-      MappedMemory aligned;
-      if (Status s = MappedMemory::Allocate(bytes, &aligned); !s.ok()) return s;
-      std::memcpy(aligned.data(), data, bytes);
-      data = aligned.data();
-      realigned_.push_back(std::move(aligned));
+    vectors_.push_back(matrix(i) ? std::vector<float>() : Widen(data, view.dtype, view.cols));
+    if (!matrix(i)) {
+      progress(done += row_bytes * view.cols, total);
+      continue;
     }
-    const bool matrix = source.shape.size() == 2;
-    const size_t cols = source.shape.back();
-    views_.push_back({data, dtype, matrix ? static_cast<size_t>(source.shape[0]) : 1, cols});
-    vectors_.push_back(matrix ? std::vector<float>() : Widen(data, dtype, cols));
+    std::byte *rows = fix(rows_[i]), *panels = fix(panels_[i]), *values = fix(values_[i]);
+    const size_t step =
+        std::max<size_t>(1, kChunkBytes / row_bytes / cpu::FloatPanelRows()) * cpu::FloatPanelRows();
+    for (size_t r = 0; r < view.rows; r += step) {
+      if (cancelled.load(std::memory_order_relaxed)) return {Code::kAborted, "load aborted"};
+      const size_t count = std::min(step, view.rows - r);
+      if (uses[i].rows) std::memcpy(rows + r * row_bytes, data + r * row_bytes, count * row_bytes);
+      if (uses[i].panels) cpu::PackFloatRows(data + r * row_bytes, view.dtype, count, view.cols, r, panels);
+      progress(done += count * row_bytes, total);
+    }
+    if (const Op* op = uses[i].expand_value; op != nullptr) {
+      const LatentShape& l = op->latent;
+      const size_t head_bytes = cpu::FloatPanelBytes(view.dtype, l.value_dim, view.cols);
+      for (size_t head = 0; head < op->num_heads; ++head) {
+        const size_t first = head * (size_t{l.nope_dim} + l.value_dim) + l.nope_dim;
+        cpu::PackFloatRows(data + first * row_bytes, view.dtype, l.value_dim, view.cols, 0,
+                           values + head * head_bytes);
+      }
+    }
   }
-  if (copy) files_.clear();
   return Status::Ok();
 }
 

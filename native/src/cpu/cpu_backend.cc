@@ -6,6 +6,7 @@
 
 #include "core/checked_math.h"
 #include "cpu/elementwise.h"
+#include "cpu/float_panels.h"
 #include "cpu/linear.h"
 
 namespace skein::cpu {
@@ -55,12 +56,10 @@ void CpuBackend::BeginStep(const StepInput& input) {
 }
 
 void CpuBackend::Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) {
-  const size_t row_bytes = weight.cols * DtypeBytes(weight.dtype);
   ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
-      const auto* row = static_cast<const std::byte*>(weight.data) + static_cast<size_t>(ids[r]) * row_bytes;
       float* to = out.data + r * out.stride;
-      WidenRow(row, weight.dtype, out.width, to);
+      UnpackFloatRow(weight, static_cast<size_t>(ids[r]), to);
       if (op.scale != 1) ScaleRow(to, op.scale, out.width, to);
     }
   });

@@ -2,6 +2,7 @@
 
 #include "cpu/absorb.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/float_panels.h"
 #include "cpu/linear.h"
 
 namespace skein::cpu {
@@ -13,7 +14,7 @@ constexpr size_t kAbsorbRowsPerItem = 64;
 WeightView RowsOf(const WeightView& weight, size_t first, size_t rows) {
   const auto* data =
       static_cast<const std::byte*>(weight.data) + first * weight.cols * DtypeBytes(weight.dtype);
-  return {data, weight.dtype, rows, weight.cols};
+  return {.data = data, .dtype = weight.dtype, .rows = rows, .cols = weight.cols};
 }
 
 Matrix ColumnsOf(const Matrix& m, size_t first, size_t width) {
@@ -68,11 +69,13 @@ void CpuBackend::ExpandValue(const Op& op, const WeightView& weight, Matrix x, M
   const size_t row_blocks = CeilDiv(x.rows, kLinearMaxRows);
   const size_t cols = LinearBlockCols(x.rows, l.latent_dim, weight.dtype);
   const size_t col_blocks = CeilDiv(l.value_dim, cols);
+  const size_t head_bytes = FloatPanelBytes(weight.dtype, l.value_dim, weight.cols);
   pool_.Run(op.num_heads * row_blocks * col_blocks, cancelled_, [&](size_t item, size_t thread) {
     const size_t head = item / (row_blocks * col_blocks);
     const size_t row = item / col_blocks % row_blocks * kLinearMaxRows, col = item % col_blocks * cols;
-    const WeightView values =
-        RowsOf(weight, head * (size_t{l.nope_dim} + l.value_dim) + l.nope_dim, l.value_dim);
+    WeightView values = weight;
+    values.data = static_cast<const std::byte*>(weight.data) + head * head_bytes;
+    values.rows = l.value_dim;
     LinearBlock(ColumnsOf(x, head * l.latent_dim, l.latent_dim),
                 {values, nullptr, ColumnsOf(out, head * l.value_dim, l.value_dim)}, row,
                 std::min(x.rows, row + kLinearMaxRows), col, std::min<size_t>(l.value_dim, col + cols),

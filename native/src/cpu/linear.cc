@@ -2,141 +2,298 @@
 
 #include <algorithm>
 
+#include "core/checked_math.h"
+#include "cpu/float_panels.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/linear.cc"
 // clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-#include "cpu/dot_tile-inl.h"
+#include "cpu/panel_tile-inl.h"
 // clang-format on
 
 #ifndef SKEIN_CPU_LINEAR_ONCE
 #define SKEIN_CPU_LINEAR_ONCE
 namespace skein::cpu {
-// A dot product is a sum over blocks of this many columns: part of every result, so never tuned per machine.
-constexpr size_t kBlockK = 1024;
-// Weight rows widened at once: 64 x 1024 floats are 256 KiB, half of a small L2.
-constexpr size_t kPanelCols = 64;
-// Up to here weights are used straight from memory; beyond, widening them once pays.
-constexpr size_t kDirectMaxRows = 16;
+/// Columns of a block that stays in L1 while the tiles pass: 16 KiB of f32 with panels of 16.
+constexpr size_t kBlockColumns = 256;
+/// Up to so many tiles widen the weights themselves; beyond, widening a block once pays.
+constexpr size_t kDirectTiles = 3;
+constexpr size_t kDirectRows = kDirectTiles * 6;
+/// Weight rows whose blocks share the block of x, which is in L2 meanwhile.
+constexpr size_t kGroupRows = 64;
+/// Of PartialSums: 8 = 2^3.
+constexpr size_t kTreeLevels = 3;
+/// Bytes that are fetched ahead where the weights are read once.
+constexpr size_t kFetchAhead = 1024;
 }  // namespace skein::cpu
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
-/// Adds one block's sums into the output; the first block stores, the last adds the bias.
-struct Accumulate {
-  float* out;
-  size_t stride;
-  const float* bias;  // null unless this is the last block
-  size_t cols;
-  bool first;
-
-  HWY_INLINE void operator()(size_t row, hn::Vec128<float> sums) const {
-    const hn::Full128<float> d;
-    float* p = out + row * stride;
-    if (cols == kTileCols) {
-      if (!first) sums = hn::Add(hn::LoadU(d, p), sums);
-      if (bias != nullptr) sums = hn::Add(sums, hn::LoadU(d, bias));
-      hn::StoreU(sums, d, p);
-      return;
-    }
-    HWY_ALIGN float lanes[kTileCols];
-    hn::Store(sums, d, lanes);
-    for (size_t i = 0; i < cols; ++i) {
-      const float sum = first ? lanes[i] : p[i] + lanes[i];
-      p[i] = bias != nullptr ? sum + bias[i] : sum;
-    }
-  }
+/// Sums of a tile and a panel between two blocks of columns.
+struct TileSums {
+  float segment[kTileFloats];                 ///< since the last change of scale
+  float run[kTileFloats];                     ///< of the partial sum, scaled
+  float tree[cpu::kTreeLevels][kTileFloats];  ///< of finished partial sums, waiting for their neighbours
 };
 
-template <typename T>
-void LinearRange(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end, size_t col_begin,
-                 size_t col_end, float* HWY_RESTRICT scratch) {
-  const auto* weight = static_cast<const T*>(part.weight.data);
-  const size_t total_k = part.weight.cols;
-  const size_t last_row = part.weight.rows - 1;
-  const size_t rows = row_end - row_begin;
-  const bool direct = rows <= cpu::kDirectMaxRows;
-  const float* x_rows = x.data + row_begin * x.stride;
-  float* out_rows = part.out.data + row_begin * part.out.stride;
-  const auto row_at = [&](size_t col, size_t k)
-                          HWY_ATTR { return weight + std::min(col, last_row) * total_k + k; };
-  const auto accumulate = [&](size_t col, size_t k, size_t n) HWY_ATTR {
-    const bool last = k + n == total_k;
-    return Accumulate{out_rows + col, part.out.stride,
-                      last && part.bias != nullptr ? part.bias + col : nullptr,
-                      std::min(kTileCols, col_end - col), k == 0};
-  };
+/// Columns [first, first + count): within one partial sum and one group of scales.
+struct Block {
+  size_t first, count;
+  bool opens_segment, closes_segment, opens_run, closes_run, last;
+  size_t run;           ///< index of the partial sum
+  const float* scales;  ///< of the panel's first row; null for none
+};
 
-  if (direct) {
-    for (size_t col = col_begin; col < col_end; col += kTileCols) {
-      const T* next = row_at(col + 2 * kTileCols <= part.weight.rows ? col + kTileCols : col, 0);
-      for (size_t k = 0; k < total_k; k += cpu::kBlockK) {
-        const size_t n = std::min(cpu::kBlockK, total_k - k);
-        RowSource<T> source{{row_at(col, k), row_at(col + 1, k), row_at(col + 2, k), row_at(col + 3, k)}};
-        // Measured: with one or two rows memory is the limit, and fetching in the order of memory gains a
-        // fifth, because the processor's own prefetcher follows; with more, fetching what the same step of
-        // the next tile reads is better.
-        source.next_scale = rows <= 2 ? kTileCols : 1;
-        source.next_step = rows <= 2 ? 64 / sizeof(T) : total_k;
-        source.next = next + k * source.next_scale;
-        DotRows(x_rows + k, x.stride, rows, source, n, accumulate(col, k, n));
-      }
-    }
-    return;
+/// The block that begins at `col`, of at most `most` columns. Partial sums are split where scales change.
+HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
+  const size_t run_columns = w.cols / w.partials, run = col / run_columns;
+  const size_t run_begin = run * run_columns, run_end = run_begin + run_columns;
+  size_t segment_begin = run_begin, segment_end = run_end;
+  const float* scales = nullptr;
+  if (w.scales != nullptr) {
+    const size_t group = col / w.group;
+    segment_begin = std::max(segment_begin, group * w.group);
+    segment_end = std::min(segment_end, (group + 1) * w.group);
+    scales = static_cast<const float*>(w.scales) + group * RoundUp(w.rows, kPanelRows);
   }
-  for (size_t panel = col_begin; panel < col_end; panel += cpu::kPanelCols) {
-    const size_t panel_end = std::min(col_end, panel + cpu::kPanelCols);
-    for (size_t k = 0; k < total_k; k += cpu::kBlockK) {
-      const size_t n = std::min(cpu::kBlockK, total_k - k);
-      const size_t packed = PackedFloats(n);
-      float* to = scratch;
-      for (size_t col = panel; col < panel_end; col += kTileCols, to += packed) {
-        const T* group[kTileCols] = {row_at(col, k), row_at(col + 1, k), row_at(col + 2, k),
-                                     row_at(col + 3, k)};
-        PackRows(group, n, to);
-      }
-      // The block that is packed next; past the end it is this one again, which costs nothing.
-      const bool last_k = k + n == total_k;
-      const size_t next_panel =
-          last_k && panel + cpu::kPanelCols <= last_row ? panel + cpu::kPanelCols : panel;
-      const size_t next_k = last_k ? 0 : k + n;
-      size_t fetched = 0;
-      // Rows outside, columns inside: the rows of a tile stay in L1 while the panel passes from L2.
-      for (size_t r = 0; r < rows; r += kMaxTileRows) {
-        const size_t tile_rows = std::min(kMaxTileRows, rows - r);
-        const float* x_tile = x_rows + r * x.stride + k;
-        const float* from = scratch;
-        for (size_t col = panel; col < panel_end; col += kTileCols, from += packed) {
-          Accumulate out = accumulate(col, k, n);
-          out.out += r * part.out.stride;
-          if (fetched < cpu::kPanelCols) {
-            const PackedAheadSource<T> source{
-                {from}, {row_at(next_panel + fetched, next_k), row_at(next_panel + fetched + 1, next_k)}};
-            fetched += 2;
-            DotRows(x_tile, x.stride, tile_rows, source, n, out);
-          } else {
-            DotRows(x_tile, x.stride, tile_rows, PackedSource{from}, n, out);
-          }
+  const size_t end = std::min(segment_end, col + most);
+  return {col,
+          end - col,
+          col == segment_begin,
+          end == segment_end,
+          segment_begin == run_begin,
+          end == run_end,
+          end == w.cols,
+          run,
+          scales};
+}
+
+/// One linear, for the kernels.
+template <typename T>
+struct Job {
+  const Matrix& x;
+  const LinearPart& part;
+  size_t col_end;
+
+  const T* panel(size_t row, size_t col) const {
+    return static_cast<const T*>(part.weight.data) + row * part.weight.cols + col * kPanelRows;
+  }
+  size_t panel_step() const { return part.weight.cols * kPanelRows; }
+};
+
+HWY_INLINE void StoreOut(VF sum, const float* bias, float* out, size_t count) {
+  if (count >= kLanes) {
+    hn::StoreU(bias != nullptr ? hn::Add(sum, LoadF32(bias)) : sum, DF(), out);
+  } else if (count > 0) {
+    StorePartial(bias != nullptr ? hn::Add(sum, LoadPartial(bias, count)) : sum, out, count);
+  }
+}
+
+/// After the sums of a block: scales what ended, adds finished partial sums to their neighbours, and writes
+/// the outputs after the last.
+template <typename T>
+HWY_INLINE void CloseBlock(const Job<T>& job, const Block& block, size_t x_row, size_t rows, size_t row,
+                           TileSums& sums) {
+  if (!block.closes_segment) return;
+  const DF d;
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t half = 0; half < kPanelRows; half += kLanes) {
+      const size_t at = r * kPanelRows + half;
+      VF v = hn::LoadU(d, sums.segment + at);
+      if (block.scales != nullptr) {
+        const VF scale = LoadF32(block.scales + row + half);
+        v = block.opens_run ? hn::Mul(v, scale) : hn::MulAdd(v, scale, hn::LoadU(d, sums.run + at));
+        if (!block.closes_run) {
+          hn::StoreU(v, d, sums.run + at);
+          continue;
         }
+      }
+      size_t level = 0;
+      for (size_t bits = block.run; bits % 2 != 0; bits /= 2, ++level)
+        v = hn::Add(hn::LoadU(d, sums.tree[level] + at), v);
+      if (!block.last) {
+        hn::StoreU(v, d, sums.tree[level] + at);
+      } else if (row + half < job.col_end) {
+        const float* bias = job.part.bias != nullptr ? job.part.bias + row + half : nullptr;
+        StoreOut(v, bias, job.part.out.data + (x_row + r) * job.part.out.stride + row + half,
+                 job.col_end - row - half);
       }
     }
   }
 }
 
+/// Rows of x [x_row, x_row + kRows) and kPanels panels from weight row `row`: the block's products from
+/// `weights`, which stand for its columns.
+template <size_t kRows, size_t kPanels, typename T, typename W>
+void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
+          size_t weights_step, Fetch fetch, TileSums* sums) {
+  MultiplyTile<kRows, kPanels>(job.x.data + x_row * job.x.stride + block.first, job.x.stride, weights,
+                               weights_step, block.count, fetch, !block.opens_segment, sums->segment,
+                               sizeof(TileSums) / sizeof(float));
+  for (size_t p = 0; p < kPanels; ++p) CloseBlock(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
+}
+
+template <typename T, typename W>
+HWY_INLINE void TileOfRows(size_t rows, const Job<T>& job, const Block& block, size_t x_row, size_t row,
+                           const W* weights, Fetch fetch, TileSums* sums) {
+  switch (rows) {
+    case 1:
+      return Tile<1, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+    case 2:
+      return Tile<2, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+    case 3:
+      return Tile<3, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+    case 4:
+      return Tile<4, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+    case 5:
+      return Tile<5, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+    default:
+      return Tile<6, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+  }
+}
+
+/// Calls body(tile, first row, rows) for tiles of about equal height: 8 rows as 4 + 4, since a short tile
+/// waits for its few sums.
+template <class Body>
+HWY_INLINE void ForTiles(size_t row_begin, size_t row_end, const Body& body) {
+  const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
+  for (size_t tile = 0, row = row_begin; tile < tiles; ++tile) {
+    const size_t rows = CeilDiv(row_end - row, tiles - tile);
+    body(tile, row, rows);
+    row += rows;
+  }
+}
+
+/// One tile of kRows rows: weights pass once, kPanels panels at a time, so that enough sums are under way.
+template <size_t kRows, size_t kPanels, typename T>
+void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) {
+  for (; row + (kPanels - 1) * kPanelRows < job.col_end; row += kPanels * kPanelRows) {
+    for (size_t col = 0; col < job.part.weight.cols;) {
+      const Block block = BlockAt(job.part.weight, col, job.part.weight.cols);
+      const T* weights = job.panel(row, col);
+      const Fetch fetch{reinterpret_cast<const std::byte*>(weights) + cpu::kFetchAhead, 64};
+      Tile<kRows, kPanels>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
+      col += block.count;
+    }
+  }
+}
+
+template <typename T>
+void StreamTile(const Job<T>& job, size_t x_row, size_t rows, size_t col_begin, TileSums* sums) {
+  size_t row = col_begin;
+  switch (rows) {
+    case 1:
+      StreamPanels<1, 4>(job, x_row, row, sums);
+      return StreamPanels<1, 1>(job, x_row, row, sums);
+    case 2:
+      StreamPanels<2, 2>(job, x_row, row, sums);
+      return StreamPanels<2, 1>(job, x_row, row, sums);
+    case 3:
+      StreamPanels<3, 2>(job, x_row, row, sums);
+      return StreamPanels<3, 1>(job, x_row, row, sums);
+    case 4:
+      return StreamPanels<4, 1>(job, x_row, row, sums);
+    case 5:
+      return StreamPanels<5, 1>(job, x_row, row, sums);
+    default:
+      return StreamPanels<6, 1>(job, x_row, row, sums);
+  }
+}
+
+/// Two or three tiles: the first brings a block into L1, the others find it there, and all fetch the next.
+template <typename T>
+void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, TileSums* sums) {
+  const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
+  for (size_t row = col_begin; row < job.col_end; row += kPanelRows) {
+    for (size_t col = 0; col < job.part.weight.cols;) {
+      const Block block = BlockAt(job.part.weight, col, cpu::kBlockColumns);
+      const T* weights = job.panel(row, col);
+      const size_t bytes = block.count * kPanelRows * sizeof(T);
+      const auto* next = reinterpret_cast<const std::byte*>(weights) + bytes;
+      ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
+        TileOfRows(rows, job, block, x_row, row, weights, Fetch{next + tile * (bytes / tiles), 64 / tiles},
+                   sums + tile);
+      });
+      col += block.count;
+    }
+  }
+}
+
+template <typename T>
+HWY_INLINE void WidenBlock(const T* HWY_RESTRICT from, size_t columns, float* HWY_RESTRICT to) {
+  const DF d;
+  for (size_t k = 0; k < columns; ++k) {
+    VF low, high;
+    LoadColumn(from + k * kPanelRows, low, high);
+    hn::Store(low, d, to + k * kPanelRows);
+    hn::Store(high, d, to + k * kPanelRows + kLanes);
+  }
+}
+
+/// Many tiles: each block of a panel is widened once and stays in L1 while the rows of x pass from L2.
+template <typename T>
+void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, float* wide,
+               TileSums* sums) {
+  const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
+  for (size_t group = col_begin; group < job.col_end; group += cpu::kGroupRows) {
+    const size_t group_end = std::min(job.col_end, group + cpu::kGroupRows);
+    for (size_t col = 0; col < job.part.weight.cols;) {
+      const Block block = BlockAt(job.part.weight, col, cpu::kBlockColumns);
+      for (size_t row = group; row < group_end; row += kPanelRows) {
+        WidenBlock(job.panel(row, col), block.count, wide);
+        TileSums* panel_sums = sums + (row - group) / kPanelRows * tiles;
+        const bool more = row + kPanelRows < group_end;
+        const auto* next = reinterpret_cast<const std::byte*>(more ? job.panel(row + kPanelRows, col)
+                                                                   : job.panel(group, col + block.count));
+        ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
+          // The first tile fetches all of what is widened next.
+          const Fetch fetch{next, tile == 0 ? 64 * sizeof(T) / sizeof(float) : 0};
+          TileOfRows(rows, job, block, x_row, row, wide, fetch, panel_sums + tile);
+        });
+      }
+      col += block.count;
+    }
+  }
+}
+
+template <typename T>
+void LinearRange(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, float* scratch) {
+  const size_t rows = row_end - row_begin;
+  auto* sums = reinterpret_cast<TileSums*>(scratch + cpu::kBlockColumns * kPanelRows);
+  if (rows <= kTileRows) {
+    StreamTile(job, row_begin, rows, col_begin, sums);
+  } else if (rows <= cpu::kDirectRows) {
+    FewTiles(job, row_begin, row_end, col_begin, sums);
+  } else {
+    ManyTiles(job, row_begin, row_end, col_begin, scratch, sums);
+  }
+}
+
 void LinearBlockImpl(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end,
                      size_t col_begin, size_t col_end, float* scratch) {
+  const auto run = [&](auto type) HWY_ATTR {
+    LinearRange<decltype(type)>({x, part, col_end}, row_begin, row_end, col_begin, scratch);
+  };
   switch (part.weight.dtype) {
     case Dtype::kF32:
-      return LinearRange<float>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+      return run(float());
     case Dtype::kF16:
-      return LinearRange<F16>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+      return run(F16());
     case Dtype::kBF16:
-      return LinearRange<BF16>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+      return run(BF16());
     case Dtype::kF8E4M3:
-      return LinearRange<F8E4M3>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+      return run(F8E4M3());
   }
+}
+
+size_t LinearScratchBytesImpl() {
+  static_assert(sizeof(TileSums) % 64 == 0 && cpu::kGroupRows % kPanelRows == 0);
+  const size_t tiles = CeilDiv(cpu::kLinearMaxRows, kTileRows);
+  return cpu::kBlockColumns * kPanelRows * sizeof(float) +
+         tiles * (cpu::kGroupRows / kPanelRows) * sizeof(TileSums);
 }
 
 }  // namespace skein::HWY_NAMESPACE
@@ -145,16 +302,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace skein {
 HWY_EXPORT(LinearBlockImpl);
+HWY_EXPORT(LinearScratchBytesImpl);
 namespace cpu {
 
-size_t LinearScratchBytes() { return kPanelCols * kBlockK * sizeof(float); }
+size_t LinearScratchBytes() { return HWY_DYNAMIC_DISPATCH(LinearScratchBytesImpl)(); }
 
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype) {
-  if (rows > kDirectMaxRows) return kPanelCols;
+  if (rows > kDirectRows) return kGroupRows;
   // About 128 KiB of weights: some 10 us of reading, so that taking a chunk is cheap and a late core costs
   // little.
   constexpr size_t kChunkBytes = size_t{128} << 10;
-  return std::clamp<size_t>(kChunkBytes / (k * DtypeBytes(dtype)) / 4 * 4, 4, 256);
+  const size_t panel = FloatPanelRows();
+  return std::clamp<size_t>(RoundDown(kChunkBytes / (k * DtypeBytes(dtype)), panel), panel, 256);
 }
 
 void LinearBlock(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end, size_t col_begin,

@@ -12,12 +12,17 @@ constexpr size_t kLinearMaxRows = 288;
 /// Bytes of scratch one thread needs for LinearBlock.
 size_t LinearScratchBytes();
 
-/// Weight rows of one work item for `rows` tokens and `k` columns of `dtype`.
+/// Weight rows of one work item for `rows` tokens and `k` columns of `dtype`; a multiple of
+/// FloatPanelRows().
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype);
 
-/// part.out[row_begin..row_end, col_begin..col_end) = x weight^T + bias. `scratch` is 64-byte aligned, one
-/// per thread. Bit-identical for a row whatever the ranges: sums are taken over fixed blocks of k, and these
-/// added in order.
+/// part.out[row_begin..row_end, col_begin..col_end) = x weight^T + bias, of a weight in float panels; at most
+/// kLinearMaxRows rows. col_begin is a multiple of FloatPanelRows(), and col_end is one or is weight.rows.
+/// `scratch` is 64-byte aligned, one per thread.
+///
+/// Bit-identical for a row whatever the ranges. An output is the sum of weight.partials runs of columns, each
+/// taken in order with one multiply-add a column, added as weight.h says; then bias. With scales a run is
+/// split where they change: each piece is summed from zero, and added to the run times its scale.
 void LinearBlock(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end, size_t col_begin,
                  size_t col_end, float* scratch);
 
