@@ -37,6 +37,8 @@ test('the fingerprint follows weights, operations, block size and dtype, and no 
     { tensors: await tensorsOf('c', 2) },
     { blockSize: 32 },
     { dtype: 'f32' as const },
+    { quantization: 'int4' as const },
+    { quantization: 'int4-g128' as const },
     { model: parseModel({ ...shape, rms_norm_eps: 1e-4 }, 'config.json') },
     { model: parseModel({ ...shape, rope_theta: 5e5 }, 'config.json') },
   ];
