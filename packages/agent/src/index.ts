@@ -1,5 +1,6 @@
 export { natsBus } from './bus.ts';
 export { ConfigError, FormationError } from './errors.ts';
+export { hostCores } from './host-cores.ts';
 export { Broker } from './leader/broker.ts';
 export { type KVEventsConfig, parseKVEventsConfig } from './leader/kv-events-config.ts';
 export { runLeaderAgent } from './leader/leader-agent.ts';

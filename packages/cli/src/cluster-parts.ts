@@ -1,5 +1,5 @@
-import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { hostCores } from '@skein/agent';
 import { variables } from '@skein/telemetry';
 import { asArguments, flagOf, type FlagTexts } from './flags/argv.ts';
 import { flagKeys } from './flags/flag-table.ts';
@@ -36,7 +36,7 @@ export function clusterModel({ settings }: Resolved): string {
 export function clusterParts(resolved: Resolved): readonly [Part, ...Part[]] {
   const { groups, stages } = clusterShape(resolved);
   const { settings } = resolved;
-  const threads = settings.threads ?? Math.max(1, Math.floor(availableParallelism() / (stages * groups)));
+  const threads = settings.threads ?? Math.max(1, Math.floor(hostCores() / (stages * groups)));
   const node = passedOn(resolved, 'node');
   const router = passedOn(resolved, 'router');
   const nodeArgs = asArguments({

@@ -1,5 +1,4 @@
-import { availableParallelism } from 'node:os';
-import { ConfigError, type NodeOptions, parseKVEventsConfig } from '@skein/agent';
+import { ConfigError, hostCores, type NodeOptions, parseKVEventsConfig } from '@skein/agent';
 import { variable } from './environment.ts';
 import type { Running } from './lifecycle.ts';
 import { modelFolder } from './model-folder.ts';
@@ -28,7 +27,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     groupKey: variable('groupKey'),
     natsUrl: settings.natsUrl,
     natsPort: settings.natsPort,
-    threads: settings.threads ?? availableParallelism(),
+    threads: settings.threads ?? hostCores(),
     maxModelLen: settings.maxModelLen,
     maxLogprobs: settings.maxLogprobs,
     maxNumSeqs: settings.maxNumSeqs,

@@ -172,7 +172,7 @@ export const engineFlags = {
       doc: 'compute threads of each rank',
       commands: ['up', 'serve', 'node'],
       default: null,
-      defaultDoc: 'cores; up: cores over ranks',
+      defaultDoc: 'cores that the affinity and the quota grant; up: cores over ranks',
     },
   ),
 } as const satisfies Readonly<Record<string, Flag<unknown>>>;
