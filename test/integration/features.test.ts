@@ -53,7 +53,10 @@ test.each([
   const deviationOf = async (changed: object): Promise<number> => {
     const fixture = await readFixture(name, changed);
     const longest = { ...fixture, cases: fixture.cases.slice(-1).map(continued) };
-    const driver = new Driver(openInterpreted(stageSpecs(fixture, 1, 'f32')), fixture.model.config.vocabSize);
+    const driver = new Driver(
+      openInterpreted(stageSpecs(fixture, { stages: 1, dtype: 'f32' })),
+      fixture.model.config.vocabSize,
+    );
     return relativeDeviation(longest, await driver.generate(longest.cases, whole));
   };
   expect(await deviationOf({})).toBeLessThanOrEqual(1e-4);
@@ -78,6 +81,7 @@ test.each([
   ['qwen2/late-windows', { layer_types: null }],
   ['phi3/longrope-short-partial', { rope_theta: undefined, partial_rotary_factor: undefined, ...PHI3_ROPE }],
 ])('%s may be written as %j', async (name, change) => {
-  const operations = async (changed: object) => stageSpecs(await readFixture(name, changed), 1, 'f32')[0]?.ops;
+  const operations = async (changed: object) =>
+    stageSpecs(await readFixture(name, changed), { stages: 1, dtype: 'f32' })[0]?.ops;
   expect(await operations(change)).toEqual(await operations({}));
 });

@@ -1,6 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { buildStageProgram, type Model, parseModel, readCheckpointTensors, stageLayers } from '@skein/models';
+import {
+  buildStageProgram,
+  type Model,
+  parseModel,
+  type QuantizationOption,
+  readCheckpointTensors,
+  stageLayers,
+} from '@skein/models';
 import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
 
 const ROOT = fileURLToPath(new URL('../fixtures/', import.meta.url));
@@ -90,10 +97,20 @@ export async function readFixture(name: string, change: object = {}): Promise<Fi
   };
 }
 
-export function stageSpecs({ model, tensors }: ReferenceModel, stages: number, dtype: Dtype): ProgramSpec[] {
+export interface StageSpecsOptions {
+  readonly stages: number;
+  /** Of the cache. */
+  readonly dtype: Dtype;
+  readonly quantization?: QuantizationOption;
+}
+
+export function stageSpecs(
+  { model, tensors }: ReferenceModel,
+  { stages, dtype, quantization = 'none' }: StageSpecsOptions,
+): ProgramSpec[] {
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
   return stageLayers(model.config.numLayers, stages, null).map((layers, stage) =>
-    buildStageProgram({ model, tensors, stages, stage, layers, limits: LIMITS, kvCache }),
+    buildStageProgram({ model, tensors, quantization, stages, stage, layers, limits: LIMITS, kvCache }),
   );
 }
 

@@ -23,14 +23,14 @@ function weightHashes({ weights }: ProgramSpec): Record<string, string> {
 describe.each(quantizedNames)('recorded %s', (name) => {
   test('every weight stands for the floats that the library takes it for', async () => {
     const fixture = await readQuantizedFixture(name);
-    const [spec] = stageSpecs(fixture, 1, 'f32');
+    const [spec] = stageSpecs(fixture, { stages: 1, dtype: 'f32' });
     expect(spec && weightHashes(spec)).toEqual(fixture.weightHashes);
   });
 
   test('one and two stages give the logits and greedy ids of transformers with those floats', async () => {
     const fixture = await readQuantizedFixture(name);
     const open = (stages: number) =>
-      new Driver(openInterpreted(stageSpecs(fixture, stages, 'f32')), fixture.model.config.vocabSize);
+      new Driver(openInterpreted(stageSpecs(fixture, { stages, dtype: 'f32' })), fixture.model.config.vocabSize);
     const found = await open(1).generate(fixture.cases, whole);
     expectGreedyIds(fixture, found);
     expect(relativeDeviation(fixture, found)).toBeLessThanOrEqual(1e-4);

@@ -11,7 +11,7 @@ describe.each(fixtureNames)('recorded %s', (name) => {
     const fixture = await readFixture(name);
     if (fixture.rope === null) return;
     const wanted = bits(fixture.rope.inverseFrequencies);
-    for (const op of stageSpecs(fixture, 1, 'f32').flatMap((spec) => spec.ops)) {
+    for (const op of stageSpecs(fixture, { stages: 1, dtype: 'f32' }).flatMap((spec) => spec.ops)) {
       if (op.op !== 'rope') continue;
       const places = [...bits(op.inverseFrequencies)].map((b, i) => Math.abs(b - (wanted[i] ?? 0)));
       expect(places).toHaveLength(wanted.length);
@@ -23,7 +23,7 @@ describe.each(fixtureNames)('recorded %s', (name) => {
   test('one, two and four stages give the logits and greedy ids of transformers', async () => {
     const fixture = await readFixture(name);
     const open = (stages: number) =>
-      new Driver(openInterpreted(stageSpecs(fixture, stages, 'f32')), fixture.model.config.vocabSize);
+      new Driver(openInterpreted(stageSpecs(fixture, { stages, dtype: 'f32' })), fixture.model.config.vocabSize);
     const found = await open(1).generate(fixture.cases, whole);
     expectGreedyIds(fixture, found);
     expect(relativeDeviation(fixture, found)).toBeLessThanOrEqual(1e-4);
@@ -38,7 +38,7 @@ describe.each(fixtureNames)('recorded %s', (name) => {
     expect(dtype).toBe({ float32: 'f32', float16: 'f16', bfloat16: 'bf16' }[fixture.storage]);
     if (fixture.storageTypeDeviation === null) return;
     const found = await new Driver(
-      openInterpreted(stageSpecs(fixture, 1, dtype)),
+      openInterpreted(stageSpecs(fixture, { stages: 1, dtype })),
       fixture.model.config.vocabSize,
     ).generate(fixture.cases, whole);
     expect(deviation(fixture, found)).toBeLessThan(1.5 * fixture.storageTypeDeviation);
