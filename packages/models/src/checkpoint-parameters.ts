@@ -2,7 +2,7 @@ import type { TensorSource, WeightQuantization } from '@skein/native';
 import { CheckpointError } from './errors.ts';
 import type { Model } from './model.ts';
 import type { Parameter, ParameterKind, ParameterSource } from './program-recorder.ts';
-import { quantizedWeight } from './quantization/checkpoint-quantization.ts';
+import { weightReader } from './quantization/checkpoint-quantization.ts';
 import { ModuleTensors } from './quantization/module-tensors.ts';
 import { type QuantizationOption, quantizationAtLoad } from './quantization/quantization-option.ts';
 
@@ -17,10 +17,11 @@ export function checkpointParameters(options: CheckpointParametersOptions): Para
   const { model, tensors, quantization = 'none' } = options;
   const stored = model.config.quantization;
   const atLoad = quantizationAtLoad(quantization, stored);
+  const read = stored === null ? null : weightReader(stored);
   return (parameter) => {
-    const module = stored === null ? null : moduleOf(parameter, tensors);
-    if (stored !== null && module !== null) {
-      const weight = quantizedWeight(stored, module);
+    const module = read === null ? null : moduleOf(parameter, tensors);
+    if (read !== null && module !== null) {
+      const weight = read(module);
       if (weight !== null) return { stored: weight, quantize: null, tensorNames: module.used };
     }
     const tensor = plainTensor(parameter, tensors);

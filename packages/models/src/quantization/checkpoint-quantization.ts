@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ModelConfigError } from '../errors.ts';
 import { parseFields } from '../json-file.ts';
 import { type Awq, awqSchema, awqWeight } from './awq.ts';
-import { type CompressedTensors, compressedTensorsWeight } from './compressed-tensors.ts';
+import { type CompressedTensors, compressedTensorsReader } from './compressed-tensors.ts';
 import { compressedTensorsSchema } from './compressed-tensors-config.ts';
 import { type Fp8, fp8Schema, fp8Weight } from './fp8.ts';
 import { type Gptq, gptqSchema, gptqWeight } from './gptq.ts';
@@ -45,17 +45,17 @@ export function parseQuantization(value: unknown, file: string): CheckpointQuant
   return parse<CheckpointQuantization>(SCHEMAS[parse(methodSchema).quant_method]);
 }
 
-/** How a module's weight is stored; null when it is a plain `weight`. Throws CheckpointError when tensors that belong together
- *  are not all there in their shapes. */
-export function quantizedWeight(quantization: CheckpointQuantization, module: ModuleTensors): StoredWeight | null {
+/** Gives how a module's weight is stored; null when it is a plain `weight`. What it gives throws CheckpointError when tensors that
+ *  belong together are not all there in their shapes. */
+export function weightReader(quantization: CheckpointQuantization): (module: ModuleTensors) => StoredWeight | null {
   switch (quantization.method) {
     case 'awq':
-      return awqWeight(quantization, module);
+      return (module) => awqWeight(quantization, module);
     case 'compressed-tensors':
-      return compressedTensorsWeight(quantization, module);
+      return compressedTensorsReader(quantization);
     case 'fp8':
-      return fp8Weight(quantization, module);
+      return (module) => fp8Weight(quantization, module);
     case 'gptq':
-      return gptqWeight(quantization, module);
+      return (module) => gptqWeight(quantization, module);
   }
 }

@@ -1,7 +1,7 @@
 import type { StoredWeight } from '@skein/native';
 import { storedFp8 } from './fp8.ts';
 import { type ModuleTensors, SCALE_DTYPES } from './module-tensors.ts';
-import { targetRank } from './target.ts';
+import { Targets } from './target.ts';
 
 /** How the modules of one group are stored. `groupSize` null is one scale a row. */
 export type Scheme =
@@ -30,9 +30,19 @@ export interface CompressedTensors {
 
 const FLOAT_TYPES: ReadonlySet<string> = new Set(['f32', 'f16', 'bf16']);
 
-export function compressedTensorsWeight(config: CompressedTensors, module: ModuleTensors): StoredWeight | null {
-  const scheme = schemeOf(config, module);
-  if (scheme === null) return null;
+/** Gives how a module is stored; null for a plain one. */
+export function compressedTensorsReader(config: CompressedTensors): (module: ModuleTensors) => StoredWeight | null {
+  const ignored = new Targets(config.ignore.map((target) => [target, true]));
+  const schemes = new Targets(
+    config.groups.flatMap(({ targets, scheme }) => targets.map((target) => [target, scheme] as const)),
+  );
+  return (module) => {
+    const scheme = ignored.find(module) ? null : schemes.find(module);
+    return scheme === null ? null : storedWeight(scheme, module);
+  };
+}
+
+function storedWeight(scheme: Scheme, module: ModuleTensors): StoredWeight | null {
   // A module of the kind that is quantized may still be plain: exporters leave routers off the list of what they ignored.
   if (FLOAT_TYPES.has(module.find('weight')?.dtype ?? '')) return null;
   module.leave('input_scale', 'input_zero_point');
@@ -45,17 +55,6 @@ export function compressedTensorsWeight(config: CompressedTensors, module: Modul
       module.leave('weight_zero_point');
       return storedFp8(module, scheme.blockShape);
   }
-}
-
-/** That of the closest target: a name before an expression before a class, then in the config's order. */
-function schemeOf({ groups, ignore }: CompressedTensors, module: ModuleTensors): Scheme | null {
-  if (ignore.some((target) => targetRank(target, module) > 0)) return null;
-  let best: { readonly rank: number; readonly scheme: Scheme } | null = null;
-  for (const { targets, scheme } of groups) {
-    const rank = Math.max(0, ...targets.map((target) => targetRank(target, module)));
-    if (rank > (best?.rank ?? 0)) best = { rank, scheme };
-  }
-  return best?.scheme ?? null;
 }
 
 function packedWeight(

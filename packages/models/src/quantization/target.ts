@@ -16,9 +16,23 @@ export interface TargetedModule {
   readonly className: 'Linear' | 'Embedding';
 }
 
-/** How closely a target of compressed-tensors names a module: 3 by its name, 2 by an expression, 1 by its class, 0 not. */
-export function targetRank(target: string, { name, className }: TargetedModule): 0 | 1 | 2 | 3 {
-  if (target === name) return 3;
-  if (target.startsWith(REGEX_PREFIX)) return targetRegex(target)?.test(name) ? 2 : 0;
-  return target === className ? 1 : 0;
+/** Targets of compressed-tensors, each with a value. */
+export class Targets<T> {
+  readonly #exact = new Map<string, T>();
+  readonly #regexes: (readonly [RegExp, T])[] = [];
+
+  constructor(entries: Iterable<readonly [target: string, value: T]>) {
+    for (const [target, value] of entries) {
+      const regex = target.startsWith(REGEX_PREFIX) ? targetRegex(target) : null;
+      if (regex !== null) this.#regexes.push([regex, value]);
+      else if (!this.#exact.has(target)) this.#exact.set(target, value);
+    }
+  }
+
+  /** Of the target that names a module most closely: by its name, else by an expression, else by its class; the first of those
+   *  that are alike. Null when none does. */
+  find({ name, className }: TargetedModule): T | null {
+    const byRegex = (): T | undefined => this.#regexes.find(([regex]) => regex.test(name))?.[1];
+    return this.#exact.get(name) ?? byRegex() ?? this.#exact.get(className) ?? null;
+  }
 }
