@@ -287,10 +287,16 @@ export interface NativeAddon {
   createProgram(device: Device, spec: ProgramSpec): Program;
   /** `interfaceName` confines UCX to one network interface; null lets UCX choose among all that are up. */
   createTransport(options: { readonly interfaceName: string | null }): Transport;
-  /** Median of repeated measurements over `seconds`: f32 FMA rate and read rate with `threads` threads. */
+  /** Medians of repeated measurements over `seconds` with `threads` threads: f32 FMA rate, read rate, and the rates of 4-bit
+   *  and 8-bit integer weights times 8-bit activations (two operations a product). */
   measureCeilings(options: {
     readonly threads: number;
     readonly seconds: number;
     readonly readBytes: number;
-  }): Promise<{ readonly fmaGflops: number; readonly readGBps: number }>;
+  }): Promise<{
+    readonly fmaGflops: number;
+    readonly readGBps: number;
+    readonly int4Gops: number;
+    readonly int8Gops: number;
+  }>;
 }

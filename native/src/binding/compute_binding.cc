@@ -36,6 +36,8 @@ class CeilingsWorker : public Napi::AsyncWorker {
     Napi::Object result = Napi::Object::New(Env());
     result.Set("fmaGflops", ceilings_.fma_gflops);
     result.Set("readGBps", ceilings_.read_gbps);
+    result.Set("int4Gops", ceilings_.int4_gops);
+    result.Set("int8Gops", ceilings_.int8_gops);
     deferred_.Resolve(result);
   }
 

@@ -13,7 +13,7 @@
 #define HWY_TARGET_INCLUDE "cpu/ceilings.cc"
 // clang-format off: this order is needed.
 #include "hwy/foreach_target.h"
-#include "cpu/simd-inl.h"
+#include "cpu/int_dot-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -53,12 +53,79 @@ void ReadAllImpl(const float* p, size_t n, float* sink) {
   *sink += SumOf(hn::Add(hn::Add(a, b), hn::Add(c, e)));
 }
 
+/// Keeps the compiler from computing with a vector only once.
+template <class V>
+HWY_INLINE V Opaque(V v) {
+#if HWY_ARCH_X86
+  asm volatile("" : "+v"(v.raw));
+#else
+  asm volatile("" : "+w"(v.raw));
+#endif
+  return v;
+}
+
+HWY_INLINE void AddStep(VI32& sum, VI32 step) { sum = hn::Add(sum, step); }
+
+/// Operations of `rounds` rounds of six independent products of 4-bit codes over eight steps, as the kernels
+/// of int4 weights sum them, without their loads and scales.
+double Int4RoundsImpl(size_t rounds, float seed, float* sink) {
+  VU8 w = hn::Set(DU8(), static_cast<uint8_t>(seed * 6));
+  VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
+  VI32 total0 = hn::Zero(DI32()), total1 = total0;
+  for (size_t i = 0; i < rounds; ++i) {
+    x = Opaque(x);
+    Dot4::Sum a = Dot4::First(w, x);
+    x = Opaque(x);
+    Dot4::Sum b = Dot4::First(w, x);
+    x = Opaque(x);
+    Dot4::Sum c = Dot4::First(w, x);
+    x = Opaque(x);
+    Dot4::Sum e = Dot4::First(w, x);
+    x = Opaque(x);
+    Dot4::Sum f = Dot4::First(w, x);
+    x = Opaque(x);
+    Dot4::Sum g = Dot4::First(w, x);
+    for (size_t step = 1; step < 8; ++step) {
+      x = Opaque(x), a = Dot4::Next(a, w, x);
+      x = Opaque(x), b = Dot4::Next(b, w, x);
+      x = Opaque(x), c = Dot4::Next(c, w, x);
+      x = Opaque(x), e = Dot4::Next(e, w, x);
+      x = Opaque(x), f = Dot4::Next(f, w, x);
+      x = Opaque(x), g = Dot4::Next(g, w, x);
+    }
+    AddStep(total0, Dot4::Total(a)), AddStep(total1, Dot4::Total(b)), AddStep(total0, Dot4::Total(c));
+    AddStep(total1, Dot4::Total(e)), AddStep(total0, Dot4::Total(f)), AddStep(total1, Dot4::Total(g));
+  }
+  *sink += SumOf(hn::ConvertTo(DF(), hn::Add(total0, total1)));
+  return static_cast<double>(rounds) * 6 * 8 * kBytes * 2;
+}
+
+/// The same for products of 8-bit codes, one step each.
+double Int8RoundsImpl(size_t rounds, float seed, float* sink) {
+  const Dot8::Weight w = Dot8::Prepare(hn::Set(DI8(), static_cast<int8_t>(seed * -100)));
+  VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
+  VI32 a = hn::Zero(DI32()), b = a, c = a, e = a, f = a, g = a;
+  for (size_t i = 0; i < rounds * 8; ++i) {
+    x = Opaque(x), a = Dot8::Next(a, w, x);
+    x = Opaque(x), b = Dot8::Next(b, w, x);
+    x = Opaque(x), c = Dot8::Next(c, w, x);
+    x = Opaque(x), e = Dot8::Next(e, w, x);
+    x = Opaque(x), f = Dot8::Next(f, w, x);
+    x = Opaque(x), g = Dot8::Next(g, w, x);
+  }
+  const VI32 total = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, e)), hn::Add(f, g));
+  *sink += SumOf(hn::ConvertTo(DF(), total));
+  return static_cast<double>(rounds) * 6 * 8 * kBytes * 2;
+}
+
 }  // namespace skein::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace skein {
 HWY_EXPORT(FmaRoundsImpl);
+HWY_EXPORT(Int4RoundsImpl);
+HWY_EXPORT(Int8RoundsImpl);
 HWY_EXPORT(ReadAllImpl);
 namespace cpu {
 namespace {
@@ -82,8 +149,9 @@ Status MeasureCeilings(size_t threads, double seconds, size_t read_bytes, Ceilin
   }
   // Chunks of 1 MiB keep both threads busy to the end, as the kernels' chunks do.
   constexpr size_t kChunkBytes = size_t{1} << 20;
-  constexpr size_t kFmaChunks = 16;
+  constexpr size_t kComputeChunks = 16;
   constexpr size_t kFmaRounds = 20'000;
+  constexpr size_t kIntRounds = 4'000;
   const size_t chunk_bytes = std::min(kChunkBytes, read_bytes / 256 * 256);
   const size_t chunks = read_bytes / chunk_bytes;
   MappedMemory memory;
@@ -93,23 +161,31 @@ Status MeasureCeilings(size_t threads, double seconds, size_t read_bytes, Ceilin
   ThreadPool pool(threads);
   const std::atomic<bool> never{false};
   std::vector<float> sinks(threads * 16);
-  std::vector<double> fma, read;
+  std::vector<double> fma, int4, int8, read;
+  const auto compute = [&](auto rounds_of, size_t rounds) {
+    const auto begin = Clock::now();
+    std::atomic<double> operations{0};
+    pool.Run(kComputeChunks * threads, never, [&](size_t, size_t thread) {
+      operations.fetch_add(rounds_of(rounds, 0.5f, &sinks[thread * 16]));
+    });
+    return operations.load() / SecondsSince(begin) * 1e-9;
+  };
   const auto start = Clock::now();
   do {
-    auto begin = Clock::now();
-    std::atomic<double> flops{0};
-    pool.Run(kFmaChunks * threads, never, [&](size_t, size_t thread) {
-      flops.fetch_add(HWY_DYNAMIC_DISPATCH(FmaRoundsImpl)(kFmaRounds, 0.5f, &sinks[thread * 16]));
-    });
-    fma.push_back(flops.load() / SecondsSince(begin) * 1e-9);
-    begin = Clock::now();
+    fma.push_back(
+        compute([](auto... args) { return HWY_DYNAMIC_DISPATCH(FmaRoundsImpl)(args...); }, kFmaRounds));
+    int4.push_back(
+        compute([](auto... args) { return HWY_DYNAMIC_DISPATCH(Int4RoundsImpl)(args...); }, kIntRounds));
+    int8.push_back(
+        compute([](auto... args) { return HWY_DYNAMIC_DISPATCH(Int8RoundsImpl)(args...); }, kIntRounds));
+    const auto begin = Clock::now();
     pool.Run(chunks, never, [&](size_t chunk, size_t thread) {
       HWY_DYNAMIC_DISPATCH(ReadAllImpl)
       (floats + chunk * chunk_bytes / 4, chunk_bytes / 4, &sinks[thread * 16]);
     });
     read.push_back(static_cast<double>(chunks * chunk_bytes) / SecondsSince(begin) * 1e-9);
   } while (SecondsSince(start) < seconds);
-  *out = {Median(fma), Median(read)};
+  *out = {Median(fma), Median(read), Median(int4), Median(int8)};
   return Status::Ok();
 }
 

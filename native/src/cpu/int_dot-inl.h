@@ -1,0 +1,133 @@
+// Integer dot products of four neighbouring columns per int32 lane. Included once per target.
+#if defined(SKEIN_CPU_INT_DOT_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKEIN_CPU_INT_DOT_INL_H
+#undef SKEIN_CPU_INT_DOT_INL_H
+#else
+#define SKEIN_CPU_INT_DOT_INL_H
+#endif
+
+#include "cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+
+using DU8 = hn::ScalableTag<uint8_t>;
+using DI8 = hn::ScalableTag<int8_t>;
+using DI16 = hn::ScalableTag<int16_t>;
+using DI32 = hn::ScalableTag<int32_t>;
+using VU8 = hn::Vec<DU8>;
+using VI8 = hn::Vec<DI8>;
+using VI16 = hn::Vec<DI16>;
+using VI32 = hn::Vec<DI32>;
+constexpr size_t kBytes = HWY_MAX_BYTES;
+
+/// Weight rows of a panel of cpu/int_panels.h: the lanes of two vectors.
+constexpr size_t kIntPanel = 2 * kLanes;
+
+#if HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
+#define SKEIN_INT_DOT(name) _mm512_##name
+#elif HWY_TARGET == HWY_AVX2
+#define SKEIN_INT_DOT(name) _mm256_##name
+#else
+#define SKEIN_INT_DOT(name) _mm_##name
+#endif
+
+// The additions of products to sums are opaque to the compiler: GCC would compute all products of an unrolled
+// loop first, keep them in memory and add them at the end.
+HWY_INLINE VI16 AddTo(VI16 sum, VI16 v) {
+#if HWY_TARGET <= HWY_AVX2
+  asm("vpaddw %1, %0, %0" : "+v"(sum.raw) : "v"(v.raw));
+#else
+  asm("paddw %1, %0" : "+x"(sum.raw) : "x"(v.raw));
+#endif
+  return sum;
+}
+HWY_INLINE VI32 AddTo(VI32 sum, VI32 v) {
+#if HWY_TARGET <= HWY_AVX2
+  asm("vpaddd %1, %0, %0" : "+v"(sum.raw) : "v"(v.raw));
+#else
+  asm("paddd %1, %0" : "+x"(sum.raw) : "x"(v.raw));
+#endif
+  return sum;
+}
+
+HWY_INLINE VI16 MulPairs(VU8 w, VI8 x) { return VI16{SKEIN_INT_DOT(maddubs_epi16)(w.raw, x.raw)}; }
+HWY_INLINE VI32 AddPairs(VI16 v) { return VI32{SKEIN_INT_DOT(madd_epi16)(v.raw, hn::Set(DI16(), 1).raw)}; }
+#endif
+
+#if HWY_ARCH_ARM
+#define SKEIN_INT_DOT_DIRECT 1
+HWY_INLINE VI32 DotQuads(VI32 sum, VI8 w, VI8 x) {
+#ifdef __ARM_FEATURE_DOTPROD
+  return VI32{vdotq_s32(sum.raw, w.raw, x.raw)};
+#else
+  // Two products fit: 2 * 128 * 127 < 2^15.
+  const int16x8_t low = vmull_s8(vget_low_s8(w.raw), vget_low_s8(x.raw));
+  const int16x8_t high = vmull_s8(vget_high_s8(w.raw), vget_high_s8(x.raw));
+  return VI32{vpadalq_s16(sum.raw, vpaddq_s16(low, high))};
+#endif
+}
+#else
+#define SKEIN_INT_DOT_DIRECT 0
+#endif
+
+/// Sums of products of unsigned codes (0..15) with activations, over at most 8 steps.
+struct Dot4 {
+#if SKEIN_INT_DOT_DIRECT
+  using Sum = VI32;
+  static HWY_INLINE Sum First(VU8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
+  static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return DotQuads(sum, hn::BitCast(DI8(), w), x); }
+  static HWY_INLINE VI32 Total(Sum sum) { return sum; }
+#else
+  // A pair is at most 2 * 15 * 127, so that 8 of them stay below 2^15 and are widened once.
+  using Sum = VI16;
+  static HWY_INLINE Sum First(VU8 w, VI8 x) { return MulPairs(w, x); }
+  static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return AddTo(sum, MulPairs(w, x)); }
+  static HWY_INLINE VI32 Total(Sum sum) { return AddPairs(sum); }
+#endif
+};
+
+/// Sums of products of signed codes (-128..127) with activations (-127..127).
+struct Dot8 {
+  using Sum = VI32;
+#if SKEIN_INT_DOT_DIRECT
+  using Weight = VI8;
+  static HWY_INLINE Weight Prepare(VI8 w) { return w; }
+  static HWY_INLINE Sum First(VI8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
+  static HWY_INLINE Sum Next(Sum sum, VI8 w, VI8 x) { return DotQuads(sum, w, x); }
+#else
+  // |w| times x with the sign of w: a pair is at most 2 * 128 * 127 < 2^15.
+  struct Weight {
+    VU8 magnitude;
+    VI8 w;
+  };
+  static HWY_INLINE Weight Prepare(VI8 w) { return {hn::BitCast(DU8(), hn::Abs(w)), w}; }
+  static HWY_INLINE Sum Next(Sum sum, const Weight& w, VI8 x) { return AddTo(sum, First(w, x)); }
+  static HWY_INLINE Sum First(const Weight& w, VI8 x) {
+#if HWY_TARGET == HWY_AVX3
+    const VI8 turned{
+        _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.w.raw), _mm512_setzero_si512(), x.raw)};
+#else
+    const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, w.w.raw)};
+#endif
+    return AddPairs(MulPairs(w.magnitude, turned));
+  }
+#endif
+  static HWY_INLINE VI32 Total(Sum sum) { return sum; }
+};
+
+/// Four activations in every lane.
+HWY_INLINE VI8 BroadcastQuad(const int8_t* x) {
+  int32_t quad;
+  std::memcpy(&quad, x, sizeof quad);
+  return hn::BitCast(DI8(), hn::Set(DI32(), quad));
+}
+
+}  // namespace skein::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#undef SKEIN_INT_DOT
+#undef SKEIN_INT_DOT_DIRECT
+
+#endif

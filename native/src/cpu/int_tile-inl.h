@@ -1,0 +1,216 @@
+// The inner kernel of integer linears: a few rows of activations against one panel of weights. Included once
+// per target.
+#if defined(SKEIN_CPU_INT_TILE_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKEIN_CPU_INT_TILE_INL_H
+#undef SKEIN_CPU_INT_TILE_INL_H
+#else
+#define SKEIN_CPU_INT_TILE_INL_H
+#endif
+
+#include <utility>
+
+#include "cpu/int_dot-inl.h"
+#include "hwy/cache_control.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+
+// 2 x 6 sums, 2 weights and 1 activation of 16 vector registers.
+constexpr size_t kMaxIntTileRows = 6;
+
+/// Sources give the two vectors of a panel for four columns. kSymmetricZero is subtracted from every code
+/// where a format has neither zeros nor mins.
+///
+/// 4-bit codes where they lie.
+struct NibbleSource {
+  using Dot = Dot4;
+  using Weight = VU8;
+  static constexpr bool kFetches = true;
+  static constexpr size_t kStepBytes = kBytes;
+  static constexpr int32_t kSymmetricZero = 8;
+  static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
+    const DU8 d;
+    const hn::Repartition<uint16_t, DU8> d16;
+    const VU8 both = hn::LoadU(d, p), mask = hn::Set(d, 15);
+    low = hn::And(both, mask);
+    high = hn::And(hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(d16, both))), mask);
+  }
+};
+
+/// 4-bit codes, one a byte, as UnpackNibbles leaves them.
+struct UnpackedSource {
+  using Dot = Dot4;
+  using Weight = VU8;
+  static constexpr bool kFetches = false;
+  static constexpr size_t kStepBytes = 2 * kBytes;
+  static constexpr int32_t kSymmetricZero = 8;
+  static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
+    low = hn::LoadU(DU8(), p);
+    high = hn::LoadU(DU8(), p + kBytes);
+  }
+};
+
+struct ByteSource {
+  using Dot = Dot8;
+  using Weight = Dot8::Weight;
+  static constexpr bool kFetches = true;
+  static constexpr size_t kStepBytes = 2 * kBytes;
+  static constexpr int32_t kSymmetricZero = 0;
+  static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
+    low = Dot8::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p)));
+    high = Dot8::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p + kBytes)));
+  }
+};
+
+HWY_INLINE void UnpackNibbles(const uint8_t* from, size_t steps, uint8_t* to) {
+  for (size_t i = 0; i < steps; ++i, from += kBytes, to += 2 * kBytes) {
+    VU8 low, high;
+    NibbleSource::Load(from, low, high);
+    hn::StoreU(low, DU8(), to);
+    hn::StoreU(high, DU8(), to + kBytes);
+  }
+}
+
+/// A run of blocks of columns. Pointers are at its first column, and those of rows at the first row.
+struct TileInput {
+  const int8_t* x;
+  size_t x_stride;
+  const float* x_scales;
+  const int32_t* x_sums;
+  size_t x_blocks;  // from row to row, of 32 columns
+  const uint8_t* codes;
+  size_t ahead;         // bytes between what is read and what is fetched
+  const float* scales;  // [blocks][kIntPanel]
+  const float* mins;    // the same
+  size_t blocks;        // of 4 * kSteps columns
+  float* sums;          // [rows][kIntPanel], added to
+};
+
+template <class Source>
+HWY_INLINE void FirstStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
+                          const typename Source::Weight& w0, const typename Source::Weight& w1,
+                          const int8_t* x) {
+  const VI8 quad = BroadcastQuad(x);
+  a = Source::Dot::First(w0, quad);
+  b = Source::Dot::First(w1, quad);
+}
+
+template <class Source>
+HWY_INLINE void NextStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
+                         const typename Source::Weight& w0, const typename Source::Weight& w1,
+                         const int8_t* x) {
+  const VI8 quad = BroadcastQuad(x);
+  a = Source::Dot::Next(a, w0, quad);
+  b = Source::Dot::Next(b, w1, quad);
+}
+
+HWY_INLINE int32_t SumOfCodes(const int8_t* x, size_t count) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += x[i];
+  return sum;
+}
+
+/// Scales the integer sums of one row and adds them to its f32 sums.
+template <class Source, bool kAffine, size_t kSteps>
+HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, typename Source::Dot::Sum a,
+                          typename Source::Dot::Sum b, VF scale0, VF scale1) {
+  const DF d;
+  constexpr int32_t kZero = kAffine ? 0 : Source::kSymmetricZero;
+  constexpr bool kHalves = kSteps == 4;
+  const size_t x_block = row * t.x_blocks + (kHalves ? block / 2 : block);
+  float* sums = t.sums + row * kIntPanel;
+  VI32 dot0 = Source::Dot::Total(a), dot1 = Source::Dot::Total(b);
+  int32_t x_sum = 0;
+  if constexpr (kZero != 0 || kAffine) {
+    x_sum = kHalves ? SumOfCodes(t.x + row * t.x_stride + block * 16, 16) : t.x_sums[x_block];
+  }
+  if constexpr (kZero != 0) {
+    const VI32 zero = hn::Mul(hn::Set(DI32(), x_sum), hn::Set(DI32(), kZero));
+    dot0 = hn::Sub(dot0, zero);
+    dot1 = hn::Sub(dot1, zero);
+  }
+  const VF x_scale = hn::Set(d, t.x_scales[x_block]);
+  VF sum0 = hn::MulAdd(hn::ConvertTo(d, dot0), hn::Mul(scale0, x_scale), hn::Load(d, sums));
+  VF sum1 = hn::MulAdd(hn::ConvertTo(d, dot1), hn::Mul(scale1, x_scale), hn::Load(d, sums + kLanes));
+  if constexpr (kAffine) {
+    const VF weight = hn::Mul(hn::ConvertTo(d, hn::Set(DI32(), x_sum)), x_scale);
+    const float* mins = t.mins + block * kIntPanel;
+    sum0 = hn::MulAdd(hn::Load(d, mins), weight, sum0);
+    sum1 = hn::MulAdd(hn::Load(d, mins + kLanes), weight, sum1);
+  }
+  hn::Store(sum0, d, sums);
+  hn::Store(sum1, d, sums + kLanes);
+}
+
+/// Rows kRow... of the input against the panel. Integer sums are exact, so that a row's result is the same in
+/// any tile. Pack expansions rather than loops: GCC keeps arrays in registers only where indices are
+/// constants from the start.
+template <class Source, bool kAffine, size_t kSteps, size_t... kRow>
+HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
+  using Sum = typename Source::Dot::Sum;
+  const int8_t* x = t.x;
+  const uint8_t* codes = t.codes;
+  for (size_t block = 0; block < t.blocks; ++block) {
+    Sum a[sizeof...(kRow)], b[sizeof...(kRow)];
+    typename Source::Weight w0, w1;
+    if (Source::kFetches) hwy::Prefetch(codes + t.ahead);
+    Source::Load(codes, w0, w1);
+    (FirstStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
+#pragma GCC unroll 8
+    for (size_t step = 1; step < kSteps; ++step) {
+      if (Source::kFetches && step * Source::kStepBytes % 64 == 0)
+        hwy::Prefetch(codes + step * Source::kStepBytes + t.ahead);
+      Source::Load(codes + step * Source::kStepBytes, w0, w1);
+      (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + step * 4), ...);
+    }
+    const VF scale0 = hn::Load(DF(), t.scales + block * kIntPanel),
+             scale1 = hn::Load(DF(), t.scales + block * kIntPanel + kLanes);
+    (AddScaled<Source, kAffine, kSteps>(t, kRow, block, a[kRow], b[kRow], scale0, scale1), ...);
+    x += 4 * kSteps;
+    codes += kSteps * Source::kStepBytes;
+  }
+}
+
+template <class Source, bool kAffine, size_t kSteps, size_t kRows>
+HWY_NOINLINE void IntTileOf(const TileInput& t) {
+  IntTile<Source, kAffine, kSteps>(t, std::make_index_sequence<kRows>());
+}
+
+/// `rows` (any number) against the panel, in tiles of about equal height of at most `max_rows`.
+template <class Source, bool kAffine, size_t kSteps>
+void IntTiles(TileInput t, size_t rows, size_t max_rows) {
+  for (size_t tiles = (rows + max_rows - 1) / max_rows, r = 0; tiles > 0; --tiles) {
+    const size_t height = (rows - r + tiles - 1) / tiles;
+    switch (height) {
+      case 1:
+        IntTileOf<Source, kAffine, kSteps, 1>(t);
+        break;
+      case 2:
+        IntTileOf<Source, kAffine, kSteps, 2>(t);
+        break;
+      case 3:
+        IntTileOf<Source, kAffine, kSteps, 3>(t);
+        break;
+      case 4:
+        IntTileOf<Source, kAffine, kSteps, 4>(t);
+        break;
+      case 5:
+        IntTileOf<Source, kAffine, kSteps, 5>(t);
+        break;
+      default:
+        IntTileOf<Source, kAffine, kSteps, 6>(t);
+        break;
+    }
+    r += height;
+    t.x += height * t.x_stride;
+    t.x_scales += height * t.x_blocks;
+    t.x_sums += height * t.x_blocks;
+    t.sums += height * kIntPanel;
+    t.ahead = 0;  // the first tile has fetched
+  }
+}
+
+}  // namespace skein::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
