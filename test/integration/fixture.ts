@@ -46,7 +46,11 @@ const QUANTIZED = 'quantized';
 /** family/case; without the quantized ones. */
 export const fixtureNames: readonly string[] = readdirSync(ROOT, { withFileTypes: true })
   .filter((family) => family.isDirectory() && family.name !== QUANTIZED)
-  .flatMap((family) => readdirSync(ROOT + family.name).map((name) => `${family.name}/${name}`))
+  .flatMap((family) =>
+    readdirSync(ROOT + family.name, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => `${family.name}/${entry.name}`),
+  )
   .sort();
 
 /** Names of the checkpoints that are quantized. */
@@ -68,17 +72,7 @@ async function readReference(name: string, change: object) {
   const tensors = await readCheckpointTensors(ROOT + name);
   const { vocabSize } = model.config;
   const expected = JSON.parse(readFileSync(`${ROOT}${name}/expected.json`, 'utf8'));
-  const cases: FixtureCase[] = expected.cases.map(
-    (c: { promptTokenIds: number[]; greedyTokenIds: number[]; positions: number[]; logits: string }) => {
-      const logits = f32(c.logits);
-      const row = (i: number): Float32Array => logits.subarray(i * vocabSize, (i + 1) * vocabSize);
-      return {
-        promptTokenIds: c.promptTokenIds,
-        greedyTokenIds: c.greedyTokenIds,
-        logits: new Map(c.positions.map((position, i) => [position, row(i)])),
-      };
-    },
-  );
+  const cases = readCases(expected.cases, vocabSize);
   return { name, model, tensors, cases, expected };
 }
 
@@ -102,6 +96,25 @@ export interface StageSpecsOptions {
   /** Of the cache. */
   readonly dtype: Dtype;
   readonly quantization?: QuantizationOption;
+}
+
+interface StoredCase {
+  readonly promptTokenIds: readonly number[];
+  readonly greedyTokenIds: readonly number[];
+  readonly positions: readonly number[];
+  readonly logits: string;
+}
+
+export function readCases(cases: readonly StoredCase[], vocabSize: number): FixtureCase[] {
+  return cases.map(({ promptTokenIds, greedyTokenIds, positions, logits: encoded }) => {
+    const logits = f32(encoded);
+    const row = (i: number): Float32Array => logits.subarray(i * vocabSize, (i + 1) * vocabSize);
+    return {
+      promptTokenIds,
+      greedyTokenIds,
+      logits: new Map(positions.map((position, i) => [position, row(i)])),
+    };
+  });
 }
 
 export function stageSpecs(

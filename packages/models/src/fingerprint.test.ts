@@ -6,7 +6,7 @@ import { modelFingerprint } from './fingerprint.ts';
 import { parseModel } from './model-registry.ts';
 import { parseCheckpointShape } from './random-checkpoint/checkpoint-shapes.ts';
 import { writeRandomCheckpoint } from './random-checkpoint/random-checkpoint.ts';
-import { readCheckpointTensors } from './safetensors.ts';
+import { readCheckpointTensors } from './checkpoint-tensors.ts';
 
 let root = '';
 beforeAll(() => {

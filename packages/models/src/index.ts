@@ -1,5 +1,6 @@
 export { checkCheckpoint } from './checkpoint-check.ts';
 export { DTYPE_BYTES, type DtypeOption, resolveDtype } from './dtype.ts';
+export { readCheckpointTensors } from './checkpoint-tensors.ts';
 export { CheckpointError, CheckpointWriteError, ModelConfigError, StageSplitError } from './errors.ts';
 export { modelFingerprint } from './fingerprint.ts';
 export { type GenerationConfig, parseGenerationConfig, readGenerationConfig } from './generation-config.ts';
@@ -7,6 +8,8 @@ export { type EncodableDtype, encodeGgml } from './gguf/ggml-encode.ts';
 export type { GgufDtype } from './gguf/ggml-types.ts';
 export type { GgufValue } from './gguf/gguf-value.ts';
 export { type GgufTensorToWrite, type GgufToWrite, writeGguf } from './gguf/gguf-writer.ts';
+export { ggufFiles } from './gguf/gguf-files.ts';
+export { type GgufFile, readGguf } from './gguf/read-gguf.ts';
 export { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
 export type { Model } from './model.ts';
 export type { ModelConfig } from './model-config.ts';
@@ -14,7 +17,7 @@ export { QUANTIZATION_OPTIONS, type QuantizationOption } from './quantization/qu
 export { KNOWN_ARCHITECTURES, parseModel, readModel } from './model-registry.ts';
 export type { RopeConfig, RopeScaling } from './rope-config.ts';
 export { ropeFrequencies, type RopeFrequencies } from './rope-frequencies.ts';
-export { INDEX_FILE, readCheckpointTensors, SINGLE_FILE } from './safetensors.ts';
+export { INDEX_FILE, SINGLE_FILE } from './safetensors.ts';
 export { tensorBytes, type TensorToWrite, writeSafetensors } from './safetensors-writer.ts';
 export { type LayerRange, stageLayers } from './stage-layers.ts';
 export { stagePeer } from './stage-peer.ts';

@@ -10,8 +10,11 @@ import { mixtral } from './families/mixtral.ts';
 import { phi3 } from './families/phi3.ts';
 import { qwen2, qwen3 } from './families/qwen.ts';
 import { qwen2Moe, qwen3Moe } from './families/qwen-moe.ts';
+import { describeGguf } from './gguf/gguf-checkpoint.ts';
+import { ggufFiles } from './gguf/gguf-files.ts';
 import { parseFields, readJsonFile } from './json-file.ts';
 import type { Model, ModelFamily } from './model.ts';
+import type { ParameterForm } from './program-recorder.ts';
 
 /** The family of each name that config.json may give first under `architectures`. */
 const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map([
@@ -31,8 +34,14 @@ const MODEL_FAMILIES: ReadonlyMap<string, ModelFamily> = new Map([
 
 export const KNOWN_ARCHITECTURES: readonly string[] = [...MODEL_FAMILIES.keys()].sort();
 
-/** The model of a checkpoint directory, by its config.json. Reads no weights. */
+/** The model of a checkpoint: of a directory by its config.json, of a GGUF file (or the one in a directory) by its values. Reads
+ *  no weights. Throws ModelConfigError, CheckpointError. */
 export async function readModel(dir: string): Promise<Model> {
+  const [gguf, ...parts] = ggufFiles(dir) ?? [];
+  if (gguf !== undefined) {
+    const { document, form } = describeGguf([gguf, ...parts]);
+    return withParametersOf(form, parseModel(document, gguf));
+  }
   const file = join(dir, 'config.json');
   return parseModel(await readJsonFile(file, ModelConfigError), file);
 }
@@ -49,4 +58,15 @@ export function parseModel(document: unknown, file: string): Model {
     `${file}: architectures is ${JSON.stringify(architectures)}; served are ${KNOWN_ARCHITECTURES.join(', ')}`,
     { details: { file, field: 'architectures', value: architectures } },
   );
+}
+
+/** The model, over parameters of another form than its family's own. */
+function withParametersOf(form: ParameterForm, model: Model): Model {
+  return {
+    ...model,
+    record(recorder, stage) {
+      recorder.storedAs(form);
+      model.record(recorder, stage);
+    },
+  };
 }

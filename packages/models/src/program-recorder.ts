@@ -43,7 +43,8 @@ export interface LogitsOptions {
 
 type RopeFields = Omit<Extract<Op, { op: 'rope' }>, 'op' | 'x' | 'out'>;
 
-/** Unless said otherwise, pairs are half a rotation apart and start at a head's first element. */
+/** Unless said otherwise, pairs start at a head's first element, and are half a rotation apart where the parameters are as
+ *  published. */
 export type RopeOptions = Omit<RopeFields, 'rotaryStart' | 'interleaved'> &
   Partial<Pick<RopeFields, 'rotaryStart' | 'interleaved'>>;
 
@@ -67,6 +68,14 @@ export interface ExpertsOptions {
   }[];
 }
 
+/** How a checkpoint's parameters differ from those that Hugging Face publishes. */
+export interface ParameterForm {
+  /** The rows of q and k are in an order in which elements 2i and 2i + 1 of a head turn together. */
+  readonly interleavedRope: boolean;
+  /** Norms store the factor itself, also where a family says that they store how far it is from 1. */
+  readonly wholeNorms: boolean;
+}
+
 /** Reads like the model's forward pass and writes down its operations. Parameters are named as in the checkpoint. */
 export class ProgramRecorder {
   readonly ops: Op[] = [];
@@ -77,9 +86,15 @@ export class ProgramRecorder {
   readonly #weightIds = new Map<string, WeightId>();
   /** Width of each value. */
   readonly #widths: number[] = [];
+  #form: ParameterForm = { interleavedRope: false, wholeNorms: false };
 
   constructor(parameters: ParameterSource) {
     this.#parameters = parameters;
+  }
+
+  /** What is recorded from here on reads parameters of this form. */
+  storedAs(form: ParameterForm): void {
+    this.#form = form;
   }
 
   embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {
@@ -94,7 +109,8 @@ export class ProgramRecorder {
 
   /** Normalises each head of x by itself. */
   rmsNormHeads(x: ValueId, weightName: string, options: NormOptions & { readonly headDim: number }): ValueId {
-    const { eps, weightOffset, headDim } = options;
+    const { eps, headDim } = options;
+    const weightOffset = this.#form.wholeNorms ? 0 : options.weightOffset;
     const weight = this.#weight({ name: weightName, shape: [headDim], kind: 'vector' });
     return this.#push(this.width(x), (out) => ({ op: 'rmsNorm', x, weight, eps, weightOffset, out }));
   }
@@ -110,7 +126,8 @@ export class ProgramRecorder {
   }
 
   rope(x: ValueId, options: RopeOptions): ValueId {
-    return this.#push(this.width(x), (out) => ({ op: 'rope', x, rotaryStart: 0, interleaved: false, ...options, out }));
+    const { interleavedRope: interleaved } = this.#form;
+    return this.#push(this.width(x), (out) => ({ op: 'rope', x, rotaryStart: 0, interleaved, ...options, out }));
   }
 
   attention(input: Omit<Extract<Op, { op: 'attention' }>, 'op' | 'out'>): ValueId {

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readCheckpointTensors, readSafetensors } from './safetensors.ts';
+import { readSafetensorsDirectory, readSafetensors } from './safetensors.ts';
 import { writeSafetensors } from './safetensors-writer.ts';
 
 let root = '';
@@ -99,7 +99,7 @@ async function sharded(weightMap: Record<string, string>): Promise<string> {
 }
 
 test('shards are read through the index', async () => {
-  const tensors = await readCheckpointTensors(await sharded({ a: 'a.safetensors', b: 'b.safetensors' }));
+  const tensors = await readSafetensorsDirectory(await sharded({ a: 'a.safetensors', b: 'b.safetensors' }));
   expect([...tensors.keys()]).toEqual(['a', 'b']);
 });
 
@@ -110,12 +110,12 @@ test.each([
   [{ a: 'a.safetensors', c: 'a.safetensors' }, /lacks tensor c/],
   [{ a: 'gone.safetensors' }, /gone\.safetensors: cannot be read/],
 ])('the index %j is refused', async (weightMap, message) => {
-  await expect(readCheckpointTensors(await sharded(weightMap as Record<string, string>))).rejects.toMatchObject({
+  await expect(readSafetensorsDirectory(await sharded(weightMap as Record<string, string>))).rejects.toMatchObject({
     code: 'ERR_CHECKPOINT',
     message: expect.stringMatching(message),
   });
 });
 
 test('a directory without a checkpoint is refused', async () => {
-  await expect(readCheckpointTensors(newDir())).rejects.toThrow(/holds neither model\.safetensors nor/);
+  await expect(readSafetensorsDirectory(newDir())).rejects.toThrow(/holds neither model\.safetensors nor/);
 });

@@ -4,6 +4,7 @@ import type { TensorDtype, TensorSource } from '@skein/native';
 import { z } from 'zod';
 import { CheckpointError } from './errors.ts';
 import { parseFields, readJsonFile } from './json-file.ts';
+import { refuseOverlap } from './tensor-overlap.ts';
 
 export const SINGLE_FILE = 'model.safetensors';
 export const INDEX_FILE = 'model.safetensors.index.json';
@@ -39,15 +40,15 @@ const indexSchema = z.object({
   ),
 });
 
-/** All tensors of a checkpoint directory, by name: those of model.safetensors, else those that
+/** All tensors of a directory of safetensors files, by name: those of model.safetensors, else those that
  *  model.safetensors.index.json names. Reads headers only. Throws CheckpointError naming file and tensor. */
-export async function readCheckpointTensors(dir: string): Promise<Map<string, TensorSource>> {
+export async function readSafetensorsDirectory(dir: string): Promise<Map<string, TensorSource>> {
   const single = join(dir, SINGLE_FILE);
   if (await exists(single)) return readSafetensors(single);
   const indexFile = join(dir, INDEX_FILE);
   if (!(await exists(indexFile))) {
     throw new CheckpointError(
-      `${dir}: holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give a directory with a safetensors checkpoint`,
+      `${dir}: holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give a directory with a safetensors checkpoint, or a GGUF file`,
       { details: { dir } },
     );
   }
@@ -84,16 +85,7 @@ export async function readSafetensors(file: string): Promise<Map<string, TensorS
   for (const [name, entry] of Object.entries(header)) {
     if (name !== '__metadata__') tensors.set(name, tensorSource(name, entry, { file, dataStart, fileBytes }));
   }
-  const byOffset = [...tensors.values()].sort((a, b) => a.offsetBytes - b.offsetBytes || a.sizeBytes - b.sizeBytes);
-  for (const [i, tensor] of byOffset.entries()) {
-    const before = byOffset[i - 1];
-    if (before !== undefined && before.offsetBytes + before.sizeBytes > tensor.offsetBytes) {
-      throw new CheckpointError(
-        `${file}: tensors ${before.name} and ${tensor.name} overlap at byte ${tensor.offsetBytes}; download the file again`,
-        { details: { file } },
-      );
-    }
-  }
+  refuseOverlap(file, tensors.values());
   return tensors;
 }
 

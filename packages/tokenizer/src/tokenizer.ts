@@ -1,6 +1,7 @@
 import { Tokenizer as Binding } from 'tokenizers';
 import { ChatTemplate, checkTextLength, type RenderedChat } from './chat-template.ts';
 import { TokenizerError } from './errors.ts';
+import { ggufTokenizerFiles } from './gguf/gguf-tokenizer-files.ts';
 import { IncrementalDetokenizer, type DetokenizerOptions } from './incremental-detokenizer.ts';
 import { SpecialText } from './special-text.ts';
 import { maxCharsPerToken } from './max-chars-per-token.ts';
@@ -58,12 +59,13 @@ export class Tokenizer {
   /** Reads a model's folder. Parsing a large vocabulary takes about a second of this thread: do it before serving.
    *  @throws TokenizerError ERR_TOKENIZER_FILE, ERR_CHAT_TEMPLATE. */
   static async load(folder: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
-    const { definition, config } = await readTokenizerFiles(folder);
-    const { chatTemplate = null } = options;
-    return new Tokenizer({
-      definition,
-      config: chatTemplate === null ? config : { ...config, chat_template: chatTemplate },
-    });
+    return new Tokenizer(withTemplate(await readTokenizerFiles(folder), options));
+  }
+
+  /** From the metadata of a GGUF file. @param options.file names it in errors.
+   *  @throws TokenizerError ERR_TOKENIZER_FILE, ERR_CHAT_TEMPLATE. */
+  static fromGguf(metadata: ReadonlyMap<string, unknown>, options: TokenizerOptions & { readonly file: string }) {
+    return new Tokenizer(withTemplate(ggufTokenizerFiles(metadata, options.file), options));
   }
 
   /** From the texts of tokenizer.json and tokenizer_config.json. */
@@ -149,6 +151,10 @@ export class Tokenizer {
     const mark = this.#specialText.chooseMark(text);
     return mark === null ? Array.from(text) : this.#specialText.mark(text, mark).split(mark);
   }
+}
+
+function withTemplate(files: TokenizerFiles, { chatTemplate = null }: TokenizerOptions): TokenizerFiles {
+  return chatTemplate === null ? files : { ...files, config: { ...files.config, chat_template: chatTemplate } };
 }
 
 function load(definition: TokenizerDefinition): Binding {

@@ -1,12 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import {
   checkCheckpoint,
   type GenerationConfig,
+  ggufFiles,
   type ModelConfig,
   type QuantizationOption,
   readCheckpointTensors,
   readGenerationConfig,
+  readGguf,
   readModel,
   resolveDtype,
 } from '@skein/models';
@@ -43,7 +45,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const unneededTensors = checkCheckpoint({ model: described, tensors, quantization: options.quantization });
   const kvDtype = resolveDtype(options.dtype, config, tensors);
   const chatTemplate = chatTemplateText(options.chatTemplate);
-  const codec = tokenizerCodec(await Tokenizer.load(options.tokenizer, { chatTemplate }));
+  const codec = tokenizerCodec(await readTokenizer(options.tokenizer, chatTemplate));
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
     throw new ConfigError(
@@ -65,6 +67,13 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     maxModelLen,
     eosTokenIds,
   };
+}
+
+/** Of a folder with tokenizer.json, or of a GGUF file (or the one in a folder). */
+async function readTokenizer(path: string, chatTemplate: string | null): Promise<Tokenizer> {
+  const [file] = existsSync(join(path, 'tokenizer.json')) ? [] : (ggufFiles(path) ?? []);
+  if (file === undefined) return Tokenizer.load(path, { chatTemplate });
+  return Tokenizer.fromGguf(readGguf(file).metadata, { file, chatTemplate });
 }
 
 async function readGeneration(dir: string, option: string): Promise<GenerationConfig | null> {

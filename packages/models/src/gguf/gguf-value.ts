@@ -15,8 +15,8 @@ export const GGUF_VALUE_TYPES = [
   'f64',
 ] as const;
 
-type TypeName = (typeof GGUF_VALUE_TYPES)[number];
-type NumberType = Exclude<TypeName, 'bool' | 'string' | 'array'>;
+export type GgufTypeName = (typeof GGUF_VALUE_TYPES)[number];
+type NumberType = Exclude<GgufTypeName, 'bool' | 'string' | 'array'>;
 
 /** A value to write, behind its type. Integers are at most 2 ** 53. */
 export type GgufValue =

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseModel, readModel } from '../model-registry.ts';
 import { checkCheckpoint } from '../checkpoint-check.ts';
-import { readCheckpointTensors } from '../safetensors.ts';
+import { readCheckpointTensors } from '../checkpoint-tensors.ts';
 import { buildStageProgram } from '../stage-program.ts';
 import { makeByteTokenizer } from './byte-tokenizer.ts';
 import { CHECKPOINT_SHAPES, parseCheckpointShape } from './checkpoint-shapes.ts';

@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
 import type { KVCacheSpec, Op, ProgramSpec, WeightSource } from '@skein/native';
-import { DTYPE_BYTES } from '../dtype.ts';
-import { fromBfloat16, fromFloat16, roundTo } from '../half-precision.ts';
+import { ggufTensorBytes, isGgufDtype } from '../gguf/ggml-types.ts';
+import { roundTo } from '../half-precision.ts';
 import { dequantize } from './dequantize.ts';
+import { decodeGgml } from './ggml-decode.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
 import { experts, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
 import { dot, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
 
-export { dequantize };
+export { decodeGgml, dequantize };
 
 /** The plain meaning of a recorded program, for tests of recordings and of backends: sums in f64, values and cache rounded to
  *  their types, one row after another. Greedy sampling only. */
@@ -280,11 +281,8 @@ function readWeight({ name, shape, stored, firstRow, quantize }: WeightSource): 
   if (quantize !== null) return fail(`${name} is quantized when it is loaded`);
   if (stored.format !== 'plain') return dequantize({ shape, firstRow }, stored);
   const { file, dtype, offsetBytes } = stored.tensor;
-  const widen = { f32: null, bf16: fromBfloat16, f16: fromFloat16 };
-  if (!(dtype === 'f32' || dtype === 'bf16' || dtype === 'f16')) return fail(`${name} is ${dtype}`);
-  const count = shape.reduce((a, b) => a * b, 1);
-  const start = offsetBytes + firstRow * (count / (shape[0] ?? 1)) * DTYPE_BYTES[dtype];
-  const copy = new Uint8Array(readFileSync(file).subarray(start, start + count * DTYPE_BYTES[dtype])).buffer;
-  const narrow = widen[dtype];
-  return narrow === null ? new Float32Array(copy) : Float32Array.from(new Uint16Array(copy), narrow);
+  if (!isGgufDtype(dtype)) return fail(`${name} is ${dtype}`);
+  const sizeBytes = ggufTensorBytes(dtype, shape) ?? fail(`${name} has rows of broken blocks`);
+  const start = offsetBytes + firstRow * (sizeBytes / (shape[0] ?? 1));
+  return decodeGgml(dtype, readFileSync(file).subarray(start, start + sizeBytes));
 }
