@@ -14,7 +14,10 @@ const config: ViteUserConfig = defineConfig({
       },
       {
         extends: true,
-        test: { name: 'unit', include: ['packages/*/src/**/*.test.ts', 'native/lib/**/*.test.ts'] },
+        test: {
+          name: 'unit',
+          include: ['packages/*/src/**/*.test.ts', 'native/lib/**/*.test.ts', 'test/bench/**/*.test.ts'],
+        },
       },
       {
         extends: true,

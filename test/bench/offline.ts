@@ -32,18 +32,23 @@ export async function offline(progress: (line: string) => void): Promise<BenchRe
   const dir = await cachedCheckpoint(SHAPE, progress);
   progress('loading');
   const streamsMax = Math.max(...BATCHES);
-  using program = await TimedProgram.load(dir, { threads: THREADS, streamsMax, positionsMax: PREFILL_TOKENS });
+  const streams = Array.from({ length: streamsMax }, (_, stream) => stream);
+  using program = await TimedProgram.load(dir, {
+    threads: THREADS,
+    streams: streams.map(() => PREFILL_TOKENS),
+    stepTokensMax: PREFILL_TOKENS,
+  });
   const weightBytes = weightBytesPerStep(program.spec);
   const flopsPerToken = prefillFlops(program.spec, PREFILL_TOKENS) / PREFILL_TOKENS;
-  for (let stream = 0; stream < streamsMax; stream++) await program.prefill(stream, CONTEXT);
-  await program.decode(1, CONTEXT, 2);
+  for (const stream of streams) await program.prefill(stream, CONTEXT);
+  await program.decode([0], CONTEXT, 2);
 
-  const decodeRate = async (streams: number): Promise<number> =>
-    (streams * DECODE_STEPS) / (await program.decode(streams, CONTEXT, DECODE_STEPS));
+  const decodeRate = async (count: number): Promise<number> =>
+    (count * DECODE_STEPS) / (await program.decode(streams.slice(0, count), CONTEXT, DECODE_STEPS));
   const prefillRate = async (): Promise<number> => PREFILL_TOKENS / (await program.prefill(0, PREFILL_TOKENS));
   const decode: Sample[] = [];
   const prefill: Sample[] = [];
-  const batches = BATCHES.map((streams) => ({ streams, rates: [] as number[] }));
+  const batches = BATCHES.map((count) => ({ count, rates: [] as number[] }));
   for (let round = 1; round <= ROUNDS; round++) {
     const before = await measureCeilings();
     const decodeValue = await decodeRate(1);
@@ -51,7 +56,7 @@ export async function offline(progress: (line: string) => void): Promise<BenchRe
     const prefillValue = await prefillRate();
     decode.push({ value: decodeValue, ...mean(before, between) });
     prefill.push({ value: prefillValue, ...mean(between, await measureCeilings()) });
-    for (const { streams, rates } of batches) rates.push(await decodeRate(streams));
+    for (const { count, rates } of batches) rates.push(await decodeRate(count));
     progress(`round ${round} of ${ROUNDS} done`);
   }
 
@@ -70,9 +75,7 @@ export async function offline(progress: (line: string) => void): Promise<BenchRe
       ...summary(prefill, (s) => (s.fmaGflops * 1e9) / flopsPerToken),
       goal: 0.5,
     }),
-    ...batches.map(({ streams, rates }) =>
-      benchResult({ name: `decode ${streams} streams`, unit, value: median(rates) }),
-    ),
+    ...batches.map(({ count, rates }) => benchResult({ name: `decode ${count} streams`, unit, value: median(rates) })),
     benchResult({ name: 'read ceiling', unit: 'GB/s', value: median(ceilings.map((s) => s.readGBps)) }),
     benchResult({ name: 'FMA ceiling', unit: 'GFLOP/s', value: median(ceilings.map((s) => s.fmaGflops)) }),
   ];

@@ -8,7 +8,24 @@ export function weightBytesPerStep(spec: ProgramSpec): number {
     if (op.op === 'linear' && op.bias !== null) read.add(op.bias);
     if (op.op === 'linear' || op.op === 'logits' || op.op === 'rmsNorm') read.add(op.weight);
   }
-  return spec.weights.reduce((bytes, weight, id) => (read.has(id) ? bytes + storedBytes(weight) : bytes), 0);
+  return spec.weights.reduce((bytes, weight, id) => (read.has(id) ? bytes + readBytes(weight) : bytes), 0);
+}
+
+/** Of what lies in memory. */
+function readBytes(weight: WeightSource): number {
+  const [rows = 0, cols = 0] = weight.shape;
+  switch (weight.quantize) {
+    case null:
+      return storedBytes(weight);
+    case 'int8':
+      return rows * (cols + (2 * cols) / 128);
+    case 'int4':
+      return rows * (cols / 2 + (2 * cols) / 32);
+    case 'int4g128':
+      return rows * (cols / 2 + (2 * cols) / 128);
+    case 'fp8':
+      return rows * (cols + 4);
+  }
 }
 
 /** Of the rows that the weight takes. */

@@ -12,7 +12,7 @@ export function resultTable(results: readonly BenchResult[]): string {
     text(r.ratio),
     text(r.limit),
     text(r.limitShare),
-    text(r.goal),
+    r.limitGoal === null ? text(r.goal) : `${text(r.goal)} and ${r.limitGoal} of the limit`,
   ]);
   const lines = [HEADER, ...rows];
   const widths = HEADER.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));

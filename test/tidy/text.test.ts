@@ -25,7 +25,7 @@ describe('what is written', () => {
     const registries = /https?:\/\/([\w-]+\.)*(registry|artifactory|nexus|mirrors?|proxy)[\w-]*\.|registry\s*=\s*http/i;
     expect(find(written, registries)).toEqual([]);
     const lockfiles = written.filter((file) => /(package-lock\.json|pnpm-lock\.yaml)$/.test(file.path));
-    expect(lockfiles).toHaveLength(2);
+    expect(lockfiles).toHaveLength(3);
     expect(find(lockfiles, /"resolved":|\btarball:/)).toEqual([]);
   });
 });
