@@ -121,7 +121,9 @@ struct WeightSource {
 
 /// All of a tensor of floats, as it is.
 inline WeightSource PlainSource(TensorSource tensor) {
-  WeightSource source{.name = tensor.name, .shape = tensor.shape};
+  WeightSource source;
+  source.name = tensor.name;
+  source.shape = tensor.shape;
   source.stored = PlainWeight{std::move(tensor)};
   return source;
 }
