@@ -75,11 +75,12 @@ TEST(LiveBuffersDoNotOverlap) {
 TEST(FilesAreCheckedAgainstTheirSize) {
   const TinyModel model({});
   const std::atomic<bool> never{false};
+  ThreadPool pool(2);
   const auto load = [&](std::vector<WeightSource> sources) {
     ProgramSpec spec = model.spec;
     spec.weights = std::move(sources);
     WeightStore store;
-    return store.Load(spec, [](uint64_t, uint64_t) {}, never);
+    return store.Load(spec, &pool, [](uint64_t, uint64_t) {}, never);
   };
   CHECK_OK(load(model.spec.weights));
   auto sources = model.spec.weights;

@@ -9,6 +9,7 @@
 #include "core/kv_cache.h"
 #include "core/program.h"
 #include "core/step_io.h"
+#include "core/thread_pool.h"
 #include "core/weights.h"
 #include "skein/status.h"
 
@@ -81,7 +82,9 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual const char* instruction_level() const = 0;
-  virtual size_t threads() const = 0;
+  /// The host's threads that its steps run on; loading uses them too.
+  virtual ThreadPool& pool() = 0;
+  size_t threads() { return pool().threads(); }
   /// The backend polls `cancelled` inside long operations, whose results are then undefined.
   virtual Status CreateBackend(const Program& program, const std::atomic<bool>& cancelled,
                                std::unique_ptr<Backend>* out) = 0;

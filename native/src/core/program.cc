@@ -6,7 +6,7 @@
 #include "core/checked_math.h"
 #include "core/kv_cache.h"
 #include "core/op_checker.h"
-#include "core/weights.h"
+#include "core/weight_plan.h"
 
 namespace skein {
 namespace {
@@ -54,14 +54,13 @@ Status Program::Create(ProgramSpec spec, Program* out) {
   Program program;
   if (Status s = CheckLimits(spec); !s.ok()) return s;
   for (const WeightSource& source : spec.weights) {
-    size_t bytes;
-    if (Status s = CheckWeightSource(source, &bytes); !s.ok()) return s;
-    if (!CheckedAdd(program.weight_bytes, bytes, &program.weight_bytes)) {
-      return {Code::kInvalidArgument, "the weights do not fit in memory"};
-    }
+    if (Status s = CheckWeightSource(source); !s.ok()) return s;
   }
   if (Status s = KVCacheBytes(spec.kv_cache, &program.kv_cache_bytes); !s.ok()) return s;
   if (Status s = OpChecker(spec, &program).Run(); !s.ok()) return s;
+  WeightPlan weights;
+  if (Status s = PlanWeights(spec, {}, &weights); !s.ok()) return s;
+  program.weight_bytes = weights.bytes;
   program.arena_bytes = PlanBuffers(spec.limits, program.logits, &program.values);
   if (program.arena_bytes == 0) return {Code::kInvalidArgument, "the buffers do not fit in memory"};
   program.spec = std::move(spec);

@@ -4,19 +4,16 @@
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "core/mapped_memory.h"
 #include "core/program_spec.h"
+#include "core/thread_pool.h"
 #include "core/weight.h"
+#include "core/weight_plan.h"
 #include "skein/status.h"
 
 namespace skein {
-
-/// Shape and bytes of `source` agree, without looking at the file. `bytes` is what the weight takes in
-/// memory. kInvalidArgument names the weight.
-Status CheckWeightSource(const WeightSource& source, size_t* bytes);
 
 /// Weights of one program, each in the forms that its ops read. Not thread-safe; views live as long as the
 /// store. They lie in huge pages where the system grants them: decoding reads all weights for each token, and
@@ -26,24 +23,32 @@ class WeightStore {
  public:
   using Progress = std::function<void(uint64_t done, uint64_t total)>;
 
-  /// Maps every file once, checks each tensor against the file's real size (kFile), and packs or copies it;
-  /// files are unmapped at the end. Vectors are widened to f32. `cancelled` is polled (kAborted).
-  Status Load(const ProgramSpec& spec, const Progress& progress, const std::atomic<bool>& cancelled);
+  /// Reads, checks and packs all weights on the threads of `pool`; vectors are widened to f32. kFile names a
+  /// file that cannot be read, or a tensor whose content is wrong. `progress` counts stored bytes and is
+  /// called on this thread; `cancelled` is polled (kAborted).
+  Status Load(const ProgramSpec& spec, ThreadPool* pool, const Progress& progress,
+              const std::atomic<bool>& cancelled);
 
-  /// For linear, logits, experts and embed ops: kFloatPanels.
-  const WeightView& panels(int64_t id) const { return panels_[static_cast<size_t>(id)]; }
+  /// For linear, logits, experts and embed ops: kFloatPanels or kIntPanels.
+  const WeightView& panels(int64_t id) const { return bound(id).panels; }
   /// For absorbKey: kRows.
-  const WeightView& rows(int64_t id) const { return rows_[static_cast<size_t>(id)]; }
+  const WeightView& rows(int64_t id) const { return bound(id).rows; }
   /// For expandValue: the value rows [num_heads * value_dim, latent_dim], kFloatPanels of each head by
   /// itself.
-  const WeightView& values(int64_t id) const { return values_[static_cast<size_t>(id)]; }
+  const WeightView& values(int64_t id) const { return bound(id).values; }
   /// f32 copy of a one-dimensional weight (norm weight, bias).
-  std::span<const float> vector(int64_t id) const { return vectors_[static_cast<size_t>(id)]; }
+  std::span<const float> vector(int64_t id) const { return bound(id).vector; }
 
  private:
+  struct Bound {
+    WeightView panels, rows, values;
+    std::span<const float> vector;
+  };
+  const Bound& bound(int64_t id) const { return bound_[static_cast<size_t>(id)]; }
+  void Bind(const ProgramSpec& spec, const WeightPlan& plan);
+
   MappedMemory memory_;
-  std::vector<WeightView> panels_, rows_, values_;
-  std::vector<std::vector<float>> vectors_;
+  std::vector<Bound> bound_;
 };
 
 }  // namespace skein

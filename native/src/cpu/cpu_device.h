@@ -14,7 +14,7 @@ class CpuDevice final : public Device {
   static Status Create(size_t threads, std::shared_ptr<CpuDevice>* out);
 
   const char* instruction_level() const override;
-  size_t threads() const override { return pool_.threads(); }
+  ThreadPool& pool() override { return pool_; }
   Status CreateBackend(const Program& program, const std::atomic<bool>& cancelled,
                        std::unique_ptr<Backend>* out) override;
 

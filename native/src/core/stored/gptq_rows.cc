@@ -91,7 +91,7 @@ Status Describe(const WeightSource& weight, const GptqWeight& gptq, RowFormat* o
   if (gptq.qweight.shape.size() != 2) return WeightError(weight, "qweight is no matrix");
   const uint64_t k = weight.shape[1], n = gptq.qweight.shape[1], per_word = 32 / gptq.bits;
   if (k % per_word != 0 || n % per_word != 0) {
-    return WeightError(weight, "[" + std::to_string(n) + ", " + std::to_string(k) + "] codes of " +
+    return WeightError(weight, std::to_string(n) + " x " + std::to_string(k) + " codes of " +
                                    std::to_string(gptq.bits) + " bits do not fill words");
   }
   out->bits = gptq.bits;
