@@ -7,14 +7,15 @@
 #include "core/checked_math.h"
 #include "cpu/elementwise.h"
 #include "cpu/float_panels.h"
-#include "cpu/linear.h"
+#include "cpu/int_panels.h"
+#include "cpu/part_block.h"
 
 namespace skein::cpu {
 Status CpuBackend::Init() {
   const ProgramLimits& limits = program_.spec.limits;
   token_sequence_.resize(limits.max_tokens);
   token_position_.resize(limits.max_tokens);
-  scratch_bytes_ = LinearScratchBytes();
+  if (Status s = InitLinear(); !s.ok()) return s;
   if (Status s = InitAttention(); !s.ok()) return s;
   top_ids_.resize(pool_.threads() * limits.max_logprobs);
   rope_table_of_op_.resize(program_.spec.ops.size());
@@ -59,7 +60,8 @@ void CpuBackend::Embed(const Op& op, const WeightView& weight, const int32_t* id
   ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       float* to = out.data + r * out.stride;
-      UnpackFloatRow(weight, static_cast<size_t>(ids[r]), to);
+      const auto unpack = IsQuantized(weight) ? UnpackIntRow : UnpackFloatRow;
+      unpack(weight, static_cast<size_t>(ids[r]), to);
       if (op.scale != 1) ScaleRow(to, op.scale, out.width, to);
     }
   });
@@ -72,33 +74,6 @@ void CpuBackend::RmsNorm(const Op& op, const float* weight, size_t norm_width, M
         RmsNormRow(x.data + r * x.stride + c, {weight, op.weight_offset, op.eps}, norm_width,
                    out.data + r * out.stride + c);
       }
-    }
-  });
-}
-
-void CpuBackend::Linear(Matrix x, std::span<const LinearPart> parts) {
-  if (x.rows == 0) return;
-  // Equal blocks of rows, each a multiple of every tile height.
-  const size_t row_blocks = CeilDiv(x.rows, kLinearMaxRows);
-  const size_t block_rows = RoundUp(CeilDiv(x.rows, row_blocks), 6);
-  const auto block_cols = [&](const LinearPart& p) {
-    return LinearBlockCols(x.rows, x.width, p.weight.dtype);
-  };
-  size_t per_row_block = 0;
-  for (const LinearPart& part : parts) per_row_block += CeilDiv(part.weight.rows, block_cols(part));
-  pool_.Run(per_row_block * row_blocks, cancelled_, [&](size_t item, size_t thread) {
-    const size_t row = item / per_row_block * block_rows;
-    if (row >= x.rows) return;
-    size_t at = item % per_row_block;
-    for (const LinearPart& part : parts) {
-      const size_t cols = block_cols(part);
-      const size_t blocks = CeilDiv(part.weight.rows, cols);
-      if (at < blocks) {
-        LinearBlock(x, part, row, std::min(x.rows, row + block_rows), at * cols,
-                    std::min(part.weight.rows, (at + 1) * cols), Scratch(thread));
-        return;
-      }
-      at -= blocks;
     }
   });
 }

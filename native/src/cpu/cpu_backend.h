@@ -10,6 +10,7 @@
 #include "cpu/attention.h"
 #include "cpu/expert_dispatch.h"
 #include "cpu/logit_stats.h"
+#include "cpu/quantize_rows.h"
 #include "cpu/slot_rules.h"
 
 namespace skein::cpu {
@@ -95,10 +96,20 @@ class CpuBackend final : public Backend {
   Status InitAttention();
   AttentionItem ItemOf(const Attending& a, const QueryBlock& block, size_t group) const;
   bool AttendInSplits(const Attending& a);
+  Status InitLinear();
+  /// `x` as `weight` reads it, in `memory`.
+  QuantizedRows Quantize(const Matrix& x, const WeightView& weight, std::byte* memory);
+  /// Those of `parts` whose weight is chosen.
+  template <typename Choose>
+  void RunParts(const Matrix& x, const QuantizedRows& codes, std::span<const LinearPart> parts,
+                const Choose& choose);
   Status InitExperts();
+  /// Rows of this round's groups as their experts' `weight` reads them, in `memory`.
+  QuantizedRows QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
+                                   WeightView ExpertWeights::* weight, std::byte* memory);
   void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& out);
   template <typename Body>
-  void ForExpertBlocks(size_t cols, size_t k, Dtype dtype, const Body& body);
+  void ForExpertBlocks(const WeightView& weight, const Body& body);
   void FillRopeTable(RopeTable& table);
   /// Writes elements from `first` on of each head's rows in the cache.
   void WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part, size_t first);
@@ -132,9 +143,10 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> top_ids_;
   std::vector<SlotRules> slot_rules_;
 
+  MappedMemory linear_codes_;
   ExpertDispatch expert_dispatch_;
   std::vector<size_t> group_items_;
-  MappedMemory expert_rows_;
+  MappedMemory expert_rows_, gate_codes_, up_codes_;
   float *expert_x_ = nullptr, *expert_gate_ = nullptr, *expert_up_ = nullptr;
 };
 

@@ -4,6 +4,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/elementwise.h"
 #include "cpu/linear.h"
+#include "cpu/part_block.h"
 #include "cpu/router.h"
 
 namespace skein::cpu {
@@ -48,6 +49,10 @@ Status CpuBackend::InitExperts() {
       !s.ok()) {
     return s;
   }
+  // These take no memory until a quantized weight is used.
+  const size_t code_bytes = QuantizedRowsBytes(rows, std::max(hidden, inter));
+  if (Status s = MappedMemory::Allocate(code_bytes, &gate_codes_); !s.ok()) return s;
+  if (Status s = MappedMemory::Allocate(code_bytes, &up_codes_); !s.ok()) return s;
   expert_x_ = reinterpret_cast<float*>(expert_rows_.data());
   expert_gate_ = expert_x_ + rows * hidden_stride;
   expert_up_ = expert_gate_ + rows * inter_stride;
@@ -63,19 +68,20 @@ void CpuBackend::Route(const Op& op, Matrix logits, const float* bias, Matrix ou
   });
 }
 
-/// body(group, first column, end column, thread) for blocks of `cols` output columns of every group; `k` is
-/// the depth of the products.
+/// body(group, first column, end column, thread) for blocks of output columns of every group; `weight` is
+/// like those of all experts.
 template <typename Body>
-void CpuBackend::ForExpertBlocks(size_t cols, size_t k, Dtype dtype, const Body& body) {
+void CpuBackend::ForExpertBlocks(const WeightView& weight, const Body& body) {
+  const size_t cols = weight.rows;
   const std::span<const ExpertGroup> groups = expert_dispatch_.groups();
-  const auto blocks = [&](const ExpertGroup& g) { return CeilDiv(cols, LinearBlockCols(g.rows, k, dtype)); };
+  const auto blocks = [&](const ExpertGroup& g) { return CeilDiv(cols, PartBlockCols(weight, g.rows)); };
   group_items_.clear();
   size_t items = 0;
   for (const ExpertGroup& g : groups) group_items_.push_back(items += blocks(g));
   pool_.Run(items, cancelled_, [&](size_t item, size_t thread) {
     const auto at = std::upper_bound(group_items_.begin(), group_items_.end(), item) - group_items_.begin();
     const ExpertGroup& g = groups[static_cast<size_t>(at)];
-    const size_t step = LinearBlockCols(g.rows, k, dtype);
+    const size_t step = PartBlockCols(weight, g.rows);
     const size_t first = (item - (group_items_[static_cast<size_t>(at)] - blocks(g))) * step;
     body(g, first, std::min(cols, first + step), thread);
   });
@@ -92,10 +98,23 @@ void CpuBackend::Experts(std::span<const ExpertWeights> experts, Matrix x, Matri
   }
 }
 
+QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
+                                             WeightView ExpertWeights::* weight, std::byte* memory) {
+  const std::span<const ExpertGroup> groups = expert_dispatch_.groups();
+  const QuantizedRows out = QuantizedRowsAt(memory, x.rows, x.width);
+  pool_.Run(groups.size(), cancelled_, [&](size_t item, size_t) {
+    const ExpertGroup& g = groups[item];
+    const WeightView& w = experts[g.expert].*weight;
+    if (!IsQuantized(w)) return;
+    QuantizeRows(x.data + g.first_row * x.stride, x.stride, w.column_order, w.row_scaled_activations,
+                 out.Rows(g.first_row, g.rows));
+  });
+  return out;
+}
+
 void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& out) {
   const ExpertDispatch& dispatch = expert_dispatch_;
   const size_t rows = dispatch.num_rows(), hidden = x.width, inter = experts[0].gate.rows;
-  const Dtype dtype = experts[0].gate.dtype;
   const Matrix gathered{expert_x_, rows, hidden, PaddedStride(hidden)};
   const Matrix gate{expert_gate_, rows, inter, PaddedStride(inter)};
   const Matrix up{expert_up_, rows, inter, PaddedStride(inter)};
@@ -105,22 +124,35 @@ void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matri
       std::copy_n(from, hidden, gathered.data + r * gathered.stride);
     }
   });
-  ForExpertBlocks(inter, hidden, dtype, [&](const ExpertGroup& g, size_t begin, size_t end, size_t thread) {
+  const auto any = [&](const auto& holds) { return std::any_of(experts.begin(), experts.end(), holds); };
+  QuantizedRows gate_codes, up_codes, down_codes;
+  if (any([](const ExpertWeights& e) { return IsQuantized(e.gate) || IsQuantized(e.up); })) {
+    gate_codes = QuantizeForExperts(gathered, experts, &ExpertWeights::gate, gate_codes_.data());
+    const bool same =
+        !any([](const ExpertWeights& e) { return !IsQuantized(e.gate) || !SameActivations(e.gate, e.up); });
+    up_codes =
+        same ? gate_codes : QuantizeForExperts(gathered, experts, &ExpertWeights::up, up_codes_.data());
+  }
+  ForExpertBlocks(experts[0].gate, [&](const ExpertGroup& g, size_t begin, size_t end, size_t thread) {
     const ExpertWeights& expert = experts[g.expert];
     const Matrix in = RowsOf(gathered, g.first_row, g.rows), gates = RowsOf(gate, g.first_row, g.rows),
                  ups = RowsOf(up, g.first_row, g.rows);
-    LinearBlock(in, {expert.gate, nullptr, gates}, 0, g.rows, begin, end, Scratch(thread));
-    LinearBlock(in, {expert.up, nullptr, ups}, 0, g.rows, begin, end, Scratch(thread));
+    PartBlock(in, gate_codes.Rows(g.first_row, g.rows), {expert.gate, nullptr, gates}, 0, g.rows, begin, end,
+              Scratch(thread));
+    PartBlock(in, up_codes.Rows(g.first_row, g.rows), {expert.up, nullptr, ups}, 0, g.rows, begin, end,
+              Scratch(thread));
     for (size_t r = 0; r < g.rows; ++r) {
       float* row = gates.data + r * gates.stride + begin;
       SiluMulRow(row, ups.data + r * ups.stride + begin, end - begin, row);
     }
   });
   // The gathered rows are used up: the experts' results take their place.
-  ForExpertBlocks(hidden, inter, dtype, [&](const ExpertGroup& g, size_t begin, size_t end, size_t thread) {
-    LinearBlock(RowsOf(gate, g.first_row, g.rows),
-                {experts[g.expert].down, nullptr, RowsOf(gathered, g.first_row, g.rows)}, 0, g.rows, begin,
-                end, Scratch(thread));
+  if (any([](const ExpertWeights& e) { return IsQuantized(e.down); }))
+    down_codes = QuantizeForExperts(gate, experts, &ExpertWeights::down, gate_codes_.data());
+  ForExpertBlocks(experts[0].down, [&](const ExpertGroup& g, size_t begin, size_t end, size_t thread) {
+    PartBlock(RowsOf(gate, g.first_row, g.rows), down_codes.Rows(g.first_row, g.rows),
+              {experts[g.expert].down, nullptr, RowsOf(gathered, g.first_row, g.rows)}, 0, g.rows, begin, end,
+              Scratch(thread));
   });
   ForRows(out.rows, hidden, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) {

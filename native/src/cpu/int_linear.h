@@ -8,7 +8,7 @@
 namespace skein::cpu {
 
 /// Rows handled by one work item; more tokens become several. So many quantized rows stay in L2.
-constexpr size_t kIntLinearMaxRows = 128;
+constexpr size_t kIntLinearMaxRows = 144;
 
 /// Bytes of scratch one thread needs for IntLinearBlock.
 size_t IntLinearScratchBytes();
