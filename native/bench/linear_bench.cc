@@ -30,8 +30,8 @@ constexpr size_t kRowsMax = 256, kWidest = 8192 + 16;
 /// Far above the last cache, and passed in turn.
 constexpr size_t kWeightBytes = size_t{256} << 20;
 /// Weights of one turn: short, yet far above what a call costs.
-constexpr size_t kTurnBytes = size_t{4} << 20;
-constexpr double kTurnFlops = 4e8;
+constexpr size_t kTurnBytes = size_t{2} << 20;
+constexpr double kTurnFlops = 1e8;
 
 MappedMemory Allocate(size_t bytes) {
   MappedMemory memory;

@@ -1,6 +1,7 @@
 #include "cpu/linear.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/checked_math.h"
 #include "cpu/float_panels.h"
@@ -15,11 +16,10 @@
 #ifndef SKEIN_CPU_LINEAR_ONCE
 #define SKEIN_CPU_LINEAR_ONCE
 namespace skein::cpu {
-/// Columns of a block that stays in L1 while the tiles pass: 16 KiB of f32 with panels of 16.
-constexpr size_t kBlockColumns = 256;
-/// Up to so many tiles widen the weights themselves; beyond, widening a block once pays.
-constexpr size_t kDirectTiles = 3;
-constexpr size_t kDirectRows = kDirectTiles * 6;
+/// Of a block of a panel, which stays in L1 while the tiles pass; x needs most of the ways.
+constexpr size_t kBlockBytes = size_t{8} << 10;
+/// Up to so many tiles weights are read panel after panel, as they lie.
+constexpr size_t kFewTiles = 3;
 /// Weight rows whose blocks share the block of x, which is in L2 meanwhile.
 constexpr size_t kGroupRows = 64;
 /// Of PartialSums: 8 = 2^3.
@@ -39,11 +39,14 @@ struct TileSums {
   float tree[cpu::kTreeLevels][kTileFloats];  ///< of finished partial sums, waiting for their neighbours
 };
 
+template <typename W>
+constexpr size_t kBlockColumns = cpu::kBlockBytes / (kPanelRows * sizeof(W));
+
 /// Columns [first, first + count): within one partial sum and one group of scales.
 struct Block {
   size_t first, count;
-  bool opens_segment, closes_segment, opens_run, closes_run, last;
-  size_t run;           ///< index of the partial sum
+  bool opens_segment, closes_segment, opens_run, closes_run, in_last_run;
+  size_t run;           ///< index of its partial sum
   const float* scales;  ///< of the panel's first row; null for none
 };
 
@@ -66,10 +69,14 @@ HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
           end == segment_end,
           segment_begin == run_begin,
           end == run_end,
-          end == w.cols,
+          run_end == w.cols,
           run,
           scales};
 }
+
+/// Weights that are dear to widen are widened once for all tiles.
+template <typename T>
+using Prepared = std::conditional_t<std::is_same_v<T, F8E4M3>, float, T>;
 
 /// One linear, for the kernels.
 template <typename T>
@@ -92,36 +99,81 @@ HWY_INLINE void StoreOut(VF sum, const float* bias, float* out, size_t count) {
   }
 }
 
-/// After the sums of a block: scales what ended, adds finished partial sums to their neighbours, and writes
-/// the outputs after the last.
+/// Partial sums that end with `block`: its own, and as many as it has finished neighbours to be added to.
+HWY_INLINE size_t FinishedSums(const Block& block) { return static_cast<size_t>(std::countr_one(block.run)); }
+
+/// Where the products of a block are added up: at once where they wait for their neighbour, if they do.
+template <typename T>
+HWY_INLINE float* SumsOf(const Block& block, TileSums& sums) {
+  const bool waits = block.run % 2 == 0 && !block.in_last_run && block.scales == nullptr;
+  return waits && kWidenedInverse<T> == 1 ? sums.tree[0] : sums.segment;
+}
+
+/// Scales the segment that ended.
+template <typename T>
+HWY_INLINE void CloseSegment(const Block& block, size_t count, size_t row, TileSums& sums) {
+  const DF d;
+  const VF inverse = hn::Set(d, kWidenedInverse<T>);
+  for (size_t at = 0; at < count; at += kLanes) {
+    VF v = hn::Mul(hn::LoadU(d, sums.segment + at), inverse);
+    if (block.scales != nullptr) {
+      const VF scale = LoadF32(block.scales + row + at % kPanelRows);
+      v = block.opens_run ? hn::Mul(v, scale) : hn::MulAdd(v, scale, hn::LoadU(d, sums.run + at));
+    }
+    hn::StoreU(v, d, (block.closes_run ? sums.segment : sums.run) + at);
+  }
+}
+
+/// Adds a finished partial sum, in sums.segment, to kLevels finished neighbours.
+template <size_t kLevels>
+HWY_INLINE VF AddNeighbours(const TileSums& sums, size_t at) {
+  const DF d;
+  VF v = hn::LoadU(d, sums.segment + at);
+  if constexpr (kLevels > 0) v = hn::Add(hn::LoadU(d, sums.tree[0] + at), v);
+  if constexpr (kLevels > 1) v = hn::Add(hn::LoadU(d, sums.tree[1] + at), v);
+  if constexpr (kLevels > 2) v = hn::Add(hn::LoadU(d, sums.tree[2] + at), v);
+  return v;
+}
+
+template <size_t kLevels, typename T>
+HWY_NOINLINE void CloseRun(const Job<T>& job, const Block& block, size_t x_row, size_t rows, size_t row,
+                           TileSums& sums) {
+  const DF d;
+  if (!block.in_last_run) {
+    if constexpr (kLevels < cpu::kTreeLevels) {
+      for (size_t at = 0; at < rows * kPanelRows; at += kLanes)
+        hn::StoreU(AddNeighbours<kLevels>(sums, at), d, sums.tree[kLevels] + at);
+    }
+    return;
+  }
+  float* out = job.part.out.data + x_row * job.part.out.stride + row;
+  const float* bias = job.part.bias != nullptr ? job.part.bias + row : nullptr;
+  const size_t width = std::min(kPanelRows, job.col_end - row);
+  for (size_t r = 0; r < rows; ++r, out += job.part.out.stride) {
+    for (size_t i = 0; i < width; i += kLanes) {
+      StoreOut(AddNeighbours<kLevels>(sums, r * kPanelRows + i), bias != nullptr ? bias + i : nullptr,
+               out + i, width - i);
+    }
+  }
+}
+
+/// After the products of a block.
 template <typename T>
 HWY_INLINE void CloseBlock(const Job<T>& job, const Block& block, size_t x_row, size_t rows, size_t row,
                            TileSums& sums) {
   if (!block.closes_segment) return;
-  const DF d;
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t half = 0; half < kPanelRows; half += kLanes) {
-      const size_t at = r * kPanelRows + half;
-      VF v = hn::LoadU(d, sums.segment + at);
-      if (block.scales != nullptr) {
-        const VF scale = LoadF32(block.scales + row + half);
-        v = block.opens_run ? hn::Mul(v, scale) : hn::MulAdd(v, scale, hn::LoadU(d, sums.run + at));
-        if (!block.closes_run) {
-          hn::StoreU(v, d, sums.run + at);
-          continue;
-        }
-      }
-      size_t level = 0;
-      for (size_t bits = block.run; bits % 2 != 0; bits /= 2, ++level)
-        v = hn::Add(hn::LoadU(d, sums.tree[level] + at), v);
-      if (!block.last) {
-        hn::StoreU(v, d, sums.tree[level] + at);
-      } else if (row + half < job.col_end) {
-        const float* bias = job.part.bias != nullptr ? job.part.bias + row + half : nullptr;
-        StoreOut(v, bias, job.part.out.data + (x_row + r) * job.part.out.stride + row + half,
-                 job.col_end - row - half);
-      }
-    }
+  if (block.scales != nullptr || kWidenedInverse<T> != 1)
+    CloseSegment<T>(block, rows * kPanelRows, row, sums);
+  if (!block.closes_run || SumsOf<T>(block, sums) != sums.segment) return;
+  switch (FinishedSums(block)) {
+    case 0:
+      return CloseRun<0>(job, block, x_row, rows, row, sums);
+    case 1:
+      return CloseRun<1>(job, block, x_row, rows, row, sums);
+    case 2:
+      return CloseRun<2>(job, block, x_row, rows, row, sums);
+    default:
+      return CloseRun<3>(job, block, x_row, rows, row, sums);
   }
 }
 
@@ -131,8 +183,8 @@ template <size_t kRows, size_t kPanels, typename T, typename W>
 void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
           size_t weights_step, Fetch fetch, TileSums* sums) {
   MultiplyTile<kRows, kPanels>(job.x.data + x_row * job.x.stride + block.first, job.x.stride, weights,
-                               weights_step, block.count, fetch, !block.opens_segment, sums->segment,
-                               sizeof(TileSums) / sizeof(float));
+                               weights_step, block.count, fetch, !block.opens_segment,
+                               SumsOf<T>(block, *sums), sizeof(TileSums) / sizeof(float));
   for (size_t p = 0; p < kPanels; ++p) CloseBlock(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
 }
 
@@ -174,7 +226,8 @@ void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) 
     for (size_t col = 0; col < job.part.weight.cols;) {
       const Block block = BlockAt(job.part.weight, col, job.part.weight.cols);
       const T* weights = job.panel(row, col);
-      const Fetch fetch{reinterpret_cast<const std::byte*>(weights) + cpu::kFetchAhead, 64};
+      const Fetch fetch{reinterpret_cast<const std::byte*>(weights) + cpu::kFetchAhead,
+                        kPanelRows * sizeof(T)};
       Tile<kRows, kPanels>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
       col += block.count;
     }
@@ -183,16 +236,17 @@ void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) 
 
 template <typename T>
 void StreamTile(const Job<T>& job, size_t x_row, size_t rows, size_t col_begin, TileSums* sums) {
+  // Widening takes registers as well.
+  constexpr size_t kTogether = std::is_same_v<T, Prepared<T>> ? 4 : 2;
   size_t row = col_begin;
   switch (rows) {
     case 1:
-      StreamPanels<1, 4>(job, x_row, row, sums);
+      StreamPanels<1, kTogether>(job, x_row, row, sums);
       return StreamPanels<1, 1>(job, x_row, row, sums);
     case 2:
-      StreamPanels<2, 2>(job, x_row, row, sums);
+      StreamPanels<2, kTogether / 2>(job, x_row, row, sums);
       return StreamPanels<2, 1>(job, x_row, row, sums);
     case 3:
-      StreamPanels<3, 2>(job, x_row, row, sums);
       return StreamPanels<3, 1>(job, x_row, row, sums);
     case 4:
       return StreamPanels<4, 1>(job, x_row, row, sums);
@@ -209,13 +263,13 @@ void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_be
   const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
   for (size_t row = col_begin; row < job.col_end; row += kPanelRows) {
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, cpu::kBlockColumns);
+      const Block block = BlockAt(job.part.weight, col, kBlockColumns<T>);
       const T* weights = job.panel(row, col);
       const size_t bytes = block.count * kPanelRows * sizeof(T);
       const auto* next = reinterpret_cast<const std::byte*>(weights) + bytes;
       ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
-        TileOfRows(rows, job, block, x_row, row, weights, Fetch{next + tile * (bytes / tiles), 64 / tiles},
-                   sums + tile);
+        TileOfRows(rows, job, block, x_row, row, weights,
+                   Fetch{next + tile * (bytes / tiles), kPanelRows * sizeof(T) / tiles}, sums + tile);
       });
       col += block.count;
     }
@@ -223,35 +277,42 @@ void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_be
 }
 
 template <typename T>
-HWY_INLINE void WidenBlock(const T* HWY_RESTRICT from, size_t columns, float* HWY_RESTRICT to) {
-  const DF d;
-  for (size_t k = 0; k < columns; ++k) {
-    VF low, high;
-    LoadColumn(from + k * kPanelRows, low, high);
-    hn::Store(low, d, to + k * kPanelRows);
-    hn::Store(high, d, to + k * kPanelRows + kLanes);
+HWY_INLINE const Prepared<T>* PrepareBlock(const T* HWY_RESTRICT from, size_t columns,
+                                           float* HWY_RESTRICT scratch) {
+  if constexpr (std::is_same_v<Prepared<T>, T>) {
+    return from;
+  } else {
+    const DF d;
+    for (size_t k = 0; k < columns; ++k) {
+      VF low, high;
+      LoadColumn(from + k * kPanelRows, low, high);
+      hn::Store(low, d, scratch + k * kPanelRows);
+      hn::Store(high, d, scratch + k * kPanelRows + kLanes);
+    }
+    return scratch;
   }
 }
 
-/// Many tiles: each block of a panel is widened once and stays in L1 while the rows of x pass from L2.
+/// Many tiles: a block of a panel stays in L1 while the rows of x pass from L2.
 template <typename T>
-void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, float* wide,
+void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, float* scratch,
                TileSums* sums) {
+  using W = Prepared<T>;
   const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
   for (size_t group = col_begin; group < job.col_end; group += cpu::kGroupRows) {
     const size_t group_end = std::min(job.col_end, group + cpu::kGroupRows);
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, cpu::kBlockColumns);
+      const Block block = BlockAt(job.part.weight, col, kBlockColumns<W>);
       for (size_t row = group; row < group_end; row += kPanelRows) {
-        WidenBlock(job.panel(row, col), block.count, wide);
+        const W* weights = PrepareBlock(job.panel(row, col), block.count, scratch);
         TileSums* panel_sums = sums + (row - group) / kPanelRows * tiles;
         const bool more = row + kPanelRows < group_end;
         const auto* next = reinterpret_cast<const std::byte*>(more ? job.panel(row + kPanelRows, col)
                                                                    : job.panel(group, col + block.count));
         ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
-          // The first tile fetches all of what is widened next.
-          const Fetch fetch{next, tile == 0 ? 64 * sizeof(T) / sizeof(float) : 0};
-          TileOfRows(rows, job, block, x_row, row, wide, fetch, panel_sums + tile);
+          // The first tile fetches all of the next block.
+          const Fetch fetch{next, tile == 0 ? kPanelRows * sizeof(T) : 0};
+          TileOfRows(rows, job, block, x_row, row, weights, fetch, panel_sums + tile);
         });
       }
       col += block.count;
@@ -262,10 +323,10 @@ void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_b
 template <typename T>
 void LinearRange(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, float* scratch) {
   const size_t rows = row_end - row_begin;
-  auto* sums = reinterpret_cast<TileSums*>(scratch + cpu::kBlockColumns * kPanelRows);
+  auto* sums = reinterpret_cast<TileSums*>(scratch + cpu::kBlockBytes / sizeof(float));
   if (rows <= kTileRows) {
     StreamTile(job, row_begin, rows, col_begin, sums);
-  } else if (rows <= cpu::kDirectRows) {
+  } else if (std::is_same_v<T, Prepared<T>> && rows <= cpu::kFewTiles * kTileRows) {
     FewTiles(job, row_begin, row_end, col_begin, sums);
   } else {
     ManyTiles(job, row_begin, row_end, col_begin, scratch, sums);
@@ -292,8 +353,7 @@ void LinearBlockImpl(const Matrix& x, const LinearPart& part, size_t row_begin, 
 size_t LinearScratchBytesImpl() {
   static_assert(sizeof(TileSums) % 64 == 0 && cpu::kGroupRows % kPanelRows == 0);
   const size_t tiles = CeilDiv(cpu::kLinearMaxRows, kTileRows);
-  return cpu::kBlockColumns * kPanelRows * sizeof(float) +
-         tiles * (cpu::kGroupRows / kPanelRows) * sizeof(TileSums);
+  return cpu::kBlockBytes + tiles * (cpu::kGroupRows / kPanelRows) * sizeof(TileSums);
 }
 
 }  // namespace skein::HWY_NAMESPACE
@@ -308,7 +368,7 @@ namespace cpu {
 size_t LinearScratchBytes() { return HWY_DYNAMIC_DISPATCH(LinearScratchBytesImpl)(); }
 
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype) {
-  if (rows > kDirectRows) return kGroupRows;
+  if (rows > kFewTiles * 6) return kGroupRows;
   // About 128 KiB of weights: some 10 us of reading, so that taking a chunk is cheap and a late core costs
   // little.
   constexpr size_t kChunkBytes = size_t{128} << 10;

@@ -39,6 +39,31 @@ HWY_INLINE void LoadColumn(const BF16* p, VF& low, VF& high) {
   high = hn::BitCast(d, hn::And(pairs, hn::Set(du, 0xffff0000u)));
 }
 
+/// Weights of a linear are widened to this fraction of their value where that is cheaper; their sums are
+/// multiplied by the inverse. Being a power of two it changes no digit.
+template <typename T>
+constexpr float kWidenedInverse = 1;
+
+#if HWY_TARGET != HWY_SSE4
+/// As f16 whose exponent is 8 too low.
+template <>
+constexpr float kWidenedInverse<F8E4M3> = 256;
+
+HWY_INLINE void LoadColumn(const F8E4M3* p, VF& low, VF& high) {
+  const hn::Rebind<int8_t, hn::Repartition<int16_t, DF>> d8;
+  const hn::Repartition<int16_t, DF> d16;
+  const hn::Repartition<hwy::float16_t, DF> df16;
+  const hn::Half<decltype(df16)> half;
+  const auto shifted =
+      hn::ShiftLeft<7>(hn::PromoteTo(d16, hn::LoadU(d8, reinterpret_cast<const int8_t*>(p))));
+  const auto nan = hn::VecFromMask(d16, hn::Eq(hn::And(shifted, hn::Set(d16, 0x3f80)), hn::Set(d16, 0x3f80)));
+  const auto bits =
+      hn::BitCast(df16, hn::Or(hn::And(shifted, hn::Set(d16, static_cast<int16_t>(0xbf80))), nan));
+  low = hn::PromoteTo(DF(), hn::LowerHalf(half, bits));
+  high = hn::PromoteTo(DF(), hn::UpperHalf(half, bits));
+}
+#endif
+
 }  // namespace skein::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

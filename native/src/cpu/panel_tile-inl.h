@@ -24,55 +24,84 @@ struct Fetch {
   size_t step;
 };
 
+/// Two vectors: the rows of a panel.
+struct PanelVectors {
+  VF low, high;
+};
+
+template <bool kUsed>
+HWY_INLINE PanelVectors LoadSums(const float* from, bool resume) {
+  const VF zero = hn::Zero(DF());
+  if (!kUsed || !resume) return {zero, zero};
+  return {hn::LoadU(DF(), from), hn::LoadU(DF(), from + kLanes)};
+}
+
+template <bool kUsed>
+HWY_INLINE void StoreSums(const PanelVectors& sums, float* to) {
+  if constexpr (kUsed) {
+    hn::StoreU(sums.low, DF(), to);
+    hn::StoreU(sums.high, DF(), to + kLanes);
+  }
+}
+
+template <bool kUsed, typename T>
+HWY_INLINE PanelVectors LoadWeights(const T* from, const std::byte* fetch) {
+  PanelVectors w{hn::Zero(DF()), hn::Zero(DF())};
+  if constexpr (kUsed) {
+    for (size_t line = 0; line < kPanelRows * sizeof(T); line += 64) hwy::Prefetch(fetch + line);
+    LoadColumn(from, w.low, w.high);
+  }
+  return w;
+}
+
+template <bool kUsed>
+HWY_INLINE void AddProducts(const float* x, const PanelVectors& w, PanelVectors& sums) {
+  if constexpr (kUsed) {
+    const VF a = hn::Set(DF(), *x);
+    sums.low = hn::MulAdd(a, w.low, sums.low);
+    sums.high = hn::MulAdd(a, w.high, sums.high);
+  }
+}
+
 /// Adds to the sums of kRows rows and kPanels panels, `sums_step` floats apart, the products of n columns in
-/// order: one multiply-add each. `resume` is false where the sums start from zero.
+/// order: one multiply-add each. `resume` is false where the sums start from zero. Either rows or panels are
+/// one, or both two. Sums are single variables, and the loop is not inlined anywhere: as arrays, or beside
+/// other variables, GCC keeps them in memory.
 template <size_t kRows, size_t kPanels, typename T>
-HWY_INLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
-                             size_t panel_step, size_t n, Fetch fetch, bool resume, float* HWY_RESTRICT sums,
-                             size_t sums_step) {
-  static_assert(kRows * kPanels <= kTileRows);
-  constexpr size_t kColumnBytes = kPanelRows * sizeof(T);
-  constexpr size_t kLineColumns = std::max<size_t>(1, 64 / kColumnBytes);
-  constexpr size_t kColumnLines = std::max<size_t>(1, kColumnBytes / 64);
-  const DF d;
-  VF s[kRows][kPanels][2];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t p = 0; p < kPanels; ++p) {
-      const float* from = sums + p * sums_step + r * kPanelRows;
-      s[r][p][0] = resume ? hn::LoadU(d, from) : hn::Zero(d);
-      s[r][p][1] = resume ? hn::LoadU(d, from + kLanes) : hn::Zero(d);
-    }
+HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
+                               size_t panel_step, size_t n, Fetch fetch, bool resume,
+                               float* HWY_RESTRICT sums, size_t sums_step) {
+  constexpr size_t kSums = kRows * kPanels;
+  static_assert(kSums <= kTileRows && (kRows == 1 || kPanels == 1 || kSums == 4));
+  // The sums of (row, panel), counted with panels inside.
+  const auto at = [&](size_t i) HWY_ATTR { return sums + i % kPanels * sums_step + i / kPanels * kPanelRows; };
+  PanelVectors s0 = LoadSums<true>(at(0), resume), s1 = LoadSums<(kSums > 1)>(at(1), resume),
+               s2 = LoadSums<(kSums > 2)>(at(2), resume), s3 = LoadSums<(kSums > 3)>(at(3), resume),
+               s4 = LoadSums<(kSums > 4)>(at(4), resume), s5 = LoadSums<(kSums > 5)>(at(5), resume);
+  const float *x1 = x + 1 / kPanels * x_stride, *x2 = x + 2 / kPanels * x_stride,
+              *x3 = x + 3 / kPanels * x_stride, *x4 = x + 4 / kPanels * x_stride,
+              *x5 = x + 5 / kPanels * x_stride;
+  for (size_t k = 0; k < n; ++k) {
+    const std::byte* f = fetch.at + k * fetch.step;
+    const T* from = panel + k * kPanelRows;
+    const size_t f_step = panel_step * sizeof(T);
+    const PanelVectors w0 = LoadWeights<true>(from, f),
+                       w1 = LoadWeights<(kPanels > 1)>(from + panel_step, f + f_step),
+                       w2 = LoadWeights<(kPanels > 2)>(from + 2 * panel_step, f + 2 * f_step),
+                       w3 = LoadWeights<(kPanels > 3)>(from + 3 * panel_step, f + 3 * f_step);
+    AddProducts<true>(x + k, w0, s0);
+    AddProducts<(kSums > 1)>(x1 + k, kPanels > 1 ? w1 : w0, s1);
+    AddProducts<(kSums > 2)>(x2 + k, kPanels > 2 ? w2 : w0, s2);
+    AddProducts<(kSums > 3)>(x3 + k, kPanels > 3 ? w3 : kPanels == 2 ? w1 : w0, s3);
+    AddProducts<(kSums > 4)>(x4 + k, w0, s4);
+    AddProducts<(kSums > 5)>(x5 + k, w0, s5);
   }
-  const auto column = [&](size_t k) HWY_ATTR {
-    VF w[kPanels][2];
-    for (size_t p = 0; p < kPanels; ++p)
-      LoadColumn(panel + p * panel_step + k * kPanelRows, w[p][0], w[p][1]);
-    for (size_t r = 0; r < kRows; ++r) {
-      const VF a = hn::Set(d, x[r * x_stride + k]);
-      for (size_t p = 0; p < kPanels; ++p) {
-        s[r][p][0] = hn::MulAdd(a, w[p][0], s[r][p][0]);
-        s[r][p][1] = hn::MulAdd(a, w[p][1], s[r][p][1]);
-      }
-    }
-  };
-  size_t k = 0;
-  for (; k + kLineColumns <= n; k += kLineColumns) {
-    for (size_t p = 0; p < kPanels; ++p) {
-      for (size_t line = 0; line < kColumnLines; ++line) {
-        hwy::Prefetch(fetch.at + p * panel_step * sizeof(T) + line * 64);
-      }
-    }
-    fetch.at += kColumnLines * fetch.step;
-    for (size_t i = 0; i < kLineColumns; ++i) column(k + i);
-  }
-  for (; k < n; ++k) column(k);
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t p = 0; p < kPanels; ++p) {
-      float* to = sums + p * sums_step + r * kPanelRows;
-      hn::StoreU(s[r][p][0], d, to);
-      hn::StoreU(s[r][p][1], d, to + kLanes);
-    }
-  }
+  StoreSums<true>(s0, at(0));
+  StoreSums<(kSums > 1)>(s1, at(1));
+  StoreSums<(kSums > 2)>(s2, at(2));
+  StoreSums<(kSums > 3)>(s3, at(3));
+  StoreSums<(kSums > 4)>(s4, at(4));
+  StoreSums<(kSums > 5)>(s5, at(5));
 }
 
 }  // namespace skein::HWY_NAMESPACE
