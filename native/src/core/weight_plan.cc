@@ -156,8 +156,6 @@ Status PlanWeights(const ProgramSpec& spec, const std::vector<bool>& wide_scales
       if (Status s = DescribeMatrix(source, wide, &planned.format); !s.ok()) return s;
       if (uses[i].embed && planned.format.reordered)
         return WeightError(source, "is embedded, and its columns are reordered (g_idx)");
-      if (uses[i].panels && planned.format.bits != 0)
-        return WeightError(source, "is of integers, which no op computes with");
       PlanMatrix(uses[i], &places, &planned);
       planned.stored_bytes = StoredBytes(planned.format);
     }
