@@ -59,11 +59,14 @@ export const quantizedNames: readonly string[] = readdirSync(ROOT + QUANTIZED).s
 export interface QuantizedFixture extends ReferenceModel {
   /** By module: sha256 of the f32 weight that it stands for, little-endian. */
   readonly weightHashes: Readonly<Record<string, string>>;
+  /** How far transformers' logits move when what integer weights meet is rounded to 8 bits; null for weights of floats. */
+  readonly activationDeviation: number | null;
 }
 
 export async function readQuantizedFixture(name: string): Promise<QuantizedFixture> {
   const { expected, ...reference } = await readReference(`${QUANTIZED}/${name}`, {});
-  return { ...reference, weightHashes: expected.weights };
+  const { weights: weightHashes, activationDeviation } = expected;
+  return { ...reference, weightHashes, activationDeviation };
 }
 
 async function readReference(name: string, change: object) {

@@ -75,4 +75,20 @@ describe.skipIf(!isBuilt)('perplexity of tiny-chat on text that was held out', (
     expect(plain.spoken).toBeCloseTo(1.0126, 3);
     expect(plain.whole / 1993.07).toBeCloseTo(1, 2);
   });
+
+  test.each([
+    ['int8', 0.02],
+    ['fp8', 0.02],
+    ['int4', 0.05],
+    ['int4-g128', 0.05],
+  ] as const)(
+    '%s stays within %f of bf16',
+    async (quantization, share) => {
+      const found = await perplexity(quantization, texts);
+      const measured = `${quantization}: ${JSON.stringify(found)}; bf16: ${JSON.stringify(plain)}`;
+      expect(Math.abs(found.spoken / plain.spoken - 1), measured).toBeLessThanOrEqual(share);
+      expect(found.whole / plain.whole - 1, measured).toBeLessThanOrEqual(share);
+    },
+    120_000,
+  );
 });
