@@ -74,6 +74,18 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
   expect(new Set(first).size).toBeGreaterThan(1);
 });
 
+test('weights of 4 bits answer over two stages, and the topology says what they are', async () => {
+  const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', '--quantization', 'int4', '--pp', '2'];
+  await using served = await serving((port) => skein([...args, '--port', String(port)]));
+  const { choices } = await client(served.url).chat.completions.create({
+    model: 'tiny',
+    messages: [{ role: 'user', content: 'What is the capital of France?' }],
+  });
+  expect(choices[0]?.message.content).toBe('The capital of France is Paris.');
+  const topology: unknown = await (await fetch(`${served.url}/v1/skein/topology`)).json();
+  expect(topology).toMatchObject({ groups: [{ quantization: 'int4' }] });
+});
+
 test('what a server lets requests ask for, and gives them unasked, is set by flags', async () => {
   const flags = ['--max-logprobs', '25', '--stream-interval', '4', '--enable-force-include-usage'];
   const args = ['serve', TINY_CHAT, '--served-model-name', 'tiny', ...flags];
