@@ -17,6 +17,7 @@ export type {
   SendChannel,
   Transport,
   ValueId,
+  WeightCacheUse,
   WeightId,
 } from './native.ts';
 export type {

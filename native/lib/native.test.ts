@@ -131,6 +131,7 @@ function spec(file = join(directory, 'weights'), ops: readonly Op[] = OPS): Prog
     weights,
     ops,
     limits: { maxTokens: 64, maxSeqs: 4, maxRows: 64, maxModelLen: 128, maxLogprobs: 5, numSlots: 4 },
+    weightCache: null,
     kvCache: {
       numBlocks: 16,
       blockSize: 8,
@@ -201,6 +202,23 @@ function reference(tokens: readonly number[]): number[][] {
 
 const argmax = (logits: readonly number[]): number => logits.indexOf(Math.max(...logits));
 const TOKENS = [5, 17, 3, 60, 0, 22, 41, 9, 13, 13, 30];
+
+test('packed weights are written once, and read by the next load', async () => {
+  const cached = { ...spec(), weightCache: { dir: join(directory, 'weight-cache') } };
+  const uses = [];
+  for (let start = 0; start < 2; start++) {
+    const program = addon.createProgram(device, cached);
+    expect(program.weightCacheUse).toBeNull();
+    await program.load(null);
+    uses.push(program.weightCacheUse);
+    program.close();
+  }
+  const path = expect.stringContaining(cached.weightCache.dir);
+  expect(uses).toEqual([
+    { path, read: false, written: true, problem: null },
+    { path, read: true, written: false, problem: null },
+  ]);
+});
 
 describe('program', () => {
   test('computes what plain loops compute', async () => {

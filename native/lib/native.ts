@@ -192,6 +192,18 @@ export interface ProgramSpec {
   readonly ops: readonly Op[];
   readonly limits: ProgramLimits;
   readonly kvCache: KVCacheSpec;
+  /** A folder where packed weights are kept, so that a later start reads instead of repacking; null for none. */
+  readonly weightCache: { readonly dir: string } | null;
+}
+
+/** What a load did with the weight cache. */
+export interface WeightCacheUse {
+  /** The file of this program's weights. */
+  readonly path: string;
+  readonly read: boolean;
+  readonly written: boolean;
+  /** Why the file that was there was not taken, or could not be written; the weights are loaded either way. */
+  readonly problem: string | null;
 }
 
 export interface ProgramMemory {
@@ -213,8 +225,10 @@ export interface Device {
  *  a thread of its own; the JS thread only packs inputs and unpacks outputs. */
 export interface Program {
   readonly memory: ProgramMemory;
-  /** Maps and touches the weights. `onProgress(bytesDone, bytesTotal)` is called at most every 100 ms. */
+  /** Reads and packs the weights, on all threads. `onProgress(bytesDone, bytesTotal)` is called at most every 100 ms. */
   load(onProgress: ((bytesDone: number, bytesTotal: number) => void) | null): Promise<void>;
+  /** Null before the weights are loaded, or without a cache. */
+  readonly weightCacheUse: WeightCacheUse | null;
   /** Connects a peer name of send/recv ops to a channel of the transport; replaces an earlier binding. */
   bindSend(peer: string, channel: SendChannel): void;
   bindReceive(peer: string, channel: ReceiveChannel): void;

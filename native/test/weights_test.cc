@@ -2,7 +2,10 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
 
 #include "cpu/float_panels.h"
 #include "cpu/int_panels.h"
@@ -121,6 +124,133 @@ TEST(LatentWeightsAreDequantized) {
       ExpectRow(c, values, 0, head * rows + rows - 1);
     }
   }
+}
+
+/// A folder of its own, which goes with this object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() { CHECK(mkdtemp(path_.data()) != nullptr); }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  std::string path() const { return path_; }
+
+ private:
+  std::string path_ = "/tmp/skein-cache-XXXXXX";
+};
+
+class CachedLoads {
+ public:
+  explicit CachedLoads(ProgramSpec spec) : spec_(std::move(spec)) {
+    spec_.weight_cache_dir = folder_.path() + "/made/when/needed";
+  }
+
+  /// Loads, and holds what was loaded against the first load's.
+  WeightCacheUse Load(const std::string& level = "level") {
+    WeightStore store;
+    WeightCacheUse use;
+    CHECK_OK(store.LoadCached(spec_, level, &pool_, [](uint64_t, uint64_t) {}, kNever, &use));
+    std::vector<float> found;
+    for (size_t i = 0; i < spec_.weights.size(); ++i) {
+      for (size_t r = 0; r < spec_.weights[i].shape[0]; ++r) {
+        const std::vector<float> row = UnpackedRow(store.panels(static_cast<int64_t>(i)), r);
+        found.insert(found.end(), row.begin(), row.end());
+      }
+    }
+    if (first_.empty()) first_ = found;
+    CHECK_EQ(found.size(), first_.size());
+    CHECK_EQ(std::memcmp(found.data(), first_.data(), found.size() * sizeof(float)), 0);
+    return use;
+  }
+  size_t NumFiles() const {
+    const std::filesystem::directory_iterator files(spec_.weight_cache_dir);
+    return static_cast<size_t>(std::distance(begin(files), end(files)));
+  }
+  ProgramSpec& spec() { return spec_; }
+
+ private:
+  TemporaryFolder folder_;
+  ProgramSpec spec_;
+  ThreadPool pool_{2};
+  std::vector<float> first_;
+};
+
+ProgramSpec EveryFormat() {
+  static const StoredFixture fixture;
+  static const std::vector<float> tiny(16 * 32, 1e-8f);
+  static const WeightFile file(tiny.data(), tiny.size() * 4);
+  std::vector<WeightSource> weights;
+  for (const StoredCase& c : fixture.cases) weights.push_back(c.weight);
+  weights.push_back(PlainSource({"tiny", file.path(), 0, 16 * 32 * 4, TensorDtype::kF32, {16, 32}}));
+  weights.back().quantize = WeightQuantization::kInt8;
+  return Linears(std::move(weights));
+}
+
+TEST(PackedWeightsAreWrittenOnceAndRead) {
+  CachedLoads loads(EveryFormat());
+  const WeightCacheUse first = loads.Load();
+  CHECK(first.written && !first.read);
+  CHECK_EQ(first.problem, std::string());
+  for (int i = 0; i < 2; ++i) {
+    const WeightCacheUse again = loads.Load();
+    CHECK(again.read && !again.written);
+    CHECK_EQ(again.path, first.path);
+  }
+  CHECK_EQ(loads.NumFiles(), size_t{1});
+  // Another instruction level, or other rows of a tensor, are other weights.
+  CHECK(loads.Load("other").written);
+  CachedLoads others(EveryFormat());
+  others.spec().weight_cache_dir = loads.spec().weight_cache_dir;
+  others.spec().weights[0].first_row = 1, others.spec().weights[0].shape[0] -= 1;
+  CHECK(others.Load().written);
+  CHECK_EQ(loads.NumFiles(), size_t{3});
+}
+
+TEST(DamagedCachesAreNamedAndRewritten) {
+  CachedLoads loads(EveryFormat());
+  const std::string path = loads.Load().path;
+  const auto size = static_cast<off_t>(std::filesystem::file_size(path));
+  const std::pair<std::function<void()>, std::string> damages[] = {
+      {[&] { CHECK_EQ(truncate(path.c_str(), size - 1), 0); }, "bytes, was written with"},
+      {[&] { CHECK_EQ(truncate(path.c_str(), 10), 0); }, "is cut short"},
+      {[&] { std::ofstream(path) << std::string(9000, 'x'); }, "is another file"},
+      {[&] {
+         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+         file.seekp(sizeof(uint64_t) * 4);
+         file.put('x');
+       },
+       "its header is damaged"},
+      {[&] {
+         std::filesystem::remove(path);
+         std::filesystem::create_directory(path);
+       },
+       "cannot rename"},
+  };
+  for (const auto& [damage, words] : damages) {
+    damage();
+    const WeightCacheUse use = loads.Load();
+    CHECK(!use.read && use.problem.find(path) != std::string::npos);
+    if (use.problem.find(words) == std::string::npos) CHECK_EQ(use.problem, words);
+    if (std::filesystem::is_directory(path)) break;
+    CHECK(use.written && loads.Load().read);
+  }
+}
+
+TEST(RanksThatWriteAtOnceLeaveOneWholeFile) {
+  CachedLoads loads(EveryFormat());
+  std::vector<std::thread> ranks;
+  for (int i = 0; i < 4; ++i) {
+    ranks.emplace_back([&] {
+      ThreadPool pool(1);
+      for (int n = 0; n < 3; ++n) {
+        WeightStore store;
+        WeightCacheUse use;
+        CHECK_OK(store.LoadCached(loads.spec(), "level", &pool, [](uint64_t, uint64_t) {}, kNever, &use));
+        CHECK_EQ(use.problem, std::string());
+      }
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
+  CHECK_EQ(loads.NumFiles(), size_t{1});
+  CHECK(loads.Load().read);
 }
 
 TEST(ALoadThatFailsOrIsCancelledSaysSo) {

@@ -30,6 +30,7 @@ Napi::Function ProgramBinding::Define(Napi::Env env) {
   return DefineClass(
       env, "Program",
       {InstanceAccessor<&ProgramBinding::Memory>("memory", napi_enumerable),
+       InstanceAccessor<&ProgramBinding::WeightCacheUse>("weightCacheUse", napi_enumerable),
        InstanceMethod<&ProgramBinding::Load>("load"), InstanceMethod<&ProgramBinding::BindSend>("bindSend"),
        InstanceMethod<&ProgramBinding::BindReceive>("bindReceive"),
        InstanceMethod<&ProgramBinding::Run>("run"), InstanceMethod<&ProgramBinding::Abort>("abort"),
@@ -113,6 +114,18 @@ Napi::Value ProgramBinding::Memory(const Napi::CallbackInfo& info) {
   memory.Set("kvCacheBytes", static_cast<double>(program.kv_cache_bytes));
   memory.Set("bufferBytes", static_cast<double>(program.arena_bytes));
   return memory;
+}
+
+Napi::Value ProgramBinding::WeightCacheUse(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const skein::WeightCacheUse* use = runner(env).weight_cache_use();
+  if (use == nullptr) return env.Null();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("path", use->path);
+  object.Set("read", use->read);
+  object.Set("written", use->written);
+  object.Set("problem", use->problem.empty() ? env.Null() : Napi::String::New(env, use->problem));
+  return object;
 }
 
 Napi::Value ProgramBinding::Load(const Napi::CallbackInfo& info) {

@@ -38,6 +38,7 @@ class ProgramBinding : public Napi::ObjectWrap<ProgramBinding> {
 
   Napi::Value Memory(const Napi::CallbackInfo& info);
   Napi::Value Load(const Napi::CallbackInfo& info);
+  Napi::Value WeightCacheUse(const Napi::CallbackInfo& info);
   void BindSend(const Napi::CallbackInfo& info);
   void BindReceive(const Napi::CallbackInfo& info);
   Napi::Value Run(const Napi::CallbackInfo& info);

@@ -218,6 +218,8 @@ ProgramSpec ReadProgramSpec(const Field& field) {
   for (uint32_t i = 0, n = layers.length(); i < n; ++i) {
     spec.kv_cache.layers.push_back(ReadKVCacheLayer(layers.at(i)));
   }
+  const Field weight_cache = field["weightCache"];
+  if (!weight_cache.IsNull()) spec.weight_cache_dir = weight_cache["dir"].String();
   return spec;
 }
 

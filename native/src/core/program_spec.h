@@ -129,6 +129,8 @@ struct ProgramSpec {
   std::vector<Op> ops;
   ProgramLimits limits;
   KVCacheSpec kv_cache;
+  /// Folder of the weight cache; empty for none.
+  std::string weight_cache_dir;
 };
 
 }  // namespace skein

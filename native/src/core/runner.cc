@@ -72,7 +72,10 @@ void Runner::Work() {
 Status Runner::ExecuteLoad(const Job& job) {
   if (loaded_.load()) return {Code::kInvalidArgument, "the weights are loaded already"};
   WeightStore fresh;
-  if (Status s = fresh.Load(program_.spec, &device_->pool(), job.progress, cancelled_); !s.ok()) return s;
+  if (Status s = fresh.LoadCached(program_.spec, device_->instruction_level(), &device_->pool(), job.progress,
+                                  cancelled_, &weight_cache_use_);
+      !s.ok())
+    return s;
   weights_ = std::move(fresh);
   loaded_.store(true);
   return Status::Ok();

@@ -32,6 +32,10 @@ class Runner {
   const Program& program() const { return program_; }
   /// Progress is called on the runner's thread.
   void Load(WeightStore::Progress progress, LoadDone done);
+  /// Null before the weights are loaded, or without a cache.
+  const WeightCacheUse* weight_cache_use() const {
+    return loaded_.load() && !weight_cache_use_.path.empty() ? &weight_cache_use_ : nullptr;
+  }
   /// Fails with kInvalidArgument when the queue is full or the runner closed. The deadline starts when the
   /// step does.
   void Run(std::vector<int32_t> words, std::chrono::milliseconds deadline, StepDone done);
@@ -73,6 +77,8 @@ class Runner {
   KVCache cache_;
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> loaded_{false};
+  /// Written before `loaded_`.
+  WeightCacheUse weight_cache_use_;
   std::optional<StepExecutor> executor_;
   /// Held while a step runs or its results are read.
   std::mutex executing_;

@@ -93,9 +93,56 @@ class Packing {
 Status WeightStore::Load(const ProgramSpec& spec, ThreadPool* pool, const Progress& progress,
                          const std::atomic<bool>& cancelled) {
   std::vector<bool> wide(spec.weights.size());
+  return Pack(spec, pool, progress, cancelled, &wide);
+}
+
+Status WeightStore::LoadCached(const ProgramSpec& spec, const std::string& instruction_level,
+                               ThreadPool* pool, const Progress& progress, const std::atomic<bool>& cancelled,
+                               WeightCacheUse* use) {
+  *use = {};
+  if (spec.weight_cache_dir.empty()) return Load(spec, pool, progress, cancelled);
+  WeightCache cache;
+  if (Status s = WeightCache::Open(spec, instruction_level, spec.weight_cache_dir, &cache); !s.ok()) return s;
+  use->path = cache.path();
+  const Status cached = ReadCached(spec, cache, pool, progress, cancelled);
+  if (cached.ok() || cached.code() == Code::kAborted) {
+    use->read = cached.ok();
+    return cached;
+  }
+  if (cached.code() != Code::kUnavailable) use->problem = cached.message();
+  std::vector<bool> wide(spec.weights.size());
+  if (Status s = Pack(spec, pool, progress, cancelled, &wide); !s.ok()) return s;
+  const Status written = cache.Write(wide, memory_.data(), packed_bytes_);
+  use->written = written.ok();
+  if (!written.ok()) use->problem = written.message();
+  return Status::Ok();
+}
+
+Status WeightStore::ReadCached(const ProgramSpec& spec, const WeightCache& cache, ThreadPool* pool,
+                               const Progress& progress, const std::atomic<bool>& cancelled) {
+  std::vector<bool> wide(spec.weights.size());
+  size_t bytes = 0;
+  WeightPlan plan;
+  if (Status s = cache.ReadHeader(&wide, &bytes); !s.ok()) return s;
+  if (Status s = PlanWeights(spec, wide, &plan); !s.ok()) return s;
+  if (plan.bytes != bytes) {
+    return {Code::kFile, "weight cache '" + cache.path() + "': holds " + std::to_string(bytes) +
+                             " bytes of weights, " + std::to_string(plan.bytes) + " are needed"};
+  }
+  if (Status s = MappedMemory::Allocate(bytes, &memory_); !s.ok()) return s;
+  progress(0, bytes);
+  const auto advance = [&](uint64_t done) { progress(done, bytes); };
+  if (Status s = cache.Read(memory_.data(), bytes, pool, advance, cancelled); !s.ok()) return s;
+  Bind(spec, plan);
+  progress(bytes, bytes);
+  return Status::Ok();
+}
+
+Status WeightStore::Pack(const ProgramSpec& spec, ThreadPool* pool, const Progress& progress,
+                         const std::atomic<bool>& cancelled, std::vector<bool>* wide_scales) {
   WeightPlan plan;
   do {
-    if (Status s = PlanWeights(spec, wide, &plan); !s.ok()) return s;
+    if (Status s = PlanWeights(spec, *wide_scales, &plan); !s.ok()) return s;
     memory_ = {};
     if (Status s = MappedMemory::Allocate(plan.bytes, &memory_); !s.ok()) return s;
     progress(0, plan.stored_bytes);
@@ -103,8 +150,9 @@ Status WeightStore::Load(const ProgramSpec& spec, ThreadPool* pool, const Progre
     if (Status s = packing.Open(); !s.ok()) return s;
     if (Status s = packing.Run(pool, progress, cancelled); !s.ok()) return s;
     // Scales beyond f16 are known once all is read; they are rare enough to begin again with room for f32.
-    if (!packing.MarkWide(&wide)) break;
+    if (!packing.MarkWide(wide_scales)) break;
   } while (true);
+  packed_bytes_ = plan.bytes;
   Bind(spec, plan);
   progress(plan.stored_bytes, plan.stored_bytes);
   return Status::Ok();

@@ -4,16 +4,28 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/mapped_memory.h"
 #include "core/program_spec.h"
 #include "core/thread_pool.h"
 #include "core/weight.h"
+#include "core/weight_cache.h"
 #include "core/weight_plan.h"
 #include "skein/status.h"
 
 namespace skein {
+
+/// What a load did with the weight cache.
+struct WeightCacheUse {
+  /// Empty without a cache.
+  std::string path;
+  bool read = false;
+  bool written = false;
+  /// Why the file that was there was not taken, or could not be written; empty when nothing was wrong.
+  std::string problem;
+};
 
 /// Weights of one program, each in the forms that its ops read. Not thread-safe; views live as long as the
 /// store. They lie in huge pages where the system grants them: decoding reads all weights for each token, and
@@ -28,6 +40,10 @@ class WeightStore {
   /// called on this thread; `cancelled` is polled (kAborted).
   Status Load(const ProgramSpec& spec, ThreadPool* pool, const Progress& progress,
               const std::atomic<bool>& cancelled);
+  /// The same, through the cache of spec.weight_cache_dir. What the cache lacks or fails at makes the load
+  /// slower and no failure: `use` tells.
+  Status LoadCached(const ProgramSpec& spec, const std::string& instruction_level, ThreadPool* pool,
+                    const Progress& progress, const std::atomic<bool>& cancelled, WeightCacheUse* use);
 
   /// For linear, logits, experts and embed ops: kFloatPanels or kIntPanels.
   const WeightView& panels(int64_t id) const { return bound(id).panels; }
@@ -45,9 +61,14 @@ class WeightStore {
     std::span<const float> vector;
   };
   const Bound& bound(int64_t id) const { return bound_[static_cast<size_t>(id)]; }
+  Status Pack(const ProgramSpec& spec, ThreadPool* pool, const Progress& progress,
+              const std::atomic<bool>& cancelled, std::vector<bool>* wide_scales);
+  Status ReadCached(const ProgramSpec& spec, const WeightCache& cache, ThreadPool* pool,
+                    const Progress& progress, const std::atomic<bool>& cancelled);
   void Bind(const ProgramSpec& spec, const WeightPlan& plan);
 
   MappedMemory memory_;
+  size_t packed_bytes_ = 0;
   std::vector<Bound> bound_;
 };
 

@@ -14,6 +14,8 @@ export interface NodeOptions {
   readonly dtype: 'auto' | 'float32' | 'float16' | 'bfloat16';
   /** What the weights are quantized to, or how they are stored. */
   readonly quantization: QuantizationOption;
+  /** Folder where ranks keep their packed weights; null for none. */
+  readonly weightCache: string | null;
   /** A file, or the template itself; null takes the model's. */
   readonly chatTemplate: string | null;
   /** `auto`: the model's own; `vllm`: none; else a folder with a generation_config.json. */

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { ConfigError, hostCores, type NodeOptions, parseKVEventsConfig } from '@skein/agent';
 import { variable } from './environment.ts';
 import type { Running } from './lifecycle.ts';
@@ -16,6 +17,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     servedModelNames: settings.servedModelName ?? [model.name],
     dtype: settings.kvCacheDtype === 'auto' ? settings.dtype : settings.kvCacheDtype,
     quantization: settings.quantization,
+    weightCache: settings.weightCache === null ? null : resolve(settings.weightCache),
     chatTemplate: settings.chatTemplate,
     generationConfig: settings.generationConfig,
     seed: settings.seed,

@@ -17,12 +17,14 @@ export interface StageProgramOptions {
   readonly layers: LayerRange;
   readonly limits: ProgramLimits;
   readonly kvCache: { readonly numBlocks: number; readonly blockSize: number; readonly dtype: Dtype };
+  /** Folder of the weight cache; none where it is left out. */
+  readonly weightCache?: string | null;
 }
 
 /** The program of one stage, with its own weights and no others. Throws CheckpointError when a parameter is missing or has
  *  another shape, or when the checkpoint holds a tensor that no stage uses. */
 export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
-  const { model, stages, stage, layers, limits, kvCache } = options;
+  const { model, stages, stage, layers, limits, kvCache, weightCache = null } = options;
   const { config } = model;
   const [first, end] = layers;
   if (!(stage >= 0 && stage < stages && first >= 0 && first < end && end <= config.numLayers)) {
@@ -48,5 +50,6 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     ops: recorder.ops,
     limits,
     kvCache: { ...kvCache, layers: config.kvCacheLayers.slice(first, end) },
+    weightCache: weightCache === null ? null : { dir: weightCache },
   };
 }

@@ -36,6 +36,7 @@ export interface FormationInput {
   readonly dtypeOption: DtypeOption;
   readonly kvDtype: Dtype;
   readonly quantization: QuantizationOption;
+  readonly weightCache: string | null;
   readonly layerPartition: readonly number[] | null;
   readonly maxModelLen: number;
   readonly maxNumSeqs: number;
@@ -84,6 +85,7 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     layers: [range[0], range[1]],
     dtype: input.dtypeOption === 'float' ? 'float32' : input.dtypeOption === 'half' ? 'float16' : input.dtypeOption,
     quantization: input.quantization,
+    weightCache: input.weightCache,
     limits: {
       maxTokens: input.maxNumBatchedTokens,
       maxSeqs: input.maxNumSeqs,

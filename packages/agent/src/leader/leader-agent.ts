@@ -278,6 +278,7 @@ function formationInput(
     dtypeOption: options.dtype,
     kvDtype,
     quantization: options.quantization,
+    weightCache: options.weightCache,
     layerPartition,
     maxModelLen,
     maxNumSeqs,

@@ -13,6 +13,7 @@ export const loadSchema = z.object({
   layers: z.tuple([z.int().min(0), z.int().min(1)]),
   dtype: z.enum(['auto', 'float32', 'float16', 'bfloat16']),
   quantization: z.enum(QUANTIZATION_OPTIONS),
+  weightCache: z.string().max(4096).nullable(),
   limits: z.object({
     maxTokens: z.int().min(1),
     maxSeqs: z.int().min(1),

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { hostActor } from '@skein/actor';
-import { loadNative } from '@skein/native';
+import { loadNative, type WeightCacheUse } from '@skein/native';
 import { newIdentity, type RankAdvert, SkeinError, subjects } from '@skein/protocol';
 import { createLogger } from '@skein/telemetry';
 import { directBus, natsBus } from '../bus.ts';
@@ -54,7 +54,11 @@ async function main(init: RankProcessInit): Promise<void> {
     // The leader gets its answer first.
     setTimeout(() => process.exit(1), 100);
   };
-  const runner = new StageRunner(loadNative(), { threads, interfaceName, onStuck });
+  const onWeightCache = ({ path, read, written, problem }: WeightCacheUse): void => {
+    if (problem !== null) logger.warn({ path, written }, problem);
+    else logger.info({ path }, read ? 'read the packed weights' : 'wrote the packed weights');
+  };
+  const runner = new StageRunner(loadNative(), { threads, interfaceName, onStuck, onWeightCache });
   const link = new DirectLink((address) => ('natsUrl' in init.bus ? directBus(address, about) : Promise.resolve(main)));
   const service = rankService({ main, link, group, runner });
   // A load may take minutes, and an abort must reach a rank that is busy.

@@ -14,6 +14,7 @@ const spec: LoadSpec = {
   layers: [0, 1],
   dtype: 'auto',
   quantization: 'none',
+  weightCache: null,
   limits: { maxTokens: 1, maxSeqs: 1, maxRows: 1, maxModelLen: 16, maxLogprobs: 0, numSlots: 2 },
   numBlocks: 1,
   blockSize: 16,

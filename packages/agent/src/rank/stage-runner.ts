@@ -7,6 +7,7 @@ import type {
   ReceiveChannel,
   SendChannel,
   Transport,
+  WeightCacheUse,
 } from '@skein/native';
 import { buildStageProgram, modelFingerprint, readCheckpointTensors, readModel, resolveDtype } from '@skein/models';
 import { SkeinError } from '@skein/protocol';
@@ -24,6 +25,7 @@ export class StageRunner implements Disposable {
   readonly #device: Device;
   readonly #transport: Transport;
   readonly #onStuck: (error: SkeinError) => void;
+  readonly #onWeightCache: (use: WeightCacheUse) => void;
   #loaded: {
     readonly key: string;
     readonly program: Program;
@@ -38,17 +40,19 @@ export class StageRunner implements Disposable {
   readonly #running = new Set<Promise<unknown>>();
   #totals = { steps: 0, computeUs: 0, waitUs: 0 };
 
-  /** `onStuck` is called when this process can compute nothing more. */
+  /** `onStuck` is called when this process can compute nothing more, `onWeightCache` when a load went through the cache. */
   constructor(
     addon: NativeAddon,
     options: {
       readonly threads: number;
       readonly interfaceName: string | null;
       readonly onStuck: (error: SkeinError) => void;
+      readonly onWeightCache: (use: WeightCacheUse) => void;
     },
   ) {
     this.#addon = addon;
     this.#onStuck = options.onStuck;
+    this.#onWeightCache = options.onWeightCache;
     this.#device = addon.createDevice({ backend: 'cpu', threads: options.threads });
     this.#transport = addon.createTransport({ interfaceName: options.interfaceName });
   }
@@ -71,11 +75,19 @@ export class StageRunner implements Disposable {
       const model = await readModel(spec.model);
       const tensors = await readCheckpointTensors(spec.model);
       const dtype = resolveDtype(spec.dtype, model.config, tensors);
-      const { quantization, stages, stage, layers, limits, numBlocks, blockSize } = spec;
+      const { quantization, weightCache, stages, stage, layers, limits, numBlocks, blockSize } = spec;
       const checkpoint = { model, tensors, quantization };
       const program = this.#addon.createProgram(
         this.#device,
-        buildStageProgram({ ...checkpoint, stages, stage, layers, limits, kvCache: { numBlocks, blockSize, dtype } }),
+        buildStageProgram({
+          ...checkpoint,
+          weightCache,
+          stages,
+          stage,
+          layers,
+          limits,
+          kvCache: { numBlocks, blockSize, dtype },
+        }),
       );
       try {
         await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
@@ -83,6 +95,7 @@ export class StageRunner implements Disposable {
         program.close();
         throw error;
       }
+      if (program.weightCacheUse !== null) this.#onWeightCache(program.weightCacheUse);
       this.#loaded = {
         key,
         program,

@@ -28,6 +28,7 @@ export const formationInput: FormationInput = {
   dtypeOption: 'auto',
   kvDtype: 'bf16',
   quantization: 'none',
+  weightCache: null,
   layerPartition: null,
   maxModelLen: 128,
   maxNumSeqs: 4,

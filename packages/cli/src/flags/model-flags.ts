@@ -59,6 +59,14 @@ export const modelFlags = {
     default: 'none',
     aliases: ['-q'],
   }),
+  weightCache: text('<dir>', {
+    group: 'Model',
+    doc: 'folder in which weights are kept as they were packed for this processor, so that the next start reads them instead of repacking; about as large as the weights in memory',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: null,
+    defaultDoc: 'none',
+  }),
   loadFormat: choice(['auto', 'safetensors'], {
     group: 'Model',
     doc: 'how the weights are stored; taken for compatibility, safetensors files are read either way',
