@@ -7,6 +7,7 @@ import { prefixCache } from './prefix-cache.ts';
 import { resultTable } from './result-table.ts';
 import { router } from './router.ts';
 import { commit, hardware } from './setup-facts.ts';
+import { startUp } from './start-up.ts';
 import { stepPlan } from './step-plan.ts';
 
 /** Measures the groups named after --only, or all; with --json, standard output is one document. */
@@ -14,6 +15,7 @@ const GROUPS: Readonly<Record<string, BenchGroup>> = {
   offline,
   online,
   'prefix-cache': prefixCache,
+  'start-up': startUp,
   'step-plan': stepPlan,
   router,
   hostile,
