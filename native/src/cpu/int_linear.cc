@@ -16,10 +16,12 @@
 #ifndef SKEIN_CPU_INT_LINEAR_ONCE
 #define SKEIN_CPU_INT_LINEAR_ONCE
 namespace skein::cpu {
-// Columns whose scales are widened, and whose codes may be unpacked, at once: 16 outputs x 512 are 8 KiB.
-constexpr size_t kIntChunkK = 512;
+// Columns whose scales are widened at once, and whose codes may be unpacked: 16 outputs x 1024 are half of a
+// small L1.
+constexpr size_t kIntChunkK = 2048;
+constexpr size_t kUnpackChunkK = 1024;
 // From here on, 4-bit codes are unpacked once for all rows.
-constexpr size_t kUnpackMinRows = 12;
+constexpr size_t kUnpackMinRows = 24;
 // Bytes fetched ahead of a single pass over the weights.
 constexpr size_t kIntAhead = 512;
 // Runs of a sum that wait for their neighbour, and the one in work: of 8 at most 4.
@@ -33,18 +35,18 @@ namespace {
 
 /// One thread's scratch.
 struct Room {
-  uint8_t* codes;  // [kIntChunkK / 4][2][kBytes]
+  uint8_t* codes;  // [kUnpackChunkK / 4][2][kBytes]
   float* scales;   // [kIntChunkK / 16][kIntPanel]
   float* mins;     // the same
   float* sums;     // [kPendingRuns][rows][kIntPanel]
 
   static constexpr size_t kFactors = cpu::kIntChunkK / 16 * kIntPanel;
   static constexpr size_t kBytesNeeded =
-      cpu::kIntChunkK / 2 * kBytes + 2 * kFactors * sizeof(float) +
+      cpu::kUnpackChunkK / 2 * kBytes + 2 * kFactors * sizeof(float) +
       cpu::kPendingRuns * cpu::kIntLinearMaxRows * kIntPanel * sizeof(float);
   explicit Room(float* scratch)
       : codes(reinterpret_cast<uint8_t*>(scratch)),
-        scales(reinterpret_cast<float*>(codes + cpu::kIntChunkK / 2 * kBytes)),
+        scales(reinterpret_cast<float*>(codes + cpu::kUnpackChunkK / 2 * kBytes)),
         mins(scales + kFactors),
         sums(mins + kFactors) {}
 };
@@ -60,21 +62,35 @@ class PanelFactors {
 
   /// Of `blocks` blocks from `first_block` on.
   void Widen(size_t first_block, size_t blocks, const Room& room) const {
+    switch (weight_.scale_dtype) {
+      case Dtype::kF16:
+        return WidenAs<F16>(first_block, blocks, room);
+      case Dtype::kBF16:
+        return WidenAs<BF16>(first_block, blocks, room);
+      default:
+        return WidenAs<float>(first_block, blocks, room);
+    }
+  }
+
+ private:
+  template <typename T>
+  void WidenAs(size_t first_block, size_t blocks, const Room& room) const {
+    const auto* stored = static_cast<const T*>(weight_.scales);
     size_t group = std::min(first_block / group_blocks_, groups_ - 1);
     size_t left = (group + 1) * group_blocks_ - std::min((group + 1) * group_blocks_, first_block);
     float *scales = room.scales, *mins = room.mins;
     while (blocks > 0) {
       const size_t count = group + 1 == groups_ ? blocks : std::min(blocks, left);
       const size_t at = first_ + group * kIntPanel;
-      for (size_t half = 0; half < 2; ++half) {
-        const VF scale = Scale(at + half * kLanes);
-        Repeat(scale, count, scales + half * kLanes);
+      for (size_t half = 0; half < kIntPanel; half += kLanes) {
+        const VF scale = LoadF32(stored + at + half);
+        Repeat(scale, count, scales + half);
         if (weight_.mins != nullptr) {
-          Repeat(hn::LoadU(DF(), weight_.mins + at + half * kLanes), count, mins + half * kLanes);
+          Repeat(hn::LoadU(DF(), weight_.mins + at + half), count, mins + half);
         } else if (weight_.zeros != nullptr) {
           const hn::Rebind<int8_t, DI32> d8;
-          const VI32 zero = hn::PromoteTo(DI32(), hn::LoadU(d8, weight_.zeros + at + half * kLanes));
-          Repeat(hn::Neg(hn::Mul(hn::ConvertTo(DF(), zero), scale)), count, mins + half * kLanes);
+          const VI32 zero = hn::PromoteTo(DI32(), hn::LoadU(d8, weight_.zeros + at + half));
+          Repeat(hn::Neg(hn::Mul(hn::ConvertTo(DF(), zero), scale)), count, mins + half);
         }
       }
       scales += count * kIntPanel;
@@ -84,18 +100,6 @@ class PanelFactors {
       ++group;
     }
   }
-
- private:
-  HWY_INLINE VF Scale(size_t at) const {
-    switch (weight_.scale_dtype) {
-      case Dtype::kF16:
-        return LoadF32(static_cast<const F16*>(weight_.scales) + at);
-      case Dtype::kBF16:
-        return LoadF32(static_cast<const BF16*>(weight_.scales) + at);
-      default:
-        return LoadF32(static_cast<const float*>(weight_.scales) + at);
-    }
-  }
   static HWY_INLINE void Repeat(VF v, size_t count, float* out) {
     for (size_t i = 0; i < count; ++i) hn::Store(v, DF(), out + i * kIntPanel);
   }
@@ -103,16 +107,6 @@ class PanelFactors {
   const WeightView& weight_;
   size_t groups_, first_, group_blocks_;
 };
-
-/// Adds a finished run to those that wait: as in binary counting, runs of equal weight are added.
-HWY_INLINE void MergeRuns(size_t run, size_t floats, float* sums) {
-  size_t depth = static_cast<size_t>(std::popcount(run));
-  for (size_t rest = run; rest & 1; rest >>= 1, --depth) {
-    float *left = sums + (depth - 1) * floats, *right = left + floats;
-    for (size_t i = 0; i < floats; i += kLanes)
-      hn::Store(hn::Add(hn::Load(DF(), left + i), hn::Load(DF(), right + i)), DF(), left + i);
-  }
-}
 
 HWY_INLINE void StoreRow(const float* sums, const float* bias, size_t cols, float* out) {
   const DF d;
@@ -132,43 +126,41 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
   constexpr size_t kBlockCols = 4 * kSteps;
   constexpr bool kNibbles = std::is_same_v<Packed, NibbleSource>;
   const size_t rows = row_end - row_begin, padded = RoundUp(weight.cols, cpu::kQuantBlock);
-  const size_t panel_bytes = padded / 4 * Packed::kStepBytes, run_cols = padded / weight.partials;
-  const size_t floats = rows * kIntPanel;
+  const size_t panel_bytes = padded / 4 * Packed::kStepBytes;
+  const size_t run_blocks = padded / weight.partials / kBlockCols;
   const bool unpack = kNibbles && rows >= cpu::kUnpackMinRows;
+  const size_t chunk = unpack ? cpu::kUnpackChunkK : cpu::kIntChunkK;
   const Room room(scratch);
   for (size_t col = col_begin; col < col_end; col += kIntPanel) {
     const size_t panel = col / kIntPanel;
     const auto* codes = static_cast<const uint8_t*>(weight.data) + panel * panel_bytes;
     const PanelFactors factors(weight, panel, kBlockCols);
-    for (size_t run = 0; run < weight.partials; ++run) {
-      float* sums = room.sums + static_cast<size_t>(std::popcount(run)) * floats;
-      std::fill_n(sums, floats, 0.0f);
-      for (size_t k = run * run_cols; k < (run + 1) * run_cols; k += cpu::kIntChunkK) {
-        const size_t cols = std::min(cpu::kIntChunkK, (run + 1) * run_cols - k);
-        factors.Widen(k / kBlockCols, cols / kBlockCols, room);
-        const size_t x_block = row_begin * x.blocks + k / cpu::kQuantBlock;
-        TileInput tile{.x = x.codes + row_begin * x.stride + k,
-                       .x_stride = x.stride,
-                       .x_scales = x.scales + x_block,
-                       .x_sums = x.sums + x_block,
-                       .x_blocks = x.blocks,
-                       .codes = codes + k / 4 * Packed::kStepBytes,
-                       .ahead = cpu::kIntAhead,
-                       .scales = room.scales,
-                       .mins = room.mins,
-                       .blocks = cols / kBlockCols,
-                       .sums = sums};
-        if (unpack) {
-          UnpackNibbles(tile.codes, cols / 4, room.codes);
-          tile.codes = room.codes;
-          tile.ahead = 0;
-          IntTiles<std::conditional_t<kNibbles, UnpackedSource, Packed>, kAffine, kSteps>(tile, rows,
-                                                                                          kMaxIntTileRows);
-        } else {
-          IntTiles<Packed, kAffine, kSteps>(tile, rows, 4);
-        }
+    for (size_t k = 0; k < padded; k += chunk) {
+      const size_t cols = std::min(chunk, padded - k), block = k / kBlockCols;
+      factors.Widen(block, cols / kBlockCols, room);
+      const size_t x_block = row_begin * x.blocks + k / cpu::kQuantBlock;
+      TileInput tile{.x = x.codes + row_begin * x.stride + k,
+                     .x_stride = x.stride,
+                     .x_scales = x.scales + x_block,
+                     .x_sums = x.sums + x_block,
+                     .x_blocks = x.blocks,
+                     .codes = codes + k / 4 * Packed::kStepBytes,
+                     .ahead = cpu::kIntAhead,
+                     .scales = room.scales,
+                     .mins = room.mins,
+                     .blocks = cols / kBlockCols,
+                     .run_blocks = run_blocks,
+                     .run = block / run_blocks,
+                     .run_left = run_blocks - block % run_blocks,
+                     .sums = room.sums,
+                     .level = rows * kIntPanel};
+      if (unpack) {
+        UnpackNibbles(tile.codes, cols / 4, room.codes);
+        tile.codes = room.codes;
+        IntTiles<std::conditional_t<kNibbles, UnpackedSource, Packed>, kAffine, kSteps>(tile, rows);
+      } else {
+        IntTiles<Packed, kAffine, kSteps>(tile, rows);
       }
-      MergeRuns(run, floats, room.sums);
     }
     for (size_t r = 0; r < rows; ++r) {
       StoreRow(room.sums + r * kIntPanel, part.bias != nullptr ? part.bias + col : nullptr,

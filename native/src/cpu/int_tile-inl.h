@@ -7,6 +7,8 @@
 #define SKEIN_CPU_INT_TILE_INL_H
 #endif
 
+#include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "cpu/int_dot-inl.h"
@@ -71,7 +73,8 @@ HWY_INLINE void UnpackNibbles(const uint8_t* from, size_t steps, uint8_t* to) {
   }
 }
 
-/// A run of blocks of columns. Pointers are at its first column, and those of rows at the first row.
+/// Some blocks of columns, of one or more runs (the partial sums of weight.h). Pointers are at the first
+/// column, and those of rows at the first row.
 struct TileInput {
   const int8_t* x;
   size_t x_stride;
@@ -83,7 +86,11 @@ struct TileInput {
   const float* scales;  // [blocks][kIntPanel]
   const float* mins;    // the same
   size_t blocks;        // of 4 * kSteps columns
-  float* sums;          // [rows][kIntPanel], added to
+  size_t run_blocks;    // of a whole run
+  size_t run;           // that the first block belongs to
+  size_t run_left;      // its blocks from the first on
+  float* sums;          // [pending runs][rows][kIntPanel]
+  size_t level;         // floats from one pending run's sums to the next one's
 };
 
 template <class Source>
@@ -112,13 +119,13 @@ HWY_INLINE int32_t SumOfCodes(const int8_t* x, size_t count) {
 
 /// Scales the integer sums of one row and adds them to its f32 sums.
 template <class Source, bool kAffine, size_t kSteps>
-HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, typename Source::Dot::Sum a,
-                          typename Source::Dot::Sum b, VF scale0, VF scale1) {
+HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, float* run_sums,
+                          typename Source::Dot::Sum a, typename Source::Dot::Sum b, VF scale0, VF scale1) {
   const DF d;
   constexpr int32_t kZero = kAffine ? 0 : Source::kSymmetricZero;
   constexpr bool kHalves = kSteps == 4;
   const size_t x_block = row * t.x_blocks + (kHalves ? block / 2 : block);
-  float* sums = t.sums + row * kIntPanel;
+  float* sums = run_sums + row * kIntPanel;
   VI32 dot0 = Source::Dot::Total(a), dot1 = Source::Dot::Total(b);
   int32_t x_sum = 0;
   if constexpr (kZero != 0 || kAffine) {
@@ -142,32 +149,65 @@ HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, typename
   hn::Store(sum1, d, sums + kLanes);
 }
 
+/// Where the sums of a run lie: above those of the runs that wait for their neighbour, which are as many as
+/// the bits of its number.
+HWY_INLINE float* SumsOfRun(const TileInput& t, size_t run) {
+  return t.sums + static_cast<size_t>(std::popcount(run)) * t.level;
+}
+
+template <size_t kRows>
+HWY_INLINE void ClearSums(float* sums) {
+  for (size_t i = 0; i < kRows * kIntPanel; i += kLanes) hn::Store(hn::Zero(DF()), DF(), sums + i);
+}
+
+/// Adds a finished run to those that wait: as in binary counting, runs of equal weight are added.
+template <size_t kRows>
+HWY_INLINE void MergeRun(size_t run, size_t level, float* sums) {
+  for (; run & 1; run >>= 1, sums -= level) {
+    float* left = sums - level;
+    for (size_t i = 0; i < kRows * kIntPanel; i += kLanes)
+      hn::Store(hn::Add(hn::Load(DF(), left + i), hn::Load(DF(), sums + i)), DF(), left + i);
+  }
+}
+
 /// Rows kRow... of the input against the panel. Integer sums are exact, so that a row's result is the same in
 /// any tile. Pack expansions rather than loops: GCC keeps arrays in registers only where indices are
 /// constants from the start.
 template <class Source, bool kAffine, size_t kSteps, size_t... kRow>
 HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
   using Sum = typename Source::Dot::Sum;
+  constexpr size_t kRows = sizeof...(kRow);
   const int8_t* x = t.x;
   const uint8_t* codes = t.codes;
-  for (size_t block = 0; block < t.blocks; ++block) {
-    Sum a[sizeof...(kRow)], b[sizeof...(kRow)];
-    typename Source::Weight w0, w1;
-    if (Source::kFetches) hwy::Prefetch(codes + t.ahead);
-    Source::Load(codes, w0, w1);
-    (FirstStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
+  size_t run = t.run, left = t.run_left;
+  for (size_t block = 0; block < t.blocks;) {
+    float* sums = SumsOfRun(t, run);
+    if (left == t.run_blocks) ClearSums<kRows>(sums);
+    const size_t end = block + std::min(left, t.blocks - block);
+    left -= end - block;
+    for (; block < end; ++block) {
+      Sum a[kRows], b[kRows];
+      typename Source::Weight w0, w1;
+      if (Source::kFetches) hwy::Prefetch(codes + t.ahead);
+      Source::Load(codes, w0, w1);
+      (FirstStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
 #pragma GCC unroll 8
-    for (size_t step = 1; step < kSteps; ++step) {
-      if (Source::kFetches && step * Source::kStepBytes % 64 == 0)
-        hwy::Prefetch(codes + step * Source::kStepBytes + t.ahead);
-      Source::Load(codes + step * Source::kStepBytes, w0, w1);
-      (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + step * 4), ...);
+      for (size_t step = 1; step < kSteps; ++step) {
+        if (Source::kFetches && step * Source::kStepBytes % 64 == 0)
+          hwy::Prefetch(codes + step * Source::kStepBytes + t.ahead);
+        Source::Load(codes + step * Source::kStepBytes, w0, w1);
+        (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + step * 4), ...);
+      }
+      const VF scale0 = hn::Load(DF(), t.scales + block * kIntPanel),
+               scale1 = hn::Load(DF(), t.scales + block * kIntPanel + kLanes);
+      (AddScaled<Source, kAffine, kSteps>(t, kRow, block, sums, a[kRow], b[kRow], scale0, scale1), ...);
+      x += 4 * kSteps;
+      codes += kSteps * Source::kStepBytes;
     }
-    const VF scale0 = hn::Load(DF(), t.scales + block * kIntPanel),
-             scale1 = hn::Load(DF(), t.scales + block * kIntPanel + kLanes);
-    (AddScaled<Source, kAffine, kSteps>(t, kRow, block, a[kRow], b[kRow], scale0, scale1), ...);
-    x += 4 * kSteps;
-    codes += kSteps * Source::kStepBytes;
+    if (left > 0) break;
+    MergeRun<kRows>(run, t.level, sums);
+    ++run;
+    left = t.run_blocks;
   }
 }
 
@@ -176,10 +216,11 @@ HWY_NOINLINE void IntTileOf(const TileInput& t) {
   IntTile<Source, kAffine, kSteps>(t, std::make_index_sequence<kRows>());
 }
 
-/// `rows` (any number) against the panel, in tiles of about equal height of at most `max_rows`.
+/// `rows` (any number) against the panel, in tiles of about equal height.
 template <class Source, bool kAffine, size_t kSteps>
-void IntTiles(TileInput t, size_t rows, size_t max_rows) {
-  for (size_t tiles = (rows + max_rows - 1) / max_rows, r = 0; tiles > 0; --tiles) {
+void IntTiles(TileInput t, size_t rows) {
+  constexpr size_t kMost = kMaxIntTileRows;
+  for (size_t tiles = (rows + kMost - 1) / kMost, r = 0; tiles > 0; --tiles) {
     const size_t height = (rows - r + tiles - 1) / tiles;
     switch (height) {
       case 1:
