@@ -37,13 +37,29 @@ uint32_t Quad(const uint8_t* row, size_t col, size_t cols) {
   return quad;
 }
 
+uint32_t WholeQuad(const uint8_t* p) {
+  uint32_t quad;
+  std::memcpy(&quad, p, sizeof quad);
+  return quad;
+}
+
 /// `rows` has one pointer per row of the panel, null for rows that do not exist.
 void PackCodes(uint32_t bits, const uint8_t* const* rows, size_t panel, size_t cols, std::byte* out) {
-  const size_t lanes = bits == 4 ? panel / 2 : panel;
-  for (size_t col = 0; col < RoundUp(cols, kQuantBlock); col += 4) {
+  const bool nibbles = bits == 4;
+  const size_t lanes = nibbles ? panel / 2 : panel;
+  // Nearly all: whole quads of panels without gaps.
+  const size_t whole = rows[panel - 1] != nullptr ? RoundDown(cols, 4) : 0;
+  for (size_t col = 0; col < whole; col += 4) {
+    for (size_t i = 0; i < lanes; ++i, out += 4) {
+      uint32_t quad = WholeQuad(rows[i] + col);
+      if (nibbles) quad |= WholeQuad(rows[i + lanes] + col) << 4;
+      std::memcpy(out, &quad, 4);
+    }
+  }
+  for (size_t col = whole; col < RoundUp(cols, kQuantBlock); col += 4) {
     for (size_t i = 0; i < lanes; ++i, out += 4) {
       uint32_t quad = Quad(rows[i], col, cols);
-      if (bits == 4) quad |= Quad(rows[i + lanes], col, cols) << 4;
+      if (nibbles) quad |= Quad(rows[i + lanes], col, cols) << 4;
       std::memcpy(out, &quad, 4);
     }
   }
