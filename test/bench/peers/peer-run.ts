@@ -129,7 +129,7 @@ class Turns {
       return (ceilings.readGBps * 1e9) / (weightBytes + positions * bytesPerPosition);
     }
     const rate = { fma: ceilings.fmaGflops, int4: ceilings.int4Gops, int8: ceilings.int8Gops }[limit ?? 'fma'];
-    return rate === null || prefillFlopsPerToken === null ? null : (rate * 1e9) / prefillFlopsPerToken;
+    return prefillFlopsPerToken === null ? null : (rate * 1e9) / prefillFlopsPerToken;
   }
 }
 
