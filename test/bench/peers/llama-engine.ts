@@ -18,7 +18,7 @@ import { type LlamaAddon, type LlamaContext, type LlamaModel, loadLlamaAddon } f
 const VOCAB_SIZE = 128_256;
 const LIKELIEST = 5;
 /** What of llama.cpp's report says how it computes. */
-const TELLING = /flash_attn|flash attention|repack|kv.*size|buffer size|n_ubatch/i;
+const TELLING = /flash_attn|flash attention|kv_cache.*size|buffer size|n_ubatch/i;
 
 /** llama.cpp through its addon: a batch is one llama_decode. Contexts are apart, so that none pays for another's streams.
  *  Decoding feeds given tokens and samples nothing, as llama-bench does: sampling would only add to its time. */
