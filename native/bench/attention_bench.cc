@@ -43,8 +43,8 @@ class Attention {
     spec_.limits = {kMaxLen, 8, 8, kMaxLen, 0, 0};
     const bool latent = shape.latent.latent_dim > 0;
     const uint32_t row = latent ? shape.latent.latent_dim + shape.latent.rope_dim : shape.head_dim;
-    const KVCacheLayerSpec layer{latent ? 1 : shape.kv_heads, row, latent ? 1u : 2u};
-    spec_.kv_cache = {num_blocks, kBlockSize, Dtype::kBF16,
+    const KVCacheLayerSpec layer{latent ? 1 : shape.kv_heads, row, latent ? 1u : 2u, shape.latent.rope_dim};
+    spec_.kv_cache = {num_blocks, kBlockSize, KVCacheDtype::kBF16,
                       std::vector<KVCacheLayerSpec>(shape.layers, layer)};
     widths_[0] = shape.heads * row;
     widths_[1] = latent ? shape.latent.latent_dim : shape.kv_heads * row;

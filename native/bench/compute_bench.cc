@@ -121,7 +121,7 @@ void BuildModel(ModelFile& model, uint32_t layers) {
   model.Finish();
   spec.vocab_size = kVocab;
   spec.limits = {512, 32, 32, kMaxLen, 0, 32};
-  spec.kv_cache = {32 * kMaxLen / kBlockSize, kBlockSize, Dtype::kBF16,
+  spec.kv_cache = {32 * kMaxLen / kBlockSize, kBlockSize, KVCacheDtype::kBF16,
                    std::vector<KVCacheLayerSpec>(layers, {kKVHeads, kHeadDim})};
 }
 

@@ -30,7 +30,7 @@ ProgramSpec Spec() {
   ProgramSpec spec;
   spec.vocab_size = 4;
   spec.limits = {kTokens, 1, 1, kContext, 0, 0};
-  spec.kv_cache = {kContext / 16, 16, Dtype::kBF16, {{1, kLatent + kRope, 1}}};
+  spec.kv_cache = {kContext / 16, 16, KVCacheDtype::kBF16, {{1, kLatent + kRope, 1, kRope}}};
   const auto weight = [&](uint64_t rows, uint64_t cols) {
     spec.weights.push_back(PlainSource({"w", "", 0, rows * cols * 2, TensorDtype::kBF16, {rows, cols}}));
     return static_cast<int64_t>(spec.weights.size()) - 1;

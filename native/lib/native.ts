@@ -172,8 +172,14 @@ export interface ProgramLimits {
   readonly numSlots: number;
 }
 
+/** Storage type of the KV cache. The one-byte types keep an f32 scale for each token's row of a head, of K and of V; of a latent
+ *  row one for the latent part and one for the rotated part. */
+export type KVCacheDtype = Dtype | 'f8e4m3' | 'i8';
+
 /** What one layer keeps of each token. `heads`: K and V of every KV head, [numBlocks, 2, numKVHeads, blockSize, headDim].
- *  `latent`: the one row of multi-head latent attention, [numBlocks, blockSize, latentDim + ropeDim]. */
+ *  `latent`: the one row of multi-head latent attention, [numBlocks, blockSize, latentDim + ropeDim]. With scales, those of a
+ *  block's rows of a head follow the rows, [1 or 2, blockSize] from the next multiple of 4 bytes on: what a block holds of a
+ *  layer is one run of bytes. */
 export type KVCacheLayer =
   | { readonly kind: 'heads'; readonly numKVHeads: number; readonly headDim: number }
   | { readonly kind: 'latent'; readonly latentDim: number; readonly ropeDim: number };
@@ -181,7 +187,7 @@ export type KVCacheLayer =
 export interface KVCacheSpec {
   readonly numBlocks: number;
   readonly blockSize: number;
-  readonly dtype: Dtype;
+  readonly dtype: KVCacheDtype;
   /** One entry per attention layer of this rank. */
   readonly layers: readonly KVCacheLayer[];
 }

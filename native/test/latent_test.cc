@@ -7,7 +7,8 @@
 
 #include "core/kv_cache.h"
 #include "cpu/absorb.h"
-#include "cpu/elementwise.h"
+#include "cpu/kv_row.h"
+#include "kv_reference.h"
 #include "op_backend.h"
 
 namespace skein::test {
@@ -40,7 +41,7 @@ TEST(AbsorbMatchesPlainSums) {
 struct Latent {
   LatentShape shape;
   uint32_t heads, length;
-  Dtype dtype;
+  KVCacheDtype dtype;
   std::mt19937 random{12};
   OpBackend room{700};
   Backend* backend;
@@ -51,20 +52,20 @@ struct Latent {
   std::vector<std::byte> packed_values;
   TestMatrix q, latent, key_rope;  // [length, …] of one sequence
 
-  Latent(LatentShape s, uint32_t h, uint32_t n, Dtype type)
+  Latent(LatentShape s, uint32_t h, uint32_t n, KVCacheDtype type)
       : shape(s),
         heads(h),
         length(n),
         dtype(type),
-        weight(size_t{h} * (s.nope_dim + s.value_dim), s.latent_dim, type, random, 0.2f),
+        weight(size_t{h} * (s.nope_dim + s.value_dim), s.latent_dim, Dtype::kBF16, random, 0.2f),
         q(n, size_t{h} * (s.nope_dim + s.rope_dim), random),
         latent(n, s.latent_dim, random),
         key_rope(n, s.rope_dim, random) {
     const uint32_t num_blocks = (n + 15) / 16 + 2;
-    room.spec().kv_cache = {num_blocks, 16, dtype, {{1, s.latent_dim + s.rope_dim, 1}}};
+    room.spec().kv_cache = {num_blocks, 16, dtype, {{1, s.latent_dim + s.rope_dim, 1, s.rope_dim}}};
     CHECK_OK(cache.Allocate(room.spec().kv_cache));
     for (uint32_t b = 0; b < num_blocks; ++b) blocks.push_back(static_cast<int32_t>(num_blocks - 1 - b));
-    const int64_t w = room.Weight({weight.rows, weight.cols}, dtype);
+    const int64_t w = room.Weight({weight.rows, weight.cols}, Dtype::kBF16);
     const auto op = [&](OpKind kind, std::array<int64_t, 3> inputs) {
       Op made{.kind = kind, .inputs = {inputs[0], inputs[1], inputs[2]}, .weight = w};
       made.num_heads = heads;
@@ -79,27 +80,27 @@ struct Latent {
     room.Add(expand);
     backend = &room.Start();
     // What the cache keeps is what the reference reads.
-    for (TestMatrix* m : {&latent, &key_rope}) {
-      std::vector<std::byte> narrow(m->width * 4);
+    std::byte* head = cache.layer(0).Head(0, 0, 0);
+    for (const auto& [m, first] : {std::pair{&latent, 0u}, {&key_rope, s.latent_dim}}) {
       for (uint32_t t = 0; t < length; ++t) {
-        cpu::NarrowRow(m->row(t), dtype, m->width, narrow.data());
-        cpu::WidenRow(narrow.data(), dtype, m->width, m->row(t));
+        cpu::WriteKVRow(cache.layer(0), {head, 0, first}, m->row(t), m->width);
+        ReadKVRow(cache.layer(0), {head, 0, first}, m->width, m->row(t));
       }
     }
   }
 
   /// The value rows of each head, packed.
   WeightView values() {
-    const size_t head_bytes = cpu::FloatPanelBytes(dtype, shape.value_dim, shape.latent_dim);
-    const size_t row_bytes = weight.cols * DtypeBytes(dtype);
+    const size_t head_bytes = cpu::FloatPanelBytes(weight.dtype, shape.value_dim, shape.latent_dim);
+    const size_t row_bytes = weight.cols * DtypeBytes(weight.dtype);
     packed_values.resize(heads * head_bytes);
     for (size_t h = 0; h < heads; ++h) {
       const size_t first = h * (shape.nope_dim + shape.value_dim) + shape.nope_dim;
-      cpu::PackFloatRows(weight.data.data() + first * row_bytes, dtype, shape.value_dim, weight.cols, 0,
-                         packed_values.data() + h * head_bytes);
+      cpu::PackFloatRows(weight.data.data() + first * row_bytes, weight.dtype, shape.value_dim, weight.cols,
+                         0, packed_values.data() + h * head_bytes);
     }
     return {.data = packed_values.data(),
-            .dtype = dtype,
+            .dtype = weight.dtype,
             .rows = size_t{heads} * shape.value_dim,
             .cols = weight.cols,
             .layout = WeightLayout::kFloatPanels,
@@ -159,7 +160,8 @@ struct Latent {
 
 TEST(LatentAttentionMatchesHeadsMadeFromIt) {
   ForEachLevel([] {
-    for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBF16}) {
+    for (const KVCacheDtype dtype : {KVCacheDtype::kF32, KVCacheDtype::kF16, KVCacheDtype::kBF16,
+                                     KVCacheDtype::kF8E4M3, KVCacheDtype::kI8}) {
       for (const auto& [shape, heads] :
            {std::pair<LatentShape, uint32_t>{{24, 8, 20, 36}, 5}, {{16, 10, 33, 24}, 20}}) {
         Latent l(shape, heads, 150, dtype);
@@ -176,13 +178,15 @@ TEST(LatentAttentionIsTheSameInAnyChunk) {
   ForEachLevel([] {
     // A row of whole pairs of vectors, and one that is not; from 512 on single tokens are split over threads.
     for (const LatentShape& shape : {LatentShape{16, 32, 20, 64}, LatentShape{16, 8, 20, 36}}) {
-      Latent l(shape, 16, 600, Dtype::kBF16);
-      TestMatrix whole = l.Compute(0, 600);
-      for (const uint32_t step : {1u, 7u, 64u}) {
-        for (uint32_t begin = step == 1 ? 500 : 0; begin < 600; begin += step) {
-          const uint32_t end = std::min(600u, begin + step);
-          const TestMatrix part = l.Compute(begin, end);
-          for (uint32_t t = begin; t < end; ++t) CHECK(SameRow(whole, t, part, t - begin));
+      for (const KVCacheDtype dtype : {KVCacheDtype::kBF16, KVCacheDtype::kI8}) {
+        Latent l(shape, 16, 600, dtype);
+        TestMatrix whole = l.Compute(0, 600);
+        for (const uint32_t step : {1u, 7u, 64u}) {
+          for (uint32_t begin = step == 1 ? 500 : 0; begin < 600; begin += step) {
+            const uint32_t end = std::min(600u, begin + step);
+            const TestMatrix part = l.Compute(begin, end);
+            for (uint32_t t = begin; t < end; ++t) CHECK(SameRow(whole, t, part, t - begin));
+          }
         }
       }
     }
@@ -191,7 +195,7 @@ TEST(LatentAttentionIsTheSameInAnyChunk) {
 
 // Ops: 0 the queries, 1 absorbKey, 2 and 3 the row's parts, 4 latentAttention, 5 expandValue.
 void ExpectRefused(const std::function<void(ProgramSpec&)>& change, const std::string& words) {
-  Latent l({24, 8, 20, 36}, 5, 20, Dtype::kF32);
+  Latent l({24, 8, 20, 36}, 5, 20, KVCacheDtype::kF32);
   ProgramSpec spec = l.room.spec();
   change(spec);
   Program program;
@@ -206,8 +210,8 @@ TEST(WrongLatentShapesAreRefusedByOp) {
   ExpectRefused([](ProgramSpec& s) { s.ops[1].latent.rope_dim = 9; }, "5 heads of 33 need 165");
   ExpectRefused([](ProgramSpec& s) { s.ops[1].num_heads = 0; }, "0 heads");
   ExpectRefused([](ProgramSpec& s) { s.ops[4].inputs[1] = s.ops[4].inputs[2]; }, "1 heads of 36 need 36");
-  ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0] = {1, 43, 1}; },
-                "needs a cache of 1 x 1 heads of 44, layer 0 has 1 x 1 heads of 43");
+  ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0] = {1, 43, 1, 8}; },
+                "needs a cache of 1 x 1 heads of 44, 8 of them rotated, layer 0 has 1 x 1 heads of 43, 8 of");
   ExpectRefused([](ProgramSpec& s) { s.kv_cache.layers[0].num_parts = 2; }, "has 2 x 1 heads of 44");
   ExpectRefused([](ProgramSpec& s) { s.ops[5].latent.latent_dim = 35; }, "op 5 (expandValue)");
 }

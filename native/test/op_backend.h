@@ -19,7 +19,7 @@ class OpBackend {
   explicit OpBackend(uint32_t max_tokens, size_t threads = 2) : threads_(threads) {
     spec_.vocab_size = 4;
     spec_.limits = {max_tokens, 8, 8, 4096, 0, 0};
-    spec_.kv_cache = {1, 16, Dtype::kF32, {}};
+    spec_.kv_cache = {1, 16, KVCacheDtype::kF32, {}};
   }
   ProgramSpec& spec() { return spec_; }
   /// A token value that ops may read.

@@ -23,7 +23,9 @@ std::vector<int32_t> Blocks(int32_t first, size_t n) {
 // several.
 TEST(LogitsAreTheSameHoweverTheyAreComputed) {
   ForEachLevel([] {
-    for (const auto& [weights, cache] : {std::pair{Dtype::kBF16, Dtype::kBF16}, {Dtype::kF16, Dtype::kF32}}) {
+    for (const auto& [weights, cache] : {std::pair{Dtype::kBF16, KVCacheDtype::kBF16},
+                                         {Dtype::kF16, KVCacheDtype::kF32},
+                                         {Dtype::kBF16, KVCacheDtype::kI8}}) {
       const TinyModel model({.weights = weights, .cache = cache});
       const auto one = model.Start(1);
       const auto two = model.Start(2);

@@ -46,7 +46,8 @@ inline uint16_t Narrow(Dtype dtype, float v) {
 
 struct TinyShape {
   uint32_t vocab = 97, hidden = 60, inter = 76, heads = 6, kv_heads = 2, head_dim = 20, rotary = 20;
-  Dtype weights = Dtype::kBF16, cache = Dtype::kBF16;
+  Dtype weights = Dtype::kBF16;
+  KVCacheDtype cache = KVCacheDtype::kBF16;
   uint32_t block_size = 16, num_blocks = 128, max_len = 1200;
 };
 

@@ -8,7 +8,7 @@ import {
   readCheckpointTensors,
   stageLayers,
 } from '@skein/models';
-import type { Dtype, ProgramSpec, TensorSource } from '@skein/native';
+import type { KVCacheDtype, ProgramSpec, TensorSource } from '@skein/native';
 
 const ROOT = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
@@ -79,6 +79,14 @@ async function readReference(name: string, change: object) {
   return { name, model, tensors, cases, expected };
 }
 
+/** Those that are run with quantized KV caches too: plain heads, windows, heads of an odd width, latent attention. */
+export const QUANTIZED_CACHE_FIXTURES = [
+  'llama/gqa-llama3-tied',
+  'mistral/window-24',
+  'llama/mqa-linear-head24',
+  'deepseek-v3/grouped-yarn',
+];
+
 /** @param change fields of config.json to replace. */
 export async function readFixture(name: string, change: object = {}): Promise<Fixture> {
   const { expected, ...reference } = await readReference(name, change);
@@ -95,9 +103,9 @@ export async function readFixture(name: string, change: object = {}): Promise<Fi
 }
 
 export interface StageSpecsOptions {
-  readonly stages: number;
+  readonly stages?: number;
   /** Of the cache. */
-  readonly dtype: Dtype;
+  readonly dtype: KVCacheDtype;
   readonly quantization?: QuantizationOption;
 }
 
@@ -122,7 +130,7 @@ export function readCases(cases: readonly StoredCase[], vocabSize: number): Fixt
 
 export function stageSpecs(
   { model, tensors }: ReferenceModel,
-  { stages, dtype, quantization = 'none' }: StageSpecsOptions,
+  { stages = 1, dtype, quantization = 'none' }: StageSpecsOptions,
 ): ProgramSpec[] {
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
   return stageLayers(model.config.numLayers, stages, null).map((layers, stage) =>

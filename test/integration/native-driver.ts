@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { type QuantizationOption, resolveDtype } from '@skein/models';
-import type { Dtype, NativeAddon } from '@skein/native';
+import type { KVCacheDtype, NativeAddon, ProgramMemory } from '@skein/native';
 import { expectIdentical } from './comparison.ts';
 import { type Chunking, chunksOf, Driver, type Generation, randomChunks, whole } from './driver.ts';
 import { type ReferenceModel, stageSpecs } from './fixture.ts';
@@ -20,7 +20,7 @@ export interface NativeOptions {
   readonly stages?: number;
   readonly threads?: number;
   /** Of the cache; that of the model where it is left out. */
-  readonly dtype?: Dtype;
+  readonly dtype?: KVCacheDtype;
   readonly quantization?: QuantizationOption;
 }
 
@@ -33,6 +33,18 @@ export async function withDriver<T>(
   const dtype = options.dtype ?? resolveDtype('auto', fixture.model.config, fixture.tensors);
   await using pipeline = await openNative(addon, stageSpecs(fixture, { stages, dtype, quantization }), threads);
   return await use(new Driver(pipeline, fixture.model.config.vocabSize));
+}
+
+/** What a program of the whole model takes. */
+export function memoryOf(fixture: ReferenceModel, dtype: KVCacheDtype): ProgramMemory {
+  const [spec] = stageSpecs(fixture, { dtype });
+  if (addon === null || spec === undefined) throw new Error('the addon is not built');
+  const device = addon.createDevice({ backend: 'cpu', threads: 1 });
+  const program = addon.createProgram(device, spec);
+  const { memory } = program;
+  program.close();
+  device.close();
+  return memory;
 }
 
 /** Every prompt by itself: the way that all others are held against. */

@@ -2,10 +2,10 @@ import type { EngineConfig } from '@skein/engine';
 import { greedy } from '@skein/engine/testing';
 import { describe, expect, it } from 'vitest';
 import { InProcessModel } from '../support/in-process-model.ts';
-import { type Fixture, fixtureNames, readFixture } from './fixture.ts';
+import { type Fixture, fixtureNames, QUANTIZED_CACHE_FIXTURES, readFixture } from './fixture.ts';
 
 const never = new AbortController().signal;
-const SHAPE = { maxModelLen: 256, blockSize: 8, dtype: 'f32' } as const;
+const SHAPE = { maxModelLen: 256, blockSize: 8 } as const;
 const ENGINE: Partial<EngineConfig> = { maxNumSeqs: 8, maxNumBatchedTokens: 64, maxNumRows: 8 };
 /** Decodes this far, so that a tiny pool has to take blocks back. */
 const OUTPUT_TOKENS = 24;
@@ -41,30 +41,43 @@ function askAll(model: InProcessModel, prompts: readonly (readonly number[])[]):
 
 const idsOf = (answers: readonly Answer[]): number[][] => answers.map((answer) => answer.tokenIds);
 
-describe.each(fixtureNames)('greedy ids of %s', (name) => {
-  it.each([1, 2])('do not depend on the prefix cache, nor on preemption, in %i stages', async (stages) => {
-    const fixture = await readFixture(name);
-    const prompts = turnsOf(fixture);
-    const open = (numBlocks: number, enablePrefixCaching: boolean): Promise<InProcessModel> =>
-      InProcessModel.open(fixture, { ...SHAPE, stages, numBlocks, engine: { ...ENGINE, enablePrefixCaching } });
+const quantized = QUANTIZED_CACHE_FIXTURES.flatMap((name) =>
+  (['f8e4m3', 'i8'] as const).map((dtype) => ({ name, dtype })),
+);
 
-    await using plain = await open(200, false);
-    const wanted = idsOf(await askAll(plain, prompts));
-    await using cached = await open(200, true);
-    expect(idsOf(await askAll(cached, prompts))).toEqual(wanted);
-    const again = await askAll(cached, prompts);
-    expect(idsOf(again)).toEqual(wanted);
-    // All but the last token, in whole blocks.
-    const { blockSize } = SHAPE;
-    const found = prompts.map((p) => blockSize * Math.floor((p.length - 1) / blockSize));
-    expect(again.map((answer) => answer.numCachedTokens)).toEqual(found);
+describe.each([...fixtureNames.map((name) => ({ name, dtype: 'f32' as const })), ...quantized])(
+  'greedy ids of $name with a cache of $dtype',
+  ({ name, dtype }) => {
+    it.each([1, 2])('do not depend on the prefix cache, nor on preemption, in %i stages', async (stages) => {
+      const fixture = await readFixture(name);
+      const prompts = turnsOf(fixture);
+      const open = (numBlocks: number, enablePrefixCaching: boolean): Promise<InProcessModel> =>
+        InProcessModel.open(fixture, {
+          ...SHAPE,
+          dtype,
+          stages,
+          numBlocks,
+          engine: { ...ENGINE, enablePrefixCaching },
+        });
 
-    const longest = Math.ceil((Math.max(...prompts.map((p) => p.length)) + OUTPUT_TOKENS) / SHAPE.blockSize);
-    for (const caching of [true, false]) {
-      await using pressed = await open(longest + 2, caching);
-      expect(idsOf(await askAll(pressed, prompts))).toEqual(wanted);
-      expect(pressed.engine.stats().numPreemptions['kv-cache'], 'preemptions').toBeGreaterThan(0);
-      pressed.engine.checkIntegrity();
-    }
-  });
-});
+      await using plain = await open(200, false);
+      const wanted = idsOf(await askAll(plain, prompts));
+      await using cached = await open(200, true);
+      expect(idsOf(await askAll(cached, prompts))).toEqual(wanted);
+      const again = await askAll(cached, prompts);
+      expect(idsOf(again)).toEqual(wanted);
+      // All but the last token, in whole blocks.
+      const { blockSize } = SHAPE;
+      const found = prompts.map((p) => blockSize * Math.floor((p.length - 1) / blockSize));
+      expect(again.map((answer) => answer.numCachedTokens)).toEqual(found);
+
+      const longest = Math.ceil((Math.max(...prompts.map((p) => p.length)) + OUTPUT_TOKENS) / SHAPE.blockSize);
+      for (const caching of [true, false]) {
+        await using pressed = await open(longest + 2, caching);
+        expect(idsOf(await askAll(pressed, prompts))).toEqual(wanted);
+        expect(pressed.engine.stats().numPreemptions['kv-cache'], 'preemptions').toBeGreaterThan(0);
+        pressed.engine.checkIntegrity();
+      }
+    });
+  },
+);

@@ -1,6 +1,6 @@
 import { Engine, type EngineConfig, engineConfig, type EngineObserver, type Executor } from '@skein/engine';
 import { buildStageProgram, type Model, readCheckpointTensors, readModel, stageLayers } from '@skein/models';
-import { type Dtype, loadNative, type TensorSource } from '@skein/native';
+import { type KVCacheDtype, loadNative, type TensorSource } from '@skein/native';
 import { openNative, type Pipeline } from './pipeline.ts';
 
 export interface InProcessOptions {
@@ -9,7 +9,7 @@ export interface InProcessOptions {
   readonly blockSize?: number;
   readonly maxModelLen: number;
   readonly stages?: number;
-  readonly dtype?: Dtype;
+  readonly dtype?: KVCacheDtype;
   readonly threads?: number;
   readonly observer?: Partial<EngineObserver>;
 }

@@ -5,14 +5,6 @@
 namespace skein::binding {
 namespace {
 
-Dtype ReadDtype(const Field& field) {
-  const std::string name = field.String();
-  if (name == "f32") return Dtype::kF32;
-  if (name == "f16") return Dtype::kF16;
-  if (name == "bf16") return Dtype::kBF16;
-  field.Fail("'f32', 'f16' or 'bf16'");
-}
-
 int64_t ReadId(const Field& field) { return field.Integer(0, INT32_MAX); }
 int64_t ReadIdOrNull(const Field& field) { return field.IsNull() ? -1 : ReadId(field); }
 
@@ -183,14 +175,28 @@ Op ReadOp(const Field& field) {
   return op;
 }
 
+KVCacheDtype ReadKVCacheDtype(const Field& field) {
+  const std::string name = field.String();
+  if (name == "f32") return KVCacheDtype::kF32;
+  if (name == "f16") return KVCacheDtype::kF16;
+  if (name == "bf16") return KVCacheDtype::kBF16;
+  if (name == "f8e4m3") return KVCacheDtype::kF8E4M3;
+  if (name == "i8") return KVCacheDtype::kI8;
+  field.Fail("'f32', 'f16', 'bf16', 'f8e4m3' or 'i8'");
+}
+
 KVCacheLayerSpec ReadKVCacheLayer(const Field& layer) {
   const std::string kind = layer["kind"].String();
   if (kind == "heads")
     return {
         .num_kv_heads = layer["numKVHeads"].Uint32(), .head_dim = layer["headDim"].Uint32(), .num_parts = 2};
   if (kind != "latent") layer["kind"].Fail("'heads' or 'latent'");
-  const int64_t width = layer["latentDim"].Integer(1, INT32_MAX) + layer["ropeDim"].Integer(1, INT32_MAX);
-  return {.num_kv_heads = 1, .head_dim = static_cast<uint32_t>(width), .num_parts = 1};
+  const int64_t rope = layer["ropeDim"].Integer(1, INT32_MAX);
+  const int64_t width = layer["latentDim"].Integer(1, INT32_MAX) + rope;
+  return {.num_kv_heads = 1,
+          .head_dim = static_cast<uint32_t>(width),
+          .num_parts = 1,
+          .rope_dim = static_cast<uint32_t>(rope)};
 }
 
 }  // namespace
@@ -213,7 +219,7 @@ ProgramSpec ReadProgramSpec(const Field& field) {
   const Field cache = field["kvCache"];
   spec.kv_cache.num_blocks = cache["numBlocks"].Uint32();
   spec.kv_cache.block_size = cache["blockSize"].Uint32();
-  spec.kv_cache.dtype = ReadDtype(cache["dtype"]);
+  spec.kv_cache.dtype = ReadKVCacheDtype(cache["dtype"]);
   const Field layers = cache["layers"];
   for (uint32_t i = 0, n = layers.length(); i < n; ++i) {
     spec.kv_cache.layers.push_back(ReadKVCacheLayer(layers.at(i)));

@@ -5,7 +5,7 @@
 
 namespace skein {
 
-/// Storage type of a tensor or of the KV cache. Arithmetic is always f32.
+/// Storage type of a tensor. Arithmetic is always f32.
 enum class Dtype { kF32, kF16, kBF16, kF8E4M3 };
 
 /// Bit patterns; distinct types, so that kernels can be instantiated per storage type.

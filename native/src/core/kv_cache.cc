@@ -9,14 +9,20 @@ namespace {
 
 constexpr size_t kLayerAlignment = 4096;
 
+KVCacheLayer LayerOf(const KVCacheSpec& spec, const KVCacheLayerSpec& layer, std::byte* at) {
+  return {
+      at, spec.dtype, layer.num_kv_heads, layer.head_dim, layer.num_parts, spec.block_size, layer.rope_dim};
+}
+
 Status LayerBytes(const KVCacheSpec& spec, const KVCacheLayerSpec& layer, size_t* bytes) {
-  *bytes = DtypeBytes(spec.dtype);
-  for (const size_t n : {size_t{layer.num_parts}, size_t{spec.num_blocks}, size_t{layer.num_kv_heads},
-                         size_t{spec.block_size}, size_t{layer.head_dim}}) {
-    if (n == 0 || !CheckedMul(*bytes, n, bytes) || *bytes > SIZE_MAX / 2) {
-      return {Code::kInvalidArgument, "kvCache: a layer of " + std::to_string(layer.num_kv_heads) +
-                                          " heads of " + std::to_string(layer.head_dim) + " is impossible"};
-    }
+  // Of 32-bit factors, so HeadBytes fits when a row has less than 2^24 elements.
+  bool fits = layer.head_dim > layer.rope_dim && layer.head_dim < 1u << 24 && spec.block_size > 0;
+  *bytes = fits ? LayerOf(spec, layer, nullptr).HeadBytes() : 0;
+  for (const uint32_t n : {layer.num_parts, spec.num_blocks, layer.num_kv_heads})
+    fits = fits && n > 0 && CheckedMul(*bytes, n, bytes) && *bytes <= SIZE_MAX / 2;
+  if (!fits) {
+    return {Code::kInvalidArgument, "kvCache: a layer of " + std::to_string(layer.num_kv_heads) +
+                                        " heads of " + std::to_string(layer.head_dim) + " is impossible"};
   }
   *bytes = RoundUp(*bytes, kLayerAlignment);
   return Status::Ok();
@@ -43,7 +49,7 @@ Status KVCache::Allocate(const KVCacheSpec& spec) {
   for (const KVCacheLayerSpec& layer : spec.layers) {
     size_t layer_bytes;
     if (Status s = LayerBytes(spec, layer, &layer_bytes); !s.ok()) return s;
-    layers_.push_back({at, spec.dtype, layer.num_kv_heads, layer.head_dim, layer.num_parts, spec.block_size});
+    layers_.push_back(LayerOf(spec, layer, at));
     at += layer_bytes;
   }
   return Status::Ok();

@@ -231,7 +231,8 @@ Status OpChecker::CheckCacheLayer(const Op& op, const KVCacheLayerSpec& need) co
   if (layer != need) {
     const auto text = [](const KVCacheLayerSpec& l) {
       return std::to_string(l.num_parts) + " x " + std::to_string(l.num_kv_heads) + " heads of " +
-             std::to_string(l.head_dim);
+             std::to_string(l.head_dim) +
+             (l.rope_dim > 0 ? ", " + std::to_string(l.rope_dim) + " of them rotated" : "");
     };
     return Fail("needs a cache of " + text(need) + ", layer " + std::to_string(op.cache_layer) + " has " +
                 text(layer));

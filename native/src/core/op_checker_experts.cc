@@ -38,7 +38,7 @@ Status OpChecker::CheckLatentAttention(const Op& op) {
   if (Status s = Heads(*q, "q", op.num_heads, uint64_t{l.latent_dim} + l.rope_dim); !s.ok()) return s;
   if (Status s = Heads(*latent, "latent", 1, l.latent_dim); !s.ok()) return s;
   if (Status s = Heads(*key_rope, "keyRope", 1, l.rope_dim); !s.ok()) return s;
-  if (Status s = CheckCacheLayer(op, {1, l.latent_dim + l.rope_dim, 1}); !s.ok()) return s;
+  if (Status s = CheckCacheLayer(op, {1, l.latent_dim + l.rope_dim, 1, l.rope_dim}); !s.ok()) return s;
   if (!std::isfinite(op.scale)) return Fail("scale is not finite");
   return Output(op.out, size_t{op.num_heads} * l.latent_dim, RowKind::kToken);
 }

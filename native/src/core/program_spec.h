@@ -113,13 +113,25 @@ struct KVCacheLayerSpec {
   uint32_t num_kv_heads = 0;
   uint32_t head_dim = 0;
   uint32_t num_parts = 2;
+  /// Last elements of a row that are quantized by themselves: the rotated part of a latent row. 0 for none.
+  uint32_t rope_dim = 0;
   bool operator==(const KVCacheLayerSpec&) const = default;
 };
+
+/// Storage type of the KV cache. Those of one byte have a scale for each token's row of a head.
+enum class KVCacheDtype { kF32, kF16, kBF16, kF8E4M3, kI8 };
+
+constexpr bool HasScales(KVCacheDtype dtype) {
+  return dtype == KVCacheDtype::kF8E4M3 || dtype == KVCacheDtype::kI8;
+}
+constexpr size_t DtypeBytes(KVCacheDtype dtype) {
+  return dtype == KVCacheDtype::kF32 ? 4 : HasScales(dtype) ? 1 : 2;
+}
 
 struct KVCacheSpec {
   uint32_t num_blocks = 0;
   uint32_t block_size = 0;
-  Dtype dtype = Dtype::kF32;
+  KVCacheDtype dtype = KVCacheDtype::kF32;
   std::vector<KVCacheLayerSpec> layers;
 };
 

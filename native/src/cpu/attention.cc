@@ -44,13 +44,20 @@ struct RowSums {
 
 struct AttentionScratch {
   size_t dim;  // from query to query
-  float *q, *keys, *values, *scores;
+  float *q, *keys, *values, *scores, *rope_scores;
   RowSums split, merged;
 
+  /// What has a scale of its own begins at a multiple of kPadFloats.
+  static size_t RopeOffset(const AttentionShape& shape) {
+    return RoundUp(shape.head_dim - shape.rope_dim, kPadFloats);
+  }
+  static size_t QueryFloats(const AttentionShape& shape) {
+    return RopeOffset(shape) + RoundUp(shape.rope_dim, kPadFloats);
+  }
   static size_t Floats(const AttentionShape& shape) {
     const size_t rows = shape.tokens_per_item() * shape.heads_per_kv_head;
-    return (rows + kPackedRows) * RoundUp(shape.head_dim, kPadFloats) +
-           kTilePositions * (RoundUp(shape.value_dim, kPadFloats) + rows) +
+    return (rows + kPackedRows) * QueryFloats(shape) +
+           kTilePositions * (RoundUp(shape.value_dim, kPadFloats) + 2 * rows) +
            2 * RowSums::Floats(rows, shape.value_dim);
   }
   AttentionScratch(const AttentionShape& shape, float* at)
@@ -58,14 +65,15 @@ struct AttentionScratch {
 
  private:
   AttentionScratch(const AttentionShape& shape, size_t rows, float* at)
-      : dim(RoundUp(shape.head_dim, kPadFloats)),
+      : dim(QueryFloats(shape)),
         q(at),
         keys(q + rows * dim),
         values(keys + kPackedRows * dim),
         scores(values + kTilePositions * RoundUp(shape.value_dim, kPadFloats)),
-        split(rows, shape.value_dim, scores + rows * kTilePositions),
+        rope_scores(scores + rows * kTilePositions),
+        split(rows, shape.value_dim, rope_scores + rows * kTilePositions),
         merged(rows, shape.value_dim,
-               scores + rows * kTilePositions + RowSums::Floats(rows, shape.value_dim)) {}
+               rope_scores + rows * kTilePositions + RowSums::Floats(rows, shape.value_dim)) {}
 };
 
 struct Range {
@@ -101,13 +109,13 @@ namespace skein::HWY_NAMESPACE {
 
 /// Softmax and weighed values of rows [first, end) of a tile whose scores are known.
 template <typename V, typename T>
-void WeighTile(const cpu::AttentionItem& item, size_t begin, size_t tile_end, cpu::Range rows,
+void WeighTile(const cpu::AttentionItem& item, size_t begin, const CacheTile<T>& tile, cpu::Range rows,
                const V* const* values, const Ahead<T>& ahead, const cpu::AttentionScratch& s,
                const cpu::RowSums& sums) {
   const size_t group = item.shape.heads_per_kv_head;
   const size_t cols = hwy::RoundUpTo(item.shape.value_dim, kPair);
   const auto visible = [&](size_t row) {
-    return std::min(tile_end, item.first_position + row / group + 1) - begin;
+    return std::min(begin + tile.count, item.first_position + row / group + 1) - begin;
   };
   Ahead<T> once = ahead;
   for (size_t r = rows.begin; r < rows.end;) {
@@ -120,6 +128,8 @@ void WeighTile(const cpu::AttentionItem& item, size_t begin, size_t tile_end, cp
       const size_t seen = FirstSeen(item, item.first_position + (r + i) / group);
       shrink[i] = SoftmaxTile(item, s.scores + (r + i) * cpu::kTilePositions, std::max(seen, begin) - begin,
                               visible(r + i), &sums.max_score[r + i], &sums.weight[r + i]);
+      if constexpr (kScaled<T>)
+        ScaleWeights(s.scores + (r + i) * cpu::kTilePositions, tile.value_scales, visible(r + i));
     }
     // Later tokens see more: what the first row sees in all together, the rest of each by itself.
     const size_t common = visible(r);
@@ -146,39 +156,57 @@ void WeighTile(const cpu::AttentionItem& item, size_t begin, size_t tile_end, cp
   }
 }
 
+/// Scores of rows [first, end) with a tile, whose scales are read. Fetches the values where they are apart.
+template <typename T>
+void ScoreTile(const cpu::AttentionItem& item, const CacheTile<T>& tile, cpu::Range rows,
+               const cpu::AttentionScratch& s) {
+  const cpu::AttentionShape& shape = item.shape;
+  const size_t apart = shape.rope_dim, front = shape.head_dim - apart, count = rows.end - rows.begin;
+  const float* q = s.q + rows.begin * s.dim;
+  float* scores = s.scores + rows.begin * cpu::kTilePositions;
+  float* rope_scores = s.rope_scores + rows.begin * cpu::kTilePositions;
+  const KeyRun run{0, 0, front}, rope{cpu::AttentionScratch::RopeOffset(shape), front, apart};
+  if (count <= cpu::kFewRows && InPairs(front) && InPairs(apart)) {
+    Ahead<T> values;
+    if (item.layer.value_part() != 0) values = {tile.values, CeilDiv(shape.value_dim * sizeof(T), 64)};
+    ScoreFewRows(q, s.dim, count, tile, run, values, scores);
+    if (apart > 0) ScoreFewRows(q, s.dim, count, tile, rope, Ahead<T>(), rope_scores);
+  } else {
+    ScoreManyRows(q, s.dim, count, tile, run, s.keys, scores);
+    if (apart > 0) ScoreManyRows(q, s.dim, count, tile, rope, s.keys, rope_scores);
+  }
+  if constexpr (kScaled<T>)
+    ScaleScores(scores, tile.key_scales[0], apart > 0 ? rope_scores : nullptr, tile.key_scales[1], count,
+                tile.count);
+}
+
 /// One tile for the rows that see any of it. `next` may be null.
 template <typename T>
-void AttendTile(const cpu::AttentionItem& item, size_t begin, const CacheTile<T>& tile,
-                const CacheTile<T>* next, const cpu::AttentionScratch& s, const cpu::RowSums& sums) {
-  const auto [first, end] = RowsThatSee(item, begin, begin + cpu::kTilePositions);
-  if (first == end) return;
-  const size_t head_dim = item.shape.head_dim, value_dim = item.shape.value_dim;
-  const float* q = s.q + first * s.dim;
-  float* scores = s.scores + first * cpu::kTilePositions;
-  const auto lines = [](size_t elements) { return CeilDiv(elements * sizeof(T), 64); };
-  if (end - first <= cpu::kFewRows && InPairs(head_dim)) {
-    Ahead<T> values;
-    if (item.layer.value_part() != 0) values = {tile.values, lines(value_dim)};
-    ScoreFewRows(q, s.dim, end - first, tile, head_dim, values, scores);
-  } else {
-    ScoreManyRows(q, s.dim, end - first, tile, head_dim, s.keys, scores);
-  }
+void AttendTile(const cpu::AttentionItem& item, size_t begin, CacheTile<T>& tile, const CacheTile<T>* next,
+                const cpu::AttentionScratch& s, const cpu::RowSums& sums) {
+  const cpu::Range rows = RowsThatSee(item, begin, begin + cpu::kTilePositions);
+  if (rows.begin == rows.end) return;
+  tile.ReadScales(item, begin);
+  ScoreTile(item, tile, rows, s);
+  const size_t value_dim = item.shape.value_dim;
   Ahead<T> ahead;
-  if (next != nullptr) ahead = {next->keys, lines(head_dim)};
-  if (InPairs(value_dim)) {
-    WeighTile(item, begin, begin + tile.count, {first, end}, tile.values, ahead, s, sums);
+  if (next != nullptr) ahead = {next->keys, CeilDiv(item.shape.head_dim * sizeof(T), 64)};
+  // Quantized values are widened once where many rows would each do it.
+  const bool as_they_lie = !kScaled<T> || rows.end - rows.begin <= cpu::kFewRows;
+  if (InPairs(value_dim) && as_they_lie) {
+    WeighTile(item, begin, tile, rows, tile.values, ahead, s, sums);
     return;
   }
-  const float* rows[cpu::kTilePositions];
+  const float* wide[cpu::kTilePositions];
   for (size_t j = 0; j < tile.count; ++j) {
     float* row = s.values + j * sums.value_dim;
-    rows[j] = row;
+    wide[j] = row;
     size_t i = 0;
     for (; i + kLanes <= value_dim; i += kLanes) hn::Store(LoadF32(tile.values[j] + i), DF(), row + i);
     if (i < value_dim) hn::Store(LoadPartial(tile.values[j] + i, value_dim - i), DF(), row + i);
     for (i = hwy::RoundUpTo(value_dim, kLanes); i < hwy::RoundUpTo(value_dim, kPair); ++i) row[i] = 0;
   }
-  WeighTile(item, begin, begin + tile.count, {first, end}, rows, ahead, s, sums);
+  WeighTile(item, begin, tile, rows, wide, ahead, s, sums);
 }
 
 template <typename T>
@@ -222,15 +250,17 @@ void MergeRows(const cpu::AttentionItem& item, size_t split, const cpu::RowSums&
   for (size_t r = first_row; r < end_row; ++r) MergeRow(merged, sums, r);
 }
 
-/// Queries in the order in which keys are read, zeros behind.
+/// Queries in the order in which keys are read, zeros between and behind.
 template <typename T>
 void CopyQueries(const cpu::AttentionItem& item, const cpu::AttentionScratch& s) {
-  const size_t group = item.shape.heads_per_kv_head, head_dim = item.shape.head_dim;
+  const cpu::AttentionShape& shape = item.shape;
+  const size_t group = shape.heads_per_kv_head, front = shape.head_dim - shape.rope_dim;
   for (size_t r = 0; r < item.num_tokens * group; ++r) {
-    const float* from = item.q + r / group * item.q_stride + r % group * head_dim;
+    const float* from = item.q + r / group * item.q_stride + r % group * shape.head_dim;
     float* to = s.q + r * s.dim;
-    for (size_t i = 0; i < head_dim; ++i) to[PlaceOf<T>(i, head_dim)] = from[i];
-    std::fill(to + head_dim, to + s.dim, 0.0f);
+    std::fill(to, to + s.dim, 0.0f);
+    for (size_t i = 0; i < front; ++i) to[PlaceOf<T>(i, front)] = from[i];
+    std::copy_n(from + front, shape.rope_dim, to + cpu::AttentionScratch::RopeOffset(shape));
   }
 }
 
@@ -271,16 +301,18 @@ void MergeSplits(const cpu::AttentionItem& item, const float* sums, const cpu::R
 
 /// use(a value of the cache's element type).
 template <class Use>
-void WithElement(Dtype dtype, const Use& use) {
+void WithElement(KVCacheDtype dtype, const Use& use) {
   switch (dtype) {
-    case Dtype::kF32:
+    case KVCacheDtype::kF32:
       return use(float());
-    case Dtype::kF16:
+    case KVCacheDtype::kF16:
       return use(F16());
-    case Dtype::kBF16:
+    case KVCacheDtype::kBF16:
       return use(BF16());
-    case Dtype::kF8E4M3:
-      return use(F8E4M3());
+    case KVCacheDtype::kF8E4M3:
+      return use(KVF8());
+    case KVCacheDtype::kI8:
+      return use(KVI8());
   }
 }
 

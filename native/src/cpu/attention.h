@@ -23,6 +23,8 @@ struct AttentionShape {
   uint32_t head_dim = 1;
   /// Of V and the output: the first elements of a row of the cache's value part.
   uint32_t value_dim = 1;
+  /// Last elements of K with a scale of their own; 0 for none.
+  uint32_t rope_dim = 0;
   size_t tokens_per_item() const {
     return heads_per_kv_head >= kAttentionMaxRows ? 1 : kAttentionMaxRows / heads_per_kv_head;
   }

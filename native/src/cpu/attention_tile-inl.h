@@ -16,6 +16,7 @@
 #include "core/checked_math.h"
 #include "cpu/attention.h"
 #include "cpu/dot_tile-inl.h"
+#include "cpu/kv_load-inl.h"
 #include "cpu/soft_cap-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -28,23 +29,61 @@ struct CacheTile {
   // Of the last position from `count` on: kernels take four at a time.
   const T* keys[cpu::kTilePositions];
   const T* values[cpu::kTilePositions];
+  /// Of quantized rows, once read; of the rotated part in the second. Zeros from `count` on.
+  HWY_ALIGN float key_scales[2][cpu::kTilePositions];
+  HWY_ALIGN float value_scales[cpu::kTilePositions];
 
-  /// Positions from `begin` on, to the end of the tile or of the item.
+  /// Positions from `begin` on, to the end of the tile or of the item. Fetches the scales.
   void Set(const cpu::AttentionItem& item, size_t begin) {
     count = std::min<size_t>(cpu::kTilePositions, item.first_position + item.num_tokens - begin);
+    const KVCacheLayer& layer = item.layer;
+    ForRuns(item, begin, [&](size_t j, size_t row, size_t run, std::byte* key_head, std::byte* value_head) {
+      const auto* key = reinterpret_cast<const T*>(key_head) + row * layer.head_dim;
+      const auto* value = reinterpret_cast<const T*>(value_head) + row * layer.head_dim;
+      for (size_t i = 0; i < run; ++i) {
+        keys[j + i] = key + i * layer.head_dim;
+        values[j + i] = value + i * layer.head_dim;
+      }
+      if constexpr (kScaled<T>) {
+        hwy::Prefetch(layer.Scales(key_head) + row);
+        hwy::Prefetch(layer.Scales(value_head) + row);
+      }
+    });
+    for (size_t j = count; j % kTileCols != 0; ++j) keys[j] = keys[count - 1];
+  }
+
+  void ReadScales(const cpu::AttentionItem& item, size_t begin) {
+    if constexpr (kScaled<T>) {
+      const KVCacheLayer& layer = item.layer;
+      const size_t kinds = item.shape.rope_dim > 0 ? 2 : 1;
+      ForRuns(item, begin, [&](size_t j, size_t row, size_t run, std::byte* key_head, std::byte* value_head) {
+        for (size_t i = 0; i < run; ++i) {
+          for (size_t kind = 0; kind < kinds; ++kind)
+            key_scales[kind][j + i] =
+                layer.Scales(key_head)[kind * layer.block_size + row + i] * kCodeUnit<T>;
+          value_scales[j + i] = layer.Scales(value_head)[row + i] * kCodeUnit<T>;
+        }
+      });
+      for (size_t j = count; j < cpu::kTilePositions; ++j) {
+        key_scales[0][j] = key_scales[1][j] = 0;
+        value_scales[j] = 0;
+      }
+    }
+  }
+
+ private:
+  /// body(first position in the tile, first row in its block, count, heads of K and V) for each block.
+  template <class Body>
+  HWY_INLINE void ForRuns(const cpu::AttentionItem& item, size_t begin, const Body& body) const {
     const KVCacheLayer& layer = item.layer;
     for (size_t j = 0; j < count;) {
       const size_t row = (begin + j) % layer.block_size,
                    run = std::min<size_t>(count - j, layer.block_size - row);
       const auto block = static_cast<uint32_t>(item.block_ids[(begin + j) / layer.block_size]);
-      const auto* key = reinterpret_cast<const T*>(layer.Head(block, 0, item.kv_head));
-      const auto* value = reinterpret_cast<const T*>(layer.Head(block, layer.value_part(), item.kv_head));
-      for (size_t i = row; i < row + run; ++i, ++j) {
-        keys[j] = key + i * layer.head_dim;
-        values[j] = value + i * layer.head_dim;
-      }
+      body(j, row, run, layer.Head(block, 0, item.kv_head),
+           layer.Head(block, layer.value_part(), item.kv_head));
+      j += run;
     }
-    for (size_t j = count; j % kTileCols != 0; ++j) keys[j] = keys[count - 1];
   }
 };
 
@@ -104,18 +143,24 @@ HWY_INLINE VF Once(VF v) {
   return v;
 }
 
+/// A run of elements of queries and keys that is scored by itself: where it lies in either.
+struct KeyRun {
+  size_t in_query, in_key, dim;
+};
+
 /// Sums of products of kRows query rows (of floats, `stride` apart) with kKeys keys.
 template <size_t kRows, size_t kKeys, typename T>
-HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, size_t stride, const T* const* keys, size_t dim,
+HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, size_t stride, const T* const* keys, const KeyRun& of,
                         VF (&sums)[kRows][kKeys]) {
   const DF d;
   const T* key[kKeys];
-  for (size_t c = 0; c < kKeys; ++c) key[c] = keys[c];
+  for (size_t c = 0; c < kKeys; ++c) key[c] = keys[c] + of.in_key;
+  q += of.in_query;
   VF acc[kRows][kKeys];
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t c = 0; c < kKeys; ++c) acc[r][c] = hn::Zero(d);
   }
-  for (size_t i = 0; i < dim; i += kPair) {
+  for (size_t i = 0; i < of.dim; i += kPair) {
     VF k[kKeys];
     for (size_t c = 0; c < kKeys; ++c) k[c] = LoadFirst(key[c] + i);
     for (size_t r = 0; r < kRows; ++r) {
@@ -135,10 +180,10 @@ HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, size_t stride, const T* con
 
 /// Scores of four query rows with the keys of two positions, by position.
 template <typename T>
-HWY_INLINE void DotFourByTwo(const float* q, size_t stride, const T* const* keys, size_t dim,
+HWY_INLINE void DotFourByTwo(const float* q, size_t stride, const T* const* keys, const KeyRun& of,
                              hn::Vec128<float>& first, hn::Vec128<float>& second) {
   VF sums[4][2];
-  DotKeys(q, stride, keys, dim, sums);
+  DotKeys(q, stride, keys, of, sums);
   first = SumsOf4(sums[0][0], sums[1][0], sums[2][0], sums[3][0]);
   second = SumsOf4(sums[0][1], sums[1][1], sums[2][1], sums[3][1]);
 }
@@ -146,15 +191,15 @@ HWY_INLINE void DotFourByTwo(const float* q, size_t stride, const T* const* keys
 /// Scores of four query rows with the keys of a tile, two positions at a time: more sums than registers cost
 /// more than the wait for a multiply-add.
 template <typename T>
-void ScoreFour(const float* q, size_t stride, const CacheTile<T>& tile, size_t dim, const Ahead<T>& ahead,
-               float* scores) {
+void ScoreFour(const float* q, size_t stride, const CacheTile<T>& tile, const KeyRun& of,
+               const Ahead<T>& ahead, float* scores) {
   const hn::Full128<float> d4;
   const hn::Full128<double> d2;
   for (size_t j = 0; j < tile.count; j += kTileCols) {
     ahead.Fetch(j, std::min(j + kTileCols, tile.count));
     hn::Vec128<float> a, b, c, e;
-    DotFourByTwo(q, stride, tile.keys + j, dim, a, b);
-    DotFourByTwo(q, stride, tile.keys + j + 2, dim, c, e);
+    DotFourByTwo(q, stride, tile.keys + j, of, a, b);
+    DotFourByTwo(q, stride, tile.keys + j + 2, of, c, e);
     const auto low_ab = hn::BitCast(d2, hn::InterleaveLower(d4, a, b)),
                low_ce = hn::BitCast(d2, hn::InterleaveLower(d4, c, e)),
                high_ab = hn::BitCast(d2, hn::InterleaveUpper(d4, a, b)),
@@ -171,34 +216,34 @@ void ScoreFour(const float* q, size_t stride, const CacheTile<T>& tile, size_t d
 
 /// Scores of kRows query rows with the keys of a tile.
 template <size_t kRows, typename T>
-void ScoreRows(const float* q, size_t stride, const CacheTile<T>& tile, size_t dim, const Ahead<T>& ahead,
-               float* scores) {
+void ScoreRows(const float* q, size_t stride, const CacheTile<T>& tile, const KeyRun& of,
+               const Ahead<T>& ahead, float* scores) {
   for (size_t j = 0; j < tile.count; j += kTileCols) {
     ahead.Fetch(j, std::min(j + kTileCols, tile.count));
     VF sums[kRows][kTileCols];
-    DotKeys(q, stride, tile.keys + j, dim, sums);
+    DotKeys(q, stride, tile.keys + j, of, sums);
     for (size_t r = 0; r < kRows; ++r)
       hn::StoreU(SumsOf4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]), hn::Full128<float>(),
                  scores + r * cpu::kTilePositions + j);
   }
 }
 
-/// Scores [rows][kTilePositions] of few rows, straight from the cache. `dim` is a multiple of kPair.
+/// Scores [rows][kTilePositions] of few rows, straight from the cache. The run is one of whole pairs.
 template <typename T>
-void ScoreFewRows(const float* q, size_t stride, size_t rows, const CacheTile<T>& tile, size_t dim,
+void ScoreFewRows(const float* q, size_t stride, size_t rows, const CacheTile<T>& tile, const KeyRun& of,
                   Ahead<T> ahead, float* scores) {
   for (size_t r = 0; r < rows;) {
     const size_t left = rows - r;
     const float* from = q + r * stride;
     float* to = scores + r * cpu::kTilePositions;
     if (left >= 4) {
-      ScoreFour(from, stride, tile, dim, ahead, to);
+      ScoreFour(from, stride, tile, of, ahead, to);
       r += 4;
     } else if (left >= 2) {
-      ScoreRows<2>(from, stride, tile, dim, ahead, to);
+      ScoreRows<2>(from, stride, tile, of, ahead, to);
       r += 2;
     } else {
-      ScoreRows<1>(from, stride, tile, dim, ahead, to);
+      ScoreRows<1>(from, stride, tile, of, ahead, to);
       r += 1;
     }
     ahead.lines = 0;
@@ -208,30 +253,51 @@ void ScoreFewRows(const float* q, size_t stride, size_t rows, const CacheTile<T>
 /// The same for many rows, which make widening and packing the keys once worth it. `packed` has room for four
 /// rows of `dim` rounded up to whole pairs.
 template <typename T>
-void ScoreManyRows(const float* q, size_t stride, size_t rows, const CacheTile<T>& tile, size_t dim,
+void ScoreManyRows(const float* q, size_t stride, size_t rows, const CacheTile<T>& tile, const KeyRun& of,
                    float* packed, float* scores) {
   const DF d;
-  const size_t padded = hwy::RoundUpTo(dim, kLanes);
+  const size_t padded = hwy::RoundUpTo(of.dim, kLanes);
   for (size_t j = 0; j < tile.count; j += kTileCols) {
-    const T* const* keys = tile.keys + j;
-    if (InPairs(dim)) {
+    const T* keys[kTileCols];
+    for (size_t c = 0; c < kTileCols; ++c) keys[c] = tile.keys[j + c] + of.in_key;
+    if (InPairs(of.dim)) {
       float* to = packed;
-      for (size_t i = 0; i < dim; i += kPair, to += kTileCols * kPair) {
+      for (size_t i = 0; i < of.dim; i += kPair, to += kTileCols * kPair) {
         for (size_t c = 0; c < kTileCols; ++c) {
           hn::Store(LoadFirst(keys[c] + i), d, to + c * kLanes);
           hn::Store(LoadSecond(keys[c] + i), d, to + (kTileCols + c) * kLanes);
         }
       }
     } else {
-      const T* four[kTileCols];
-      std::copy_n(keys, kTileCols, four);
-      PackRows(four, dim, packed);
+      PackRows(keys, of.dim, packed);
     }
     float* to = scores + j;
-    DotRows(q, stride, rows, PackedSource{packed}, padded, [&](size_t r, hn::Vec128<float> v) HWY_ATTR {
-      hn::StoreU(v, hn::Full128<float>(), to + r * cpu::kTilePositions);
-    });
+    DotRows(q + of.in_query, stride, rows, PackedSource{packed}, padded,
+            [&](size_t r, hn::Vec128<float> v)
+                HWY_ATTR { hn::StoreU(v, hn::Full128<float>(), to + r * cpu::kTilePositions); });
   }
+}
+
+/// scores = scores * scales (+ more * more_scales, where there are) for `rows` rows of `count` positions.
+inline void ScaleScores(float* scores, const float* scales, const float* more, const float* more_scales,
+                        size_t rows, size_t count) {
+  const DF d;
+  for (size_t r = 0; r < rows; ++r) {
+    float* row = scores + r * cpu::kTilePositions;
+    for (size_t j = 0; j < count; j += kLanes) {
+      VF v = hn::Mul(hn::Load(d, row + j), hn::Load(d, scales + j));
+      if (more != nullptr)
+        v = hn::MulAdd(hn::Load(d, more + r * cpu::kTilePositions + j), hn::Load(d, more_scales + j), v);
+      hn::Store(v, d, row + j);
+    }
+  }
+}
+
+/// weights = weights * scales, up to `count` rounded up to whole vectors.
+HWY_INLINE void ScaleWeights(float* weights, const float* scales, size_t count) {
+  const DF d;
+  for (size_t j = 0; j < count; j += kLanes)
+    hn::Store(hn::Mul(hn::Load(d, weights + j), hn::Load(d, scales + j)), d, weights + j);
 }
 
 /// 2^x, 0 from -127 down; x <= 0. Relative error below 1e-7.

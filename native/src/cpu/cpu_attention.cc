@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/elementwise.h"
+#include "cpu/kv_row.h"
 
 namespace skein::cpu {
 namespace {
@@ -23,7 +23,9 @@ Status CpuBackend::InitAttention() {
       scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(shape));
     } else if (op.kind == OpKind::kLatentAttention) {
       for (uint32_t heads = 1; heads <= kLatentHeadsMax; ++heads)
-        scratch_bytes_ = std::max(scratch_bytes_, AttentionScratchBytes(LatentAttentionShape(op, heads)));
+        scratch_bytes_ =
+            std::max(scratch_bytes_,
+                     AttentionScratchBytes(LatentAttentionShape(op, program_.spec.kv_cache.dtype, heads)));
     } else {
       continue;
     }
@@ -39,8 +41,6 @@ Status CpuBackend::InitAttention() {
 }
 
 void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part, size_t first) {
-  const size_t row_bytes = layer.head_dim * DtypeBytes(layer.dtype),
-               first_bytes = first * DtypeBytes(layer.dtype);
   const size_t count = x.width / layer.num_kv_heads;
   ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) {
@@ -48,8 +48,8 @@ void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t pa
       const int32_t* blocks = input_->block_ids + input_->block_start[sequence];
       const auto block = static_cast<uint32_t>(blocks[position / layer.block_size]);
       for (uint32_t head = 0; head < layer.num_kv_heads; ++head) {
-        NarrowRow(x.data + t * x.stride + head * count, layer.dtype, count,
-                  layer.Head(block, part, head) + position % layer.block_size * row_bytes + first_bytes);
+        WriteKVRow(layer, {layer.Head(block, part, head), position % layer.block_size, first},
+                   x.data + t * x.stride + head * count, count);
       }
     }
   });

@@ -20,8 +20,9 @@ constexpr uint32_t kLatentHeadsMax = 16;
 
 /// All heads share the one row of a position: its latent part and rope part are the key, its latent part is
 /// the value.
-inline AttentionShape LatentAttentionShape(const Op& op, uint32_t heads) {
-  return {heads, op.latent.latent_dim + op.latent.rope_dim, op.latent.latent_dim};
+inline AttentionShape LatentAttentionShape(const Op& op, KVCacheDtype dtype, uint32_t heads) {
+  return {heads, op.latent.latent_dim + op.latent.rope_dim, op.latent.latent_dim,
+          HasScales(dtype) ? op.latent.rope_dim : 0};
 }
 
 /// Splits each operation into work items and runs them on the device's threads.

@@ -61,7 +61,7 @@ void CpuBackend::LatentAttention(const Op& op, const KVCacheLayer& layer, Matrix
                                  Matrix key_rope, Matrix out) {
   WriteKV(layer, latent, 0, 0);
   WriteKV(layer, key_rope, 0, op.latent.latent_dim);
-  Attend(LatentAttentionShape(op, LatentHeadsPerItem(op.num_heads)), op, layer, q, out);
+  Attend(LatentAttentionShape(op, layer.dtype, LatentHeadsPerItem(op.num_heads)), op, layer, q, out);
 }
 
 void CpuBackend::ExpandValue(const Op& op, const WeightView& weight, Matrix x, Matrix out) {

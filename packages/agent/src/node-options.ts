@@ -1,5 +1,5 @@
 import type { KVEventsConfig } from './leader/kv-events-config.ts';
-import type { QuantizationOption } from '@skein/models';
+import type { KVCacheDtypeOption, QuantizationOption } from '@skein/models';
 import type { LogFormat, LogLevel } from '@skein/telemetry';
 
 /** Everything `skein node` and `skein serve` decide from flags and variables, resolved. */
@@ -11,7 +11,7 @@ export interface NodeOptions {
   /** At least one; the first is shown in answers and metrics. */
   readonly servedModelNames: readonly string[];
   /** Of the KV cache: weights keep their stored type. */
-  readonly dtype: 'auto' | 'float32' | 'float16' | 'bfloat16';
+  readonly kvCacheDtype: KVCacheDtypeOption;
   /** What the weights are quantized to, or how they are stored. */
   readonly quantization: QuantizationOption;
   /** Folder where ranks keep their packed weights; null for none. */

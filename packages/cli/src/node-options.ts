@@ -15,7 +15,7 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     model: model.dir,
     tokenizer: settings.tokenizer ?? model.dir,
     servedModelNames: settings.servedModelName ?? [model.name],
-    dtype: settings.kvCacheDtype === 'auto' ? settings.dtype : settings.kvCacheDtype,
+    kvCacheDtype: settings.kvCacheDtype === 'auto' ? settings.dtype : settings.kvCacheDtype,
     quantization: settings.quantization,
     weightCache: settings.weightCache === null ? null : resolve(settings.weightCache),
     chatTemplate: settings.chatTemplate,

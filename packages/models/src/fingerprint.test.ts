@@ -39,6 +39,7 @@ test('the fingerprint follows weights, operations, block size and dtype, and no 
     { dtype: 'f32' as const },
     { quantization: 'int4' as const },
     { quantization: 'int4-g128' as const },
+    { dtype: 'i8' as const },
     { model: parseModel({ ...shape, rms_norm_eps: 1e-4 }, 'config.json') },
     { model: parseModel({ ...shape, rope_theta: 5e5 }, 'config.json') },
   ];

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
-import type { Dtype, TensorSource } from '@skein/native';
+import type { KVCacheDtype, TensorSource } from '@skein/native';
 import { checkpointParameters } from './checkpoint-parameters.ts';
 import { CheckpointError } from './errors.ts';
 import { type Model, wholeModel } from './model.ts';
@@ -20,7 +20,7 @@ export async function modelFingerprint(options: {
   readonly quantization?: QuantizationOption;
   readonly maxModelLen: number;
   readonly blockSize: number;
-  readonly dtype: Dtype;
+  readonly dtype: KVCacheDtype;
 }): Promise<string> {
   const { model, tensors, maxModelLen, blockSize, dtype } = options;
   const whole = new ProgramRecorder(checkpointParameters(options));

@@ -1,6 +1,13 @@
 export { checkCheckpoint } from './checkpoint-check.ts';
-export { DTYPE_BYTES, type DtypeOption, resolveDtype } from './dtype.ts';
 export { readCheckpointTensors } from './checkpoint-tensors.ts';
+export {
+  DTYPE_BYTES,
+  type DtypeOption,
+  KV_CACHE_DTYPE_OPTIONS,
+  type KVCacheDtypeOption,
+  resolveDtype,
+  resolveKVCacheDtype,
+} from './dtype.ts';
 export { CheckpointError, CheckpointWriteError, ModelConfigError, StageSplitError } from './errors.ts';
 export { modelFingerprint } from './fingerprint.ts';
 export { type GenerationConfig, parseGenerationConfig, readGenerationConfig } from './generation-config.ts';

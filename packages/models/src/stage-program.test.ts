@@ -1,6 +1,6 @@
 import type { Op, ProgramSpec, TensorSource } from '@skein/native';
 import { expect, test } from 'vitest';
-import { resolveDtype } from './dtype.ts';
+import { resolveDtype, resolveKVCacheDtype } from './dtype.ts';
 import { parseModel } from './model-registry.ts';
 import { stageLayers } from './stage-layers.ts';
 import { buildStageProgram } from './stage-program.ts';
@@ -197,10 +197,13 @@ test.each([
   );
 });
 
-test('the cache dtype is the option, else the config, else that of most weights', () => {
+test("the dtype is the option, else the config, else that of most weights, and so is the cache's, unless it is quantized", () => {
   const { config } = parseModel({ ...document, torch_dtype: 'float32' }, 'config.json');
   expect(resolveDtype('bfloat16', config, tensors())).toBe('bf16');
   expect(resolveDtype('half', config, tensors())).toBe('f16');
   expect(resolveDtype('auto', config, tensors())).toBe('f32');
   expect(resolveDtype('auto', { ...config, dtype: null }, tensors())).toBe('bf16');
+  expect(resolveKVCacheDtype('auto', config, tensors())).toBe('f32');
+  expect(resolveKVCacheDtype('fp8', config, tensors())).toBe('f8e4m3');
+  expect(resolveKVCacheDtype('int8', config, tensors())).toBe('i8');
 });

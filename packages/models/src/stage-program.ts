@@ -1,4 +1,4 @@
-import type { Dtype, ProgramLimits, ProgramSpec, TensorSource } from '@skein/native';
+import type { KVCacheDtype, ProgramLimits, ProgramSpec, TensorSource } from '@skein/native';
 import { checkCheckpoint } from './checkpoint-check.ts';
 import { checkpointParameters } from './checkpoint-parameters.ts';
 import { ModelConfigError, StageSplitError } from './errors.ts';
@@ -16,7 +16,7 @@ export interface StageProgramOptions {
   readonly stage: number;
   readonly layers: LayerRange;
   readonly limits: ProgramLimits;
-  readonly kvCache: { readonly numBlocks: number; readonly blockSize: number; readonly dtype: Dtype };
+  readonly kvCache: { readonly numBlocks: number; readonly blockSize: number; readonly dtype: KVCacheDtype };
   /** Folder of the weight cache; none where it is left out. */
   readonly weightCache?: string | null;
 }

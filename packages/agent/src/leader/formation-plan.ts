@@ -1,5 +1,5 @@
 import {
-  type DtypeOption,
+  type KVCacheDtypeOption,
   kvBlockBytes,
   kvBlocksInBudget,
   type LayerRange,
@@ -8,7 +8,7 @@ import {
   stageLayers,
   stagePeer,
 } from '@skein/models';
-import type { Dtype } from '@skein/native';
+import type { KVCacheDtype } from '@skein/native';
 import { FormationError } from '../errors.ts';
 import type { LoadSpec } from '../rank/rank-actor.ts';
 import type { Member } from './membership.ts';
@@ -33,8 +33,8 @@ export interface ChannelPlan {
 export interface FormationInput {
   readonly model: string;
   readonly config: ModelConfig;
-  readonly dtypeOption: DtypeOption;
-  readonly kvDtype: Dtype;
+  readonly kvCacheDtype: KVCacheDtypeOption;
+  readonly kvDtype: KVCacheDtype;
   readonly quantization: QuantizationOption;
   readonly weightCache: string | null;
   readonly layerPartition: readonly number[] | null;
@@ -83,7 +83,7 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     stages: members.length,
     stage,
     layers: [range[0], range[1]],
-    dtype: input.dtypeOption === 'float' ? 'float32' : input.dtypeOption === 'half' ? 'float16' : input.dtypeOption,
+    kvCacheDtype: input.kvCacheDtype,
     quantization: input.quantization,
     weightCache: input.weightCache,
     limits: {

@@ -275,7 +275,7 @@ function formationInput(
   return {
     model: dir,
     config,
-    dtypeOption: options.dtype,
+    kvCacheDtype: options.kvCacheDtype,
     kvDtype,
     quantization: options.quantization,
     weightCache: options.weightCache,

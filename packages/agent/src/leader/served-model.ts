@@ -10,9 +10,9 @@ import {
   readGenerationConfig,
   readGguf,
   readModel,
-  resolveDtype,
+  resolveKVCacheDtype,
 } from '@skein/models';
-import type { Dtype } from '@skein/native';
+import type { KVCacheDtype } from '@skein/native';
 import { tokenizerCodec, type TextCodec } from '@skein/openai-server';
 import { Tokenizer } from '@skein/tokenizer';
 import { ConfigError } from '../errors.ts';
@@ -28,7 +28,7 @@ export interface ServedModelFiles {
   readonly numTensors: number;
   /** Tensors that inference does not read, among `numTensors`. */
   readonly numUnneededTensors: number;
-  readonly kvDtype: Dtype;
+  readonly kvDtype: KVCacheDtype;
   /** What the weights are quantized to, or how they are stored. */
   readonly quantization: QuantizationOption;
   readonly codec: TextCodec;
@@ -43,7 +43,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const generation = await readGeneration(dir, options.generationConfig);
   const tensors = await readCheckpointTensors(dir);
   const unneededTensors = checkCheckpoint({ model: described, tensors, quantization: options.quantization });
-  const kvDtype = resolveDtype(options.dtype, config, tensors);
+  const kvDtype = resolveKVCacheDtype(options.kvCacheDtype, config, tensors);
   const chatTemplate = chatTemplateText(options.chatTemplate);
   const codec = tokenizerCodec(await readTokenizer(options.tokenizer, chatTemplate));
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;

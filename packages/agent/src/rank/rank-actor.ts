@@ -1,5 +1,5 @@
 import { actorClass, method } from '@skein/actor';
-import { QUANTIZATION_OPTIONS } from '@skein/models';
+import { KV_CACHE_DTYPE_OPTIONS, QUANTIZATION_OPTIONS } from '@skein/models';
 import { bytesSchema, type Identity, subjects } from '@skein/protocol';
 import { z } from 'zod';
 
@@ -11,7 +11,7 @@ export const loadSchema = z.object({
   stages: z.int().min(1).max(4096),
   stage: z.int().min(0),
   layers: z.tuple([z.int().min(0), z.int().min(1)]),
-  dtype: z.enum(['auto', 'float32', 'float16', 'bfloat16']),
+  kvCacheDtype: z.enum(KV_CACHE_DTYPE_OPTIONS),
   quantization: z.enum(QUANTIZATION_OPTIONS),
   weightCache: z.string().max(4096).nullable(),
   limits: z.object({

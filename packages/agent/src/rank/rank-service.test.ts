@@ -12,7 +12,7 @@ const spec: LoadSpec = {
   stages: 2,
   stage: 0,
   layers: [0, 1],
-  dtype: 'auto',
+  kvCacheDtype: 'auto',
   quantization: 'none',
   weightCache: null,
   limits: { maxTokens: 1, maxSeqs: 1, maxRows: 1, maxModelLen: 16, maxLogprobs: 0, numSlots: 2 },

@@ -9,7 +9,13 @@ import type {
   Transport,
   WeightCacheUse,
 } from '@skein/native';
-import { buildStageProgram, modelFingerprint, readCheckpointTensors, readModel, resolveDtype } from '@skein/models';
+import {
+  buildStageProgram,
+  modelFingerprint,
+  readCheckpointTensors,
+  readModel,
+  resolveKVCacheDtype,
+} from '@skein/models';
 import { SkeinError } from '@skein/protocol';
 import { hostMemory } from './host-memory.ts';
 import type { ChannelSpec, LoadReport, LoadSpec, RankStatus } from './rank-actor.ts';
@@ -74,7 +80,7 @@ export class StageRunner implements Disposable {
       this.#enter('load', spec.model);
       const model = await readModel(spec.model);
       const tensors = await readCheckpointTensors(spec.model);
-      const dtype = resolveDtype(spec.dtype, model.config, tensors);
+      const dtype = resolveKVCacheDtype(spec.kvCacheDtype, model.config, tensors);
       const { quantization, weightCache, stages, stage, layers, limits, numBlocks, blockSize } = spec;
       const checkpoint = { model, tensors, quantization };
       const program = this.#addon.createProgram(

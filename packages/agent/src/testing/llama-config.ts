@@ -25,7 +25,7 @@ const { config }: { readonly config: ModelConfig } = parseModel(
 export const formationInput: FormationInput = {
   model: 'm',
   config,
-  dtypeOption: 'auto',
+  kvCacheDtype: 'auto',
   kvDtype: 'bf16',
   quantization: 'none',
   weightCache: null,

@@ -1,3 +1,4 @@
+import { KV_CACHE_DTYPE_OPTIONS } from '@skein/models';
 import { alwaysOn, choice, counts, type Flag, integer, real, text, toggle } from './flag.ts';
 
 /** The KV cache, the scheduler and how the model is split. */
@@ -12,10 +13,10 @@ export const engineFlags = {
       default: 16,
     },
   ),
-  kvCacheDtype: choice(['auto', 'float32', 'float16', 'bfloat16'], {
+  kvCacheDtype: choice(KV_CACHE_DTYPE_OPTIONS, {
     group: 'KV cache',
-    doc: 'type of the KV cache; auto takes that of --dtype',
-    synonyms: { f32: 'float32', f16: 'float16', half: 'float16', bf16: 'bfloat16' },
+    doc: 'type of the KV cache; auto takes that of --dtype; fp8 (e4m3) and int8 keep a scale for each token and KV head, and need about half the memory of bfloat16',
+    synonyms: { f32: 'float32', f16: 'float16', half: 'float16', bf16: 'bfloat16', fp8_e4m3: 'fp8' },
     commands: ['up', 'serve', 'node'],
     upPassesTo: ['node'],
     default: 'auto',

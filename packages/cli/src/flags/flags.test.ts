@@ -91,9 +91,9 @@ test.each<[string, CommandName, From, string, string]>([
   [
     'a type that is not served',
     'serve',
-    { argv: { kvCacheDtype: ['fp8'] } },
+    { argv: { kvCacheDtype: ['fp8_e5m2'] } },
     'ERR_OPTION',
-    '--kv-cache-dtype is "fp8"; choose auto, float32, float16 or bfloat16',
+    '--kv-cache-dtype is "fp8_e5m2"; choose auto, float32, float16, bfloat16, fp8 or int8',
   ],
   [
     'quantized weights',

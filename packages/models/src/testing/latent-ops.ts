@@ -1,5 +1,5 @@
 import type { KVCacheSpec, Op } from '@skein/native';
-import { roundTo } from '../half-precision.ts';
+import { storedRow } from './kv-cache-row.ts';
 import type { StepWords } from './step-words.ts';
 import { dot, fail, row, rows, softmax, type Value } from './value.ts';
 
@@ -63,7 +63,7 @@ export function latentAttention(
   };
   for (const [t, position] of step.position.entries()) {
     const own = cell(step.blocks[t] ?? [], position);
-    for (const [i, x] of [...row(latent, t), ...row(keyRope, t)].entries()) own[i] = roundTo(spec.dtype, x);
+    own.set([...storedRow(spec.dtype, row(latent, t)), ...storedRow(spec.dtype, row(keyRope, t))]);
   }
   return rows(numHeads * latentDim, step.position, (position, out, t) => {
     const context = Array.from({ length: position + 1 }, (_, p) => cell(step.blocks[t] ?? [], p));

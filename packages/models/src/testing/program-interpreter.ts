@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { KVCacheSpec, Op, ProgramSpec, WeightSource } from '@skein/native';
 import { ggufTensorBytes, isGgufDtype } from '../gguf/ggml-types.ts';
-import { roundTo } from '../half-precision.ts';
 import { dequantize } from './dequantize.ts';
 import { decodeGgml } from './ggml-decode.ts';
+import { storedRow } from './kv-cache-row.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
 import { experts, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
@@ -248,9 +248,7 @@ function attention(
     for (let head = 0; head < numKVHeads; head++) {
       for (const [part, x] of [k, v].entries()) {
         cell(blocks, position, part === 0 ? 0 : 1, head).set(
-          row(x, t)
-            .subarray(head * headDim, (head + 1) * headDim)
-            .map((a) => roundTo(spec.dtype, a)),
+          storedRow(spec.dtype, row(x, t).subarray(head * headDim, (head + 1) * headDim)),
         );
       }
     }
