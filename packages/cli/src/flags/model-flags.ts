@@ -5,7 +5,7 @@ import { choice, type Flag, integer, list, text, toggle } from './flag.ts';
 export const modelFlags = {
   model: text('<dir>', {
     group: 'Model',
-    doc: 'checkpoint folder, or org/name of a model in the local Hugging Face cache; also the first argument of serve and node',
+    doc: 'checkpoint folder, GGUF file, or org/name of a model in the local Hugging Face cache; also the first argument of serve and node',
     commands: ['up', 'serve', 'node'],
     upPassesTo: ['node'],
     default: null,
@@ -21,7 +21,7 @@ export const modelFlags = {
   }),
   tokenizer: text('<dir>', {
     group: 'Model',
-    doc: 'folder of tokenizer.json and tokenizer_config.json',
+    doc: 'folder of tokenizer.json and tokenizer_config.json, or a GGUF file',
     commands: ['up', 'serve', 'node'],
     upPassesTo: ['node'],
     default: null,
