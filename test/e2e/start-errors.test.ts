@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -28,6 +28,15 @@ const oddTokenizer = broken('odd-tokenizer', (dir) =>
 );
 const noConfig = broken('no-config', (dir) => rmSync(join(dir, 'config.json')));
 const cutShort = broken('cut-short', (dir) => truncateSync(join(dir, 'model.safetensors'), 100_000));
+const notFinite = broken('not-finite', (dir) => {
+  const file = join(dir, 'model.safetensors');
+  const bytes = readFileSync(file);
+  const headerBytes = Number(bytes.readBigUInt64LE());
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerBytes)) as Record<string, { data_offsets: [number] }>;
+  // A NaN in bf16.
+  bytes.writeUInt16LE(0x7fc0, 8 + headerBytes + (header['model.layers.0.mlp.up_proj.weight']?.data_offsets[0] ?? NaN));
+  writeFileSync(file, bytes);
+});
 const badIndex = broken('bad-index', (dir) => {
   rmSync(join(dir, 'model.safetensors'));
   writeFileSync(join(dir, 'model.safetensors.index.json'), '{"weight_map": {"a": "gone.safetensors"}}');
@@ -74,6 +83,12 @@ const mistakes: readonly Mistake[] = [
       says,
     },
   ]),
+  {
+    what: 'weights that a rank cannot quantize',
+    args: ['serve', notFinite, '--port', '0', '--quantization', 'int8'],
+    code: 'ERR_CHECKPOINT',
+    says: "weight 'model.layers.0.mlp.up_proj.weight'",
+  },
   {
     what: 'a worker with a broken checkpoint',
     args: ['node', badIndex],

@@ -1,5 +1,5 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
-import type { ObjectRef } from '@skein/actor';
+import { type ObjectRef, RemoteError } from '@skein/actor';
 import type { Engine } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
 import { stagePeer } from '@skein/models';
@@ -76,7 +76,7 @@ export class Formation {
     return this.#membership;
   }
 
-  /** Runs until `signal`, or until a group of these options cannot be (ERR_KV_CACHE). A group that keeps falling apart is
+  /** Runs until `signal`, or until a group of these options cannot be (HOPELESS_CODES). A group that keeps falling apart is
    *  formed at growing intervals. */
   async run(signal: AbortSignal): Promise<void> {
     let pauseMs = 0;
@@ -107,7 +107,7 @@ export class Formation {
   }
 
   /** One epoch: forms the group of `members` and lets the engine use it. @returns when it is lost, or could not be formed.
-   *  @throws FormationError ERR_KV_CACHE. */
+   *  @throws FormationError with one of HOPELESS_CODES. */
   async #lead(members: readonly Member[], signal: AbortSignal): Promise<void> {
     const { logger, engine, onFormed } = this.#options;
     const over = new AbortController();
@@ -132,8 +132,7 @@ export class Formation {
       if (!signal.aborted) logger.warn({ epoch: this.#epoch }, `the group is lost: ${reason}`);
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
-      // No other attempt finds more room: a flag has to be changed.
-      if (error instanceof FormationError && error.code === 'ERR_KV_CACHE') hopeless = error;
+      if (error instanceof FormationError && HOPELESS_CODES.has(error.code)) hopeless = error;
       if (!signal.aborted) logger.error({ epoch: this.#epoch }, `the group could not be formed: ${reason}`);
     }
     this.#enter('lost', reason);
@@ -255,6 +254,11 @@ export class Formation {
   }
 }
 
+/** Nothing that happens by itself changes these: no other attempt finds more room, or other weights in the files. */
+const HOPELESS_CODES: ReadonlySet<string> = new Set(['ERR_KV_CACHE', 'ERR_CHECKPOINT']);
+/** What a rank refuses a model's files with. A file that is not there may still come. */
+const REFUSED_MODEL_CODES: ReadonlySet<string> = new Set(['ERR_CHECKPOINT', 'ERR_MODEL_CONFIG', 'ERR_INVALID_ARGUMENT']);
+
 /** Every rank's answer, by worker index. When one fails, or at `signal`, the calls still open are cancelled. */
 async function answers<T>(calls: readonly ObjectRef<T>[], signal: AbortSignal): Promise<T[]> {
   const cancel = (): void => {
@@ -267,7 +271,7 @@ async function answers<T>(calls: readonly ObjectRef<T>[], signal: AbortSignal): 
       calls.map((call, i) =>
         call.then(null, (error: unknown) => {
           throw new FormationError(
-            'ERR_FORMATION',
+            error instanceof RemoteError && REFUSED_MODEL_CODES.has(error.code) ? 'ERR_CHECKPOINT' : 'ERR_FORMATION',
             `worker ${i}: ${error instanceof Error ? error.message : String(error)}`,
             { cause: error },
           );
