@@ -87,7 +87,7 @@ const mistakes: readonly Mistake[] = [
     what: 'weights that a rank cannot quantize',
     args: ['serve', notFinite, '--port', '0', '--quantization', 'int8'],
     code: 'ERR_CHECKPOINT',
-    says: "weight 'model.layers.0.mlp.up_proj.weight'",
+    says: "tensor 'model.layers.0.mlp.up_proj.weight'",
   },
   {
     what: 'a worker with a broken checkpoint',

@@ -256,8 +256,8 @@ export class Formation {
 
 /** Nothing that happens by itself changes these: no other attempt finds more room, or other weights in the files. */
 const HOPELESS_CODES: ReadonlySet<string> = new Set(['ERR_KV_CACHE', 'ERR_CHECKPOINT']);
-/** What a rank refuses a model's files with. A file that is not there may still come. */
-const REFUSED_MODEL_CODES: ReadonlySet<string> = new Set(['ERR_CHECKPOINT', 'ERR_MODEL_CONFIG', 'ERR_INVALID_ARGUMENT']);
+/** What a rank refuses a model's files with. */
+const REFUSED_MODEL_CODES: ReadonlySet<string> = new Set(['ERR_CHECKPOINT', 'ERR_MODEL_CONFIG']);
 
 /** Every rank's answer, by worker index. When one fails, or at `signal`, the calls still open are cancelled. */
 async function answers<T>(calls: readonly ObjectRef<T>[], signal: AbortSignal): Promise<T[]> {

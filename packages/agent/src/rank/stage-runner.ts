@@ -1,16 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type {
-  Device,
-  NativeAddon,
-  Program,
-  RawStepOutput,
-  ReceiveChannel,
-  SendChannel,
-  Transport,
-  WeightCacheUse,
+import {
+  type Device,
+  type NativeAddon,
+  NativeError,
+  type Program,
+  type RawStepOutput,
+  type ReceiveChannel,
+  type SendChannel,
+  type Transport,
+  type WeightCacheUse,
 } from '@skein/native';
 import {
   buildStageProgram,
+  CheckpointError,
   modelFingerprint,
   readCheckpointTensors,
   readModel,
@@ -99,7 +101,7 @@ export class StageRunner implements Disposable {
         await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
       } catch (error) {
         program.close();
-        throw error;
+        throw refusedWeights(error);
       }
       if (program.weightCacheUse !== null) this.#onWeightCache(program.weightCacheUse);
       this.#loaded = {
@@ -208,4 +210,11 @@ export class StageRunner implements Disposable {
     this.#state = state;
     this.#detail = detail;
   }
+}
+
+/** The addon refuses weights by what is in the files; everything else unchanged. */
+function refusedWeights(error: unknown): unknown {
+  const isRefusal =
+    error instanceof NativeError && (error.code === 'ERR_FILE' || error.code === 'ERR_INVALID_ARGUMENT');
+  return isRefusal ? new CheckpointError(error.message, { cause: error }) : error;
 }
