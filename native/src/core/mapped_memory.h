@@ -22,12 +22,6 @@ class MappedMemory {
 
   /// Anonymous zero pages, backed by memory only once touched. kInternal when the system refuses.
   static Status Allocate(size_t size, MappedMemory* out);
-  /// Whether `Allocate` can be given huge pages on this system.
-  static bool HugePagesGranted();
-  /// The whole file, read-only and private. kFile when it is missing, not a regular file, or empty. A file
-  /// cut short *after* this call faults on access, as any mapping does: callers must not be given files that
-  /// others write.
-  static Status MapFile(const std::string& path, MappedMemory* out);
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
