@@ -3,12 +3,14 @@ import {
   type Device,
   type NativeAddon,
   NativeError,
+  type NativeErrorCode,
   type Program,
   type RawStepOutput,
   type ReceiveChannel,
   type SendChannel,
   type Transport,
   type WeightCacheUse,
+  toNativeError,
 } from '@skein/native';
 import {
   buildStageProgram,
@@ -26,6 +28,9 @@ import type { ChannelSpec, LoadReport, LoadSpec, RankStatus } from './rank-actor
 const CHANNEL_BYTES = 4 << 20;
 /** An abort is seen between two operations, so the longest one is waited for. Below the leader's deadline for a call. */
 const ABORTED_STEP_MS_MAX = 12_000;
+
+/** What the addon refuses weights with, when the call itself is right. */
+const REFUSAL_CODES: ReadonlySet<NativeErrorCode> = new Set(['ERR_FILE', 'ERR_INVALID_ARGUMENT']);
 
 /** One stage of the model on one device: its program, its channels, and the phase it is in. */
 export class StageRunner implements Disposable {
@@ -214,7 +219,7 @@ export class StageRunner implements Disposable {
 
 /** The addon refuses weights by what is in the files; everything else unchanged. */
 function refusedWeights(error: unknown): unknown {
-  const isRefusal =
-    error instanceof NativeError && (error.code === 'ERR_FILE' || error.code === 'ERR_INVALID_ARGUMENT');
-  return isRefusal ? new CheckpointError(error.message, { cause: error }) : error;
+  const cause = toNativeError(error);
+  if (!(cause instanceof NativeError) || !REFUSAL_CODES.has(cause.code)) return error;
+  return new CheckpointError(cause.message, { cause });
 }
