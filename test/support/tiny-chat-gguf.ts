@@ -7,7 +7,7 @@ import {
   readCheckpointTensors,
   writeGguf,
 } from '@skein/models';
-import { decodeGgml } from '@skein/models/testing';
+import { decodeGgml, ropeRowOrder } from '@skein/models/testing';
 import type { TensorSource } from '@skein/native';
 
 const NAMES: readonly (readonly [RegExp, string])[] = [
@@ -69,18 +69,13 @@ function encoded(
   const [numRows = 0, cols] = shape;
   if (cols === undefined) return { name, dtype: 'f32', shape, chunks: () => [encodeGgml('f32', values)] };
   const rowOf = (row: number): Float32Array => values.subarray(row * cols, (row + 1) * cols);
-  const headRows = numHeads === null ? 0 : numRows / numHeads;
-  const place = (row: number): number => {
-    if (headRows === 0) return row;
-    const within = row % headRows;
-    return row - within + (within % 2) * (headRows / 2) + Math.floor(within / 2);
-  };
+  const order = numHeads === null ? Array.from(Array(numRows).keys()) : ropeRowOrder(numHeads, numRows / numHeads);
   return {
     name,
     dtype,
     shape,
     *chunks() {
-      for (let row = 0; row < numRows; row++) yield encodeGgml(dtype, rowOf(place(row)));
+      for (const row of order) yield encodeGgml(dtype, rowOf(row));
     },
   };
 }

@@ -10,10 +10,10 @@ import {
   ropeFrequencies,
   writeGguf,
 } from '@skein/models';
+import { ropeRowOrder } from '@skein/models/testing';
 import type { TensorSource } from '@skein/native';
 import { cachedCheckpoint } from '../cached-checkpoint.ts';
 import { encodedChunks, type MatrixType } from './gguf-chunks.ts';
-import { ropeRowOrder } from './rope-rows.ts';
 
 /** How the matrices of a GGUF file are stored: those of the layers, and the embedding that is also the head. */
 export interface GgufForm {

@@ -9,6 +9,7 @@ import { experts, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
 import { dot, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
 
+export { ropeRowOrder } from './rope-rows.ts';
 export { decodeGgml, dequantize };
 
 /** The plain meaning of a recorded program, for tests of recordings and of backends: sums in f64, values and cache rounded to
