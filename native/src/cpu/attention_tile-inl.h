@@ -26,7 +26,8 @@ namespace skein::HWY_NAMESPACE {
 template <typename T>
 struct CacheTile {
   size_t count = 0;
-  // Of the last position from `count` on: kernels take four at a time.
+  // Of the last position from `count` on: kernels take four at a time, and fetch as many as the tile before
+  // has.
   const T* keys[cpu::kTilePositions];
   const T* values[cpu::kTilePositions];
   /// Of quantized rows, once read; of the rotated part in the second. Zeros from `count` on.
@@ -49,7 +50,7 @@ struct CacheTile {
         hwy::Prefetch(layer.Scales(value_head) + row);
       }
     });
-    for (size_t j = count; j % kTileCols != 0; ++j) keys[j] = keys[count - 1];
+    std::fill(keys + count, keys + cpu::kTilePositions, keys[count - 1]);
   }
 
   void ReadScales(const cpu::AttentionItem& item, size_t begin) {

@@ -52,15 +52,15 @@ constexpr float kWidenedInverse<F8E4M3> = 256;
 HWY_INLINE void LoadColumn(const F8E4M3* p, VF& low, VF& high) {
   const hn::Rebind<int8_t, hn::Repartition<int16_t, DF>> d8;
   const hn::Repartition<int16_t, DF> d16;
-  const hn::Repartition<hwy::float16_t, DF> df16;
-  const hn::Half<decltype(df16)> half;
+  const hn::Half<decltype(d16)> half;
+  const hn::Rebind<hwy::float16_t, DF> f16;
   const auto shifted =
       hn::ShiftLeft<7>(hn::PromoteTo(d16, hn::LoadU(d8, reinterpret_cast<const int8_t*>(p))));
   const auto nan = hn::VecFromMask(d16, hn::Eq(hn::And(shifted, hn::Set(d16, 0x3f80)), hn::Set(d16, 0x3f80)));
-  const auto bits =
-      hn::BitCast(df16, hn::Or(hn::And(shifted, hn::Set(d16, static_cast<int16_t>(0xbf80))), nan));
-  low = hn::PromoteTo(DF(), hn::LowerHalf(half, bits));
-  high = hn::PromoteTo(DF(), hn::UpperHalf(half, bits));
+  const auto bits = hn::Or(hn::And(shifted, hn::Set(d16, static_cast<int16_t>(0xbf80))), nan);
+  // Halved as integers: NEON's f16 has no halves.
+  low = hn::PromoteTo(DF(), hn::BitCast(f16, hn::LowerHalf(half, bits)));
+  high = hn::PromoteTo(DF(), hn::BitCast(f16, hn::UpperHalf(half, bits)));
 }
 #endif
 
