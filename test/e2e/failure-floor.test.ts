@@ -116,7 +116,7 @@ describe.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))('after a kill -9,
 
   test('of the router the connection closes, the work stops, and a new router serves', async () => {
     const leader = (await topology(cluster.url)).groups[0]?.url ?? '';
-    const killed = await killInStream(cluster, () => find(cluster, /main\.ts router /));
+    const killed = await killInStream(cluster, () => find(cluster, /main\.[jt]s router /));
     expect(killed.afterKillSeconds).toBeLessThan(5);
     expect(['closed', 'error']).toContain(killed.end);
     await until('the orphaned request to be dropped', 1000, async () =>

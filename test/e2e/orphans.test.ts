@@ -12,8 +12,8 @@ async function startAndKill(pick: (npm: number) => number, signal: NodeJS.Signal
   await until('every process to be gone', 5000, () => ours.every((p) => !alive(p.pid)));
 }
 
-const childOf = (npm: number): number => descendants(npm).find((p) => p.ppid === npm)?.pid ?? 0;
-const skeinUp = (npm: number): number => descendants(npm).find((p) => /main\.ts up/.test(p.command))?.pid ?? 0;
+const childOf = (npm: number): number => descendants(npm).find((p) => p.ppid === npm)?.pid ?? NaN;
+const skeinUp = (npm: number): number => descendants(npm).find((p) => /main\.[jt]s up/.test(p.command))?.pid ?? NaN;
 
 test('a second npm start is ready in under 5 s', async () => {
   const port = await freePort();

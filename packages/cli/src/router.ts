@@ -2,47 +2,38 @@ import { hostname } from 'node:os';
 import { listen, natsBus, untilAbort } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
-import { type Logger, Metrics, Tracing } from '@skein/telemetry';
+import { Metrics, Tracing } from '@skein/telemetry';
+import { variable } from './environment.ts';
+import type { Running } from './lifecycle.ts';
 import { VERSION } from './version.ts';
 
-export interface RouterCommand {
-  readonly host: string;
-  readonly port: number;
-  readonly natsUrl: string;
-  readonly groupKey: string | null;
-  readonly apiKeys: readonly string[];
-  readonly logRequests: boolean;
-  readonly tracesEndpoint: string | null;
-  readonly guardMetrics: boolean;
-  readonly drainMs: number;
-}
-
-/** `skein router`: serves until `signal`, then drains. */
-export async function runRouter(options: RouterCommand, logger: Logger, signal: AbortSignal): Promise<void> {
-  const { natsUrl, groupKey, apiKeys, guardMetrics, logRequests, tracesEndpoint } = options;
-  await using bus = await natsBus(natsUrl, {
+/** `skein router`: the front door. Serves until the signal, then drains. */
+export async function router(running: Running): Promise<void> {
+  const { settings } = running.resolved;
+  const logger = running.logger.child({ role: 'router' });
+  const groupKey = variable('groupKey');
+  await using bus = await natsBus(settings.natsUrl ?? 'nats://127.0.0.1:4222', {
     identity: newIdentity('router'),
     groupKey,
     logger,
-    signal,
+    signal: running.signal,
   });
+  const { otlpTracesEndpoint: endpoint } = settings;
   await using tracing =
-    tracesEndpoint === null
-      ? null
-      : await Tracing.start({ endpoint: tracesEndpoint, serviceName: 'skein-router', instanceId: hostname() });
-  const router = createRouter({
+    endpoint === null ? null : await Tracing.start({ endpoint, serviceName: 'skein-router', instanceId: hostname() });
+  const server = createRouter({
     bus,
     log: logger,
     metrics: new Metrics(),
     version: VERSION,
-    apiKeys,
-    logRequests,
+    apiKeys: settings.apiKey ?? [],
+    logRequests: settings.enableLogRequests,
     tracing,
-    guardMetrics,
+    guardMetrics: settings.apiKeyGuardsMetrics,
     groupKey,
   });
-  const { host, port } = await listen(router, options.host, options.port);
+  const { host, port } = await listen(server, settings.host, settings.port);
   logger.info(`the router listens on http://${host}:${port}`);
-  await untilAbort(signal);
-  await router.drain(options.drainMs);
+  await untilAbort(running.signal);
+  await server.drain(settings.drainTimeout * 1000);
 }

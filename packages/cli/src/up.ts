@@ -68,7 +68,7 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
 
 /** Keeps one part running. `onRefused` hears of an end that another start cannot mend. */
 function supervise(part: Part, logger: Logger, onRefused: (name: string) => void): SupervisedProcess {
-  const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+  const main = fileURLToPath(import.meta.resolve('./main.ts'));
   return new SupervisedProcess({
     start: () =>
       spawnBound(process.execPath, [main, ...part.args], {
