@@ -68,6 +68,9 @@ test("serve does what a config file, a template and vLLM's flags say", async () 
     expect(text).toMatch(/vllm:cache_config_info\{.*cache_dtype="f32"/);
     expect(served.process.output).not.toContain('"route":"/v1/completions"');
     expect(served.process.output).toContain('sized the KV cache');
+    expect(served.process.output).toMatch(
+      /"bytes":\d+,"seconds":[\d.]+,"megabytesPerSecond":\d+,"msg":"loaded the weights"/,
+    );
   }
   await using again = await start();
   expect(await drawn(again.url)).toEqual(first);

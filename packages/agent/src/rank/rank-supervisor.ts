@@ -57,6 +57,7 @@ export class RankSupervisor {
     const child = spawnBound(process.execPath, [fileURLToPath(import.meta.resolve('./rank-process.ts'))], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    this.#logger.info({ pid: child.pid }, 'started the rank process');
     const silence = new Silence(SILENT_AT_START_MS, (silentMs) => {
       this.#logger.error({ pid: child.pid, silentMs }, 'the rank process is stuck; killing it');
       child.kill('SIGKILL');

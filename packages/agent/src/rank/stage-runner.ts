@@ -21,6 +21,8 @@ import {
   resolveKVCacheDtype,
 } from '@skein/models';
 import { SkeinError } from '@skein/protocol';
+import type { Logger } from '@skein/telemetry';
+import { Waiting } from '../waiting.ts';
 import { hostMemory } from './host-memory.ts';
 import type { ChannelSpec, LoadReport, LoadSpec, RankStatus } from './rank-actor.ts';
 
@@ -37,6 +39,7 @@ export class StageRunner implements Disposable {
   readonly #addon: NativeAddon;
   readonly #device: Device;
   readonly #transport: Transport;
+  readonly #logger: Logger;
   readonly #onStuck: (error: SkeinError) => void;
   readonly #onWeightCache: (use: WeightCacheUse) => void;
   #loaded: {
@@ -59,11 +62,13 @@ export class StageRunner implements Disposable {
     options: {
       readonly threads: number;
       readonly interfaceName: string | null;
+      readonly logger: Logger;
       readonly onStuck: (error: SkeinError) => void;
       readonly onWeightCache: (use: WeightCacheUse) => void;
     },
   ) {
     this.#addon = addon;
+    this.#logger = options.logger;
     this.#onStuck = options.onStuck;
     this.#onWeightCache = options.onWeightCache;
     this.#device = addon.createDevice({ backend: 'cpu', threads: options.threads });
@@ -103,7 +108,7 @@ export class StageRunner implements Disposable {
         }),
       );
       try {
-        await program.load((done, total) => this.#enter('load', `${done} of ${total} bytes`));
+        await this.#loadWeights(program);
       } catch (error) {
         program.close();
         throw refusedWeights(error);
@@ -196,6 +201,21 @@ export class StageRunner implements Disposable {
     this.#device.close();
   }
 
+  /** Says how far it is, in its status at once and in the log every 5 s. */
+  async #loadWeights(program: Program): Promise<void> {
+    const startMs = performance.now();
+    using waiting = new Waiting(this.#logger, 'the weights');
+    let bytes = 0;
+    await program.load((done, total) => {
+      const detail = `${done} of ${total} bytes, ${megabytesPerSecond(done, startMs)} MB/s`;
+      waiting.detail = detail;
+      this.#enter('load', detail);
+      bytes = total;
+    });
+    const seconds = Math.round(performance.now() - startMs) / 1000;
+    this.#logger.info({ bytes, seconds, megabytesPerSecond: megabytesPerSecond(bytes, startMs) }, 'loaded the weights');
+  }
+
   #program(): Program {
     if (this.#loaded) return this.#loaded.program;
     throw new SkeinError('ERR_NOT_LOADED', 'the rank has no program; call load first');
@@ -215,6 +235,10 @@ export class StageRunner implements Disposable {
     this.#state = state;
     this.#detail = detail;
   }
+}
+
+function megabytesPerSecond(bytes: number, sinceMs: number): number {
+  return Math.round(bytes / 1e3 / Math.max(1, performance.now() - sinceMs));
 }
 
 /** The addon refuses weights by what is in the files; everything else unchanged. */
