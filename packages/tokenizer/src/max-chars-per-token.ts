@@ -3,7 +3,8 @@ import type { TokenizerDefinition } from './tokenizer-files.ts';
 
 const bpeSchema = z.object({
   type: z.literal('BPE'),
-  vocab: z.record(z.string(), z.int()),
+  // Its entries are the binding's to judge: looking at each of a large vocabulary here would take longer than all the rest.
+  vocab: z.custom<Readonly<Record<string, unknown>>>((value) => typeof value === 'object' && value !== null),
   byte_fallback: z.boolean().nullish(),
 });
 
@@ -26,6 +27,7 @@ export function maxCharsPerToken(definition: TokenizerDefinition): number {
   if (!model.success || !harmlessNormalizer.safeParse(definition.normalizer).success) return Infinity;
   const isByteLevel = JSON.stringify([definition.pre_tokenizer, definition.normalizer]).includes('"ByteLevel"');
   if (!isByteLevel && model.data.byte_fallback !== true) return Infinity;
-  const added = definition.added_tokens.map((token) => token.content);
-  return [...Object.keys(model.data.vocab), ...added].reduce((most, token) => Math.max(most, token.length), 1);
+  let most = 1;
+  for (const token in model.data.vocab) most = Math.max(most, token.length);
+  return definition.added_tokens.reduce((longest, { content }) => Math.max(longest, content.length), most);
 }

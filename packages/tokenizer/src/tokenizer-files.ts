@@ -47,6 +47,8 @@ const configSchema: z.ZodType<TokenizerConfig> = z.looseObject({
 
 export interface TokenizerFiles {
   readonly definition: TokenizerDefinition;
+  /** What `definition` is of. */
+  readonly definitionJson: string;
   readonly config: TokenizerConfig;
 }
 
@@ -64,6 +66,7 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
   const parsed = parseConfig(config ?? '{}', join(folder, 'tokenizer_config.json'));
   return {
     definition: parseDefinition(definition, join(folder, 'tokenizer.json')),
+    definitionJson: definition,
     config: template ? { ...parsed, chat_template: template } : parsed,
   };
 }

@@ -6,13 +6,7 @@ import { IncrementalDetokenizer, type DetokenizerOptions } from './incremental-d
 import { SpecialText } from './special-text.ts';
 import { maxCharsPerToken } from './max-chars-per-token.ts';
 import { TokenDecoder } from './token-decoder.ts';
-import {
-  parseConfig,
-  parseDefinition,
-  readTokenizerFiles,
-  type TokenizerDefinition,
-  type TokenizerFiles,
-} from './tokenizer-files.ts';
+import { parseConfig, parseDefinition, readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
 
 export interface EncodeOptions {
   /** Whether the tokenizer's own template adds its special tokens (BOS and the like). Default true. */
@@ -38,15 +32,16 @@ export class Tokenizer {
   /** Characters of a text that one token stands for at most; Infinity where tokens may swallow more. */
   readonly maxCharsPerToken: number;
   readonly #binding: Binding;
-  /** Knows no special tokens: for text that only looks like them. */
-  readonly #plain: Binding;
+  readonly #definitionJson: string;
+  /** Knows no special tokens: for text that only looks like them. Few models ever meet such a text, so it is made for the first. */
+  #plain: Binding | null = null;
   readonly #specialText: SpecialText;
   readonly #decoder: TokenDecoder;
 
-  private constructor({ definition, config }: TokenizerFiles) {
+  private constructor({ definition, definitionJson, config }: TokenizerFiles) {
     const specials = definition.added_tokens.filter((t) => t.special);
-    this.#binding = load(definition);
-    this.#plain = load({ ...definition, added_tokens: definition.added_tokens.filter((t) => !t.special) });
+    this.#definitionJson = definitionJson;
+    this.#binding = load(definitionJson);
     this.specialTokenIds = new Set(specials.map((t) => t.id));
     this.vocabSize = this.#binding.getVocabSize(true);
     this.maxCharsPerToken = maxCharsPerToken(definition);
@@ -56,7 +51,7 @@ export class Tokenizer {
     this.#decoder = new TokenDecoder(this.#binding.getDecoder(), definition.decoder);
   }
 
-  /** Reads a model's folder. Parsing a large vocabulary takes about a second of this thread: do it before serving.
+  /** Reads a model's folder. A large vocabulary takes about half a second of this thread: do it before serving.
    *  @throws TokenizerError ERR_TOKENIZER_FILE, ERR_CHAT_TEMPLATE. */
   static async load(folder: string, options: TokenizerOptions = {}): Promise<Tokenizer> {
     return new Tokenizer(withTemplate(await readTokenizerFiles(folder), options));
@@ -70,7 +65,11 @@ export class Tokenizer {
 
   /** From the texts of tokenizer.json and tokenizer_config.json. */
   static fromJson(definition: string, config = '{}'): Tokenizer {
-    return new Tokenizer({ definition: parseDefinition(definition), config: parseConfig(config) });
+    return new Tokenizer({
+      definition: parseDefinition(definition),
+      definitionJson: definition,
+      config: parseConfig(config),
+    });
   }
 
   /** @throws TokenizerError ERR_TEXT_TOO_LONG, ERR_ENCODE. */
@@ -138,12 +137,13 @@ export class Tokenizer {
   }
 
   async #encodePlain(text: string, addSpecialTokens: boolean): Promise<number[]> {
-    const ids = await encodeWith(this.#plain, text, addSpecialTokens);
-    const own = addSpecialTokens ? await encodeWith(this.#plain, '', true) : [];
+    const plain = (this.#plain ??= withoutSpecialTokens(this.#definitionJson));
+    const ids = await encodeWith(plain, text, addSpecialTokens);
+    const own = addSpecialTokens ? await encodeWith(plain, '', true) : [];
     const numSpecial = (some: readonly number[]): number => some.filter((id) => this.specialTokenIds.has(id)).length;
     if (numSpecial(ids) === numSpecial(own)) return ids;
     // A model whose vocabulary itself holds the special tokens can still find them in the text: cut them apart first.
-    const cut = await Promise.all(this.#cutSpecials(text).map((piece) => encodeWith(this.#plain, piece, false)));
+    const cut = await Promise.all(this.#cutSpecials(text).map((piece) => encodeWith(plain, piece, false)));
     return [...own.slice(0, leading(ids, own)), ...cut.flat(), ...own.slice(leading(ids, own))];
   }
 
@@ -157,9 +157,14 @@ function withTemplate(files: TokenizerFiles, { chatTemplate = null }: TokenizerO
   return chatTemplate === null ? files : { ...files, config: { ...files.config, chat_template: chatTemplate } };
 }
 
-function load(definition: TokenizerDefinition): Binding {
+function withoutSpecialTokens(definitionJson: string): Binding {
+  const definition = parseDefinition(definitionJson);
+  return load(JSON.stringify({ ...definition, added_tokens: definition.added_tokens.filter((t) => !t.special) }));
+}
+
+function load(definitionJson: string): Binding {
   try {
-    return Binding.fromString(JSON.stringify(definition));
+    return Binding.fromString(definitionJson);
   } catch (cause) {
     throw new TokenizerError(
       'ERR_TOKENIZER_FILE',

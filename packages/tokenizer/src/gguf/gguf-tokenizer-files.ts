@@ -26,6 +26,7 @@ export function ggufTokenizerFiles(metadata: ReadonlyMap<string, unknown>, file:
   };
   return {
     definition,
+    definitionJson: JSON.stringify(definition),
     config: {
       bos_token: bosId === null ? null : (tokens[bosId] ?? null),
       eos_token: eosId === null ? null : (tokens[eosId] ?? null),
