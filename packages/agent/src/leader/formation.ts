@@ -52,6 +52,7 @@ export class Formation {
   #epoch = 0;
   #pool: { readonly hosts: string; readonly numBlocks: number } | null = null;
   #now: FormationState;
+  readonly #loading = Promise.withResolvers<void>();
 
   constructor(options: FormationOptions) {
     const { main, group, groupSize: size, logger } = options;
@@ -70,6 +71,11 @@ export class Formation {
 
   get current(): FormationState {
     return this.#now;
+  }
+
+  /** Resolves when ranks have been told for the first time what to load. */
+  get loading(): Promise<void> {
+    return this.#loading.promise;
   }
 
   get membership(): Membership {
@@ -168,9 +174,12 @@ export class Formation {
     await all((rank) =>
       rank.abort.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, reason: `epoch ${epoch} begins` }),
     );
-    const loaded = await all((rank, stage) =>
+    const loading = all((rank, stage) =>
       rank.load.options({ deadlineMs: LOAD_DEADLINE_MS }).remote({ epoch, spec: at(plan.loads, stage) }),
     );
+    // What was written by now leaves with this turn of the event loop.
+    void setImmediate().then(this.#loading.resolve);
+    const loaded = await loading;
     const [first] = loaded;
     for (const [stage, { fingerprint }] of loaded.entries()) {
       if (fingerprint !== first?.fingerprint) {

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Engine, type EngineConfig, engineConfig } from '@skein/engine';
 import { type MessageBus, startLocalHub } from '@skein/message-bus';
 import { stageLayers } from '@skein/models';
@@ -20,13 +21,15 @@ import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { serveKVEvents } from './kv-events.ts';
 import { logprobsLimit } from './logprobs-limit.ts';
-import { readServedModel, type ServedModelFiles } from './served-model.ts';
+import { isLargeTokenizer, readCodec, readServedModel, type ServedModelFiles } from './served-model.ts';
 import { repeatableSeeds } from './repeatable-seeds.ts';
 import { observeEngine } from './observe-engine.ts';
 import { RequestSpans } from './request-spans.ts';
 import { groupTopology } from './topology.ts';
 
 const ADVERT_MS = 200;
+/** How long the reading of a large vocabulary waits for ranks to load. */
+const LOADING_MS_MAX = 2000;
 
 /** The leader of a group: the broker where none is given, the direct link, its own rank, the formation, the engine and the
  *  OpenAI server. Runs until `signal`, then drains. With a group of one and `brokerless` there is the local bus alone. */
@@ -37,7 +40,7 @@ export async function runLeaderAgent(
   signal: AbortSignal,
 ): Promise<void> {
   const { group, groupSize } = place;
-  // Files that cannot be served, and a split that cannot be, are mistakes of the configuration: said before anyone joins.
+  // Weights that cannot be served, and a split that cannot be, are mistakes of the configuration: said before anyone joins.
   const model = await readServedModel(options);
   stageLayers(model.config.numLayers, groupSize, options.layerPartition);
   const { numTensors: tensors, numUnneededTensors: unneededTensors, quantization } = model;
@@ -61,6 +64,18 @@ export async function runLeaderAgent(
   const main =
     natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
+  // Started first: its process comes up beside all that follows.
+  const supervisor = superviseOwnRank({
+    place,
+    options,
+    identity,
+    main,
+    directAddress,
+    natsUrl,
+    logger,
+    interfaceName: await interfaceTowards(address),
+  });
+  stack.defer(() => supervisor.close());
 
   const metrics = new Metrics({ maxModelLen: model.maxModelLen });
   const modelName = model.names[0] ?? '';
@@ -109,17 +124,6 @@ export async function runLeaderAgent(
 
   const groupMetrics = new GroupMetrics(metrics, formation);
 
-  const supervisor = superviseOwnRank({
-    place,
-    options,
-    identity,
-    main,
-    directAddress,
-    natsUrl,
-    logger,
-    interfaceName: await interfaceTowards(address),
-  });
-  stack.defer(() => supervisor.close());
   const stopping = new AbortController();
   const forming = formation.run(stopping.signal);
   // Awaited below; until then a rejection is nobody's.
@@ -129,6 +133,10 @@ export async function runLeaderAgent(
     await forming.catch(() => {});
   });
 
+  // While this thread reads a large vocabulary no rank can be told what to load: that goes first, if ranks come soon.
+  if (isLargeTokenizer(options))
+    await Promise.race([formation.loading, forming, delay(LOADING_MS_MAX, undefined, { signal })]);
+  const codec = await readCodec(options);
   const warnings =
     groupSize > 1 && options.groupKey === null && !isLoopback(address)
       ? ['no SKEIN_GROUP_KEY: whoever reaches this network can join the group']
@@ -143,7 +151,7 @@ export async function runLeaderAgent(
   const server = createOpenAIServer({
     engine: spans?.over(engine) ?? engine,
     tracing,
-    codec: model.codec,
+    codec,
     model: {
       names: model.names,
       maxModelLen: model.maxModelLen,

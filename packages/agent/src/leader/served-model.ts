@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import {
   checkCheckpoint,
@@ -18,7 +18,7 @@ import { Tokenizer } from '@skein/tokenizer';
 import { ConfigError } from '../errors.ts';
 import type { NodeOptions } from '../node-options.ts';
 
-/** What the leader knows of the model: everything but the weights. */
+/** What the leader knows of the model: everything but the weights and the tokenizer. */
 export interface ServedModelFiles {
   readonly dir: string;
   /** What the API answers to; the first is its own. */
@@ -31,7 +31,6 @@ export interface ServedModelFiles {
   readonly kvDtype: KVCacheDtype;
   /** What the weights are quantized to, or how they are stored. */
   readonly quantization: QuantizationOption;
-  readonly codec: TextCodec;
   readonly maxModelLen: number;
   readonly eosTokenIds: readonly number[];
 }
@@ -44,8 +43,6 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const tensors = await readCheckpointTensors(dir);
   const unneededTensors = checkCheckpoint({ model: described, tensors, quantization: options.quantization });
   const kvDtype = resolveKVCacheDtype(options.kvCacheDtype, config, tensors);
-  const chatTemplate = chatTemplateText(options.chatTemplate);
-  const codec = tokenizerCodec(await readTokenizer(options.tokenizer, chatTemplate));
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
     throw new ConfigError(
@@ -63,17 +60,29 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     numUnneededTensors: unneededTensors.length,
     kvDtype,
     quantization: options.quantization === 'none' ? (config.quantization?.method ?? 'none') : options.quantization,
-    codec,
     maxModelLen,
     eosTokenIds,
   };
 }
 
-/** Of a folder with tokenizer.json, or of a GGUF file (or the one in a folder). */
-async function readTokenizer(path: string, chatTemplate: string | null): Promise<Tokenizer> {
+/** Of tokenizer.json. */
+const LARGE_TOKENIZER_BYTES = 1e6;
+
+/** Whether `readCodec` may take this thread for long: half a second for 128k tokens. */
+export function isLargeTokenizer({ tokenizer: path }: NodeOptions): boolean {
+  const file = statSync(join(path, 'tokenizer.json'), { throwIfNoEntry: false });
+  return file === undefined ? ggufFiles(path) !== null : file.size > LARGE_TOKENIZER_BYTES;
+}
+
+/** The tokenizer of a folder with tokenizer.json, or of a GGUF file (or the one in a folder). */
+export async function readCodec({ tokenizer: path, chatTemplate: option }: NodeOptions): Promise<TextCodec> {
+  const chatTemplate = chatTemplateText(option);
   const [file] = existsSync(join(path, 'tokenizer.json')) ? [] : (ggufFiles(path) ?? []);
-  if (file === undefined) return Tokenizer.load(path, { chatTemplate });
-  return Tokenizer.fromGguf(readGguf(file).metadata, { file, chatTemplate });
+  return tokenizerCodec(
+    file === undefined
+      ? await Tokenizer.load(path, { chatTemplate })
+      : Tokenizer.fromGguf(readGguf(file).metadata, { file, chatTemplate }),
+  );
 }
 
 async function readGeneration(dir: string, option: string): Promise<GenerationConfig | null> {
