@@ -25,8 +25,8 @@ struct Shape {
   size_t depth, width;
 };
 constexpr Shape kShapes[] = {{2048, 8192}, {8192, 2048}, {2048, 2048}, {2048, 512}};
-constexpr size_t kBatches[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 256};
-constexpr size_t kRowsMax = 256, kWidest = 8192 + 16;
+constexpr size_t kBatches[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 144};
+constexpr size_t kRowsMax = cpu::kLinearMaxRows, kWidest = 8192 + 16;
 /// Far above the last cache, and passed in turn.
 constexpr size_t kWeightBytes = size_t{256} << 20;
 /// Weights of one turn: short, yet far above what a call costs.
