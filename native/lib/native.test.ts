@@ -144,6 +144,7 @@ function spec(file = join(directory, 'weights'), ops: readonly Op[] = OPS): Prog
 async function loaded(): Promise<Program> {
   const program = addon.createProgram(device, spec());
   await program.load(null);
+  program.keepLogits(true);
   return program;
 }
 

@@ -245,7 +245,10 @@ export interface Program {
   abort(): void;
   /** Forgets feedback state (a new epoch). Only while nothing runs. */
   reset(): void;
-  /** Logits of the last finished run, f32 [numRows, vocab]: for tests. Null before any, or without a logits op. */
+  /** Whether runs called from now on keep the logits of all their rows, for `lastLogits`. Without, logits are written only for
+   *  rows that need them whole (top_p, min_p, a top_k above 64, logit rules, logprobs); sampled ids are the same. For tests. */
+  keepLogits(keep: boolean): void;
+  /** Logits of the last finished run, f32 [numRows, vocab]. Null before any, when it kept none, or without a logits op. */
   lastLogits(): Float32Array | null;
   /** Frees everything; a running step is aborted first. Safe at any time, also twice. */
   close(): void;

@@ -76,6 +76,66 @@ TEST(LinearsOfOneInputMayBeOfAnyKind) {
   });
 }
 
+/// GatedLinear and the linear that reads it, against the same in parts.
+void CheckGated(const WeightView& gate, const WeightView& up, const WeightView& down, std::mt19937& random) {
+  constexpr size_t kRows = 150;
+  OpBackend ops(kRows, 3);
+  const int64_t x = ops.Value(static_cast<uint32_t>(gate.cols));
+  const auto linear = [&](int64_t in, const WeightView& w) {
+    return ops.Add(
+        {.kind = OpKind::kLinear, .inputs = {in, -1, -1}, .weight = ops.Weight({w.rows, w.cols}, kF32)});
+  };
+  const int64_t a = linear(x, gate), b = linear(x, up);
+  linear(ops.Add({.kind = OpKind::kSiluMul, .inputs = {a, b, -1}}), down);
+  Backend& backend = ops.Start();
+  TestMatrix in(kRows, gate.cols, random);
+  for (const size_t rows : {1, 5, 23, 40, 150}) {
+    TestMatrix gates(rows, gate.rows), ups(rows, gate.rows), act(rows, gate.rows), out(rows, down.rows);
+    TestMatrix want(rows, down.rows);
+    const Matrix view = in.view(kRows - rows, kRows);
+    const LinearPart both[] = {{gate, nullptr, gates.view()}, {up, nullptr, ups.view()}};
+    for (const OpKind product : {OpKind::kSiluMul, OpKind::kGeluTanhMul}) {
+      backend.Linear(view, both);
+      product == OpKind::kSiluMul ? backend.SiluMul(gates.view(), ups.view(), act.view())
+                                  : backend.GeluTanhMul(gates.view(), ups.view(), act.view());
+      const LinearPart last[] = {{down, nullptr, want.view()}}, fused[] = {{down, nullptr, out.view()}};
+      backend.Linear(act.view(), last);
+      for (const WeightView* reader : {&down, static_cast<const WeightView*>(nullptr)}) {
+        TestMatrix room(rows, gate.rows);
+        backend.GatedLinear(view, {both[0], both[1], product, reader}, room.view());
+        backend.Linear(room.view(), fused);
+        for (size_t r = 0; r < rows; ++r) CHECK(SameRow(out, r, want, r));
+      }
+    }
+  }
+}
+
+TEST(GatedLinearsAreWhatTheirPartsAre) {
+  ForEachLevel([] {
+    std::mt19937 random(4);
+    constexpr size_t kHidden = 256, kInter = 360;
+    const auto ints = [&](cpu::IntFormat format, size_t rows, size_t cols, bool ordered = false,
+                          bool scaled = false) {
+      return IntWeight({format, rows, cols, ordered, scaled}, random);
+    };
+    const cpu::IntFormat int4{4, 32, kF16, false, false}, int8{8, 128, kF16, true, false};
+    const IntWeight gate = ints(int4, kInter, kHidden), up = ints(int4, kInter, kHidden),
+                    down = ints(int4, kHidden, kInter), ordered = ints(int8, kHidden, kInter, true),
+                    scaled = ints({8, kInter, kF32, false, false}, kHidden, kInter, false, true),
+                    gate_ordered = ints(int8, kInter, kHidden, true), up8 = ints(int8, kInter, kHidden);
+    const FloatWeight float_gate(kInter, kHidden, random), float_up(kInter, kHidden, random),
+        float_down(kHidden, kInter, random);
+    CheckGated(gate.view(), up.view(), down.view(), random);
+    CheckGated(gate.view(), up.view(), ordered.view(), random);
+    CheckGated(gate.view(), up.view(), scaled.view(), random);
+    CheckGated(gate.view(), up.view(), float_down.view(), random);
+    CheckGated(gate.view(), up8.view(), down.view(), random);
+    CheckGated(gate_ordered.view(), up8.view(), down.view(), random);
+    CheckGated(float_gate.view(), float_up.view(), down.view(), random);
+    CheckGated(float_gate.view(), up.view(), float_down.view(), random);
+  });
+}
+
 TEST(EmbeddedRowsAreUnpacked) {
   ForEachLevel([] {
     std::mt19937 random(2);
@@ -87,6 +147,7 @@ TEST(EmbeddedRowsAreUnpacked) {
     const std::array<int32_t, 9> ids = {0, 39, 7, 16, 15, 8, 3, 3, 31};
     TestMatrix out(9, 96);
     backend.Embed(embed, w.view(), ids.data(), out.view());
+    backend.Flush();
     std::vector<float> row(96);
     for (size_t r = 0; r < 9; ++r) {
       cpu::UnpackIntRow(w.view(), static_cast<size_t>(ids[r]), row.data());

@@ -73,6 +73,44 @@ TEST(ARowIsTheSameInBatchesOf1To64) {
   }
 }
 
+// Logits that no row needs whole are never written, and the ids are the same.
+TEST(IdsAreTheSameWhetherLogitsAreKept) {
+  ForEachLevel([] {
+    const TinyModel model({.vocab = 1500});
+    const auto one = model.Start(1);
+    const auto three = model.Start(3);
+    // A step whose tokens are all followed by known ones.
+    CHECK_OK(RunStep(*three, Pack({{Tokens(9, 5), 0, Blocks(0, 1)}}, {})));
+    for (const size_t n : {1, 7, 60}) {
+      std::vector<Row> rows;
+      for (size_t i = 0; i < n; ++i) {
+        const float temperature = i % 3 == 0 ? 0.0f : i % 3 == 1 ? 0.7f : 3.0f;
+        rows.push_back({.token = static_cast<int32_t>(i),
+                        .target = i % 11 == 5 ? 7 : -1,
+                        .temperature = temperature,
+                        .num_logprobs = i % 13 == 6 ? 3 : -1,
+                        .top_k = i % 5 == 2   ? 3
+                                 : i % 5 == 3 ? 64
+                                 : i % 5 == 4 ? 300
+                                              : 0,
+                        .top_p = i % 7 == 3 ? 0.8f : 1.0f});
+      }
+      const std::vector<int32_t> words = Pack({{Tokens(n, 5), 0, Blocks(0, 4)}}, rows);
+      std::vector<int32_t> kept, fused, alone;
+      three->KeepLogits(true);
+      CHECK_OK(RunStep(*three, words, &kept));
+      std::vector<float> logits;
+      CHECK(three->CopyLogits(&logits));
+      three->KeepLogits(false);
+      CHECK_OK(RunStep(*three, words, &fused));
+      CHECK(!three->CopyLogits(&logits));
+      CHECK_OK(RunStep(*one, words, &alone));
+      CHECK(fused == kept);
+      CHECK(alone == kept);
+    }
+  });
+}
+
 TEST(AbortAndCloseAnswerEveryCall) {
   const TinyModel model({});
   for (int round = 0; round < 10; ++round) {

@@ -1,6 +1,7 @@
 #include "cpu/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <random>
@@ -10,6 +11,8 @@
 #include "check.h"
 #include "cpu/logit_stats.h"
 #include "cpu/philox.h"
+#include "cpu/row_draw.h"
+#include "tiny_model.h"
 
 namespace skein::test {
 namespace {
@@ -36,6 +39,81 @@ TEST(PhiloxMatchesItsPublishedVectors) {
   const uint32_t f = 0xffffffff;
   CHECK((cpu::Philox({f, f, f, f}, {f, f}) ==
          std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+}
+
+TEST(Philox2MatchesItsPublishedVectors) {
+  CHECK((cpu::Philox2({0, 0}, 0) == std::array<uint32_t, 2>{0xff1dae59, 0x6cd10df2}));
+  const uint32_t f = 0xffffffff;
+  CHECK((cpu::Philox2({f, f}, f) == std::array<uint32_t, 2>{0x2c3f628b, 0xab4fd7ad}));
+  CHECK((cpu::Philox2({0x243f6a88, 0x85a308d3}, 0x13198a2e) ==
+         std::array<uint32_t, 2>{0xdd7ce038, 0xf62a4c12}));
+}
+
+TEST(TheWinnerIsTheOneOfPlainArithmetic) {
+  ForEachLevel([] {
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal(0, 2);
+    size_t ties = 0;
+    for (uint32_t round = 0; round < 300; ++round) {
+      std::vector<float> logits(1 + random() % 700);
+      for (float& x : logits) x = normal(random);
+      const auto first = static_cast<int32_t>(random() % 100000);
+      const cpu::NoiseKey key = cpu::NoiseKeyOf(1, 2, 0, round);
+      std::vector<double> scores(logits.size());
+      for (size_t i = 0; i < logits.size(); ++i) {
+        const uint32_t id = static_cast<uint32_t>(first) + static_cast<uint32_t>(i);
+        const double u = (cpu::Philox2({id, key.counter}, key.key)[0] + 0.5) * 0x1p-32;
+        scores[i] = double{logits[i]} * 0.7f - std::log(-std::log1p(-std::min(u, 1 - 0x1p-24)));
+      }
+      cpu::Draw best;
+      cpu::DrawBest(logits.data(), logits.size(), first, 0.7f, key, &best);
+      const double top = *std::max_element(scores.begin(), scores.end());
+      const double got = scores[static_cast<size_t>(best.id - first)];
+      CHECK(std::abs(double{best.score} - got) < 1e-5 * std::max(1.0, std::abs(got)));
+      CHECK(top - got < 2e-5);
+      ties += top != got;
+    }
+    CHECK(ties < 3);
+  });
+}
+
+TEST(PiecesChooseWhatTheWholeRowDoes) {
+  ForEachLevel([] {
+    std::mt19937 random(6);
+    std::normal_distribution<float> normal(0, 2);
+    for (uint32_t round = 0; round < 200; ++round) {
+      std::vector<float> logits(2000);
+      for (float& x : logits) x = round % 2 == 0 ? std::round(normal(random)) : normal(random);
+      const uint32_t top_ks[] = {0, 1, 5, 64};
+      const cpu::SampleParams params{.temperature = round % 5 == 0 ? 0.0f : 0.9f,
+                                     .top_k = top_ks[round % 4],
+                                     .seed_low = round,
+                                     .position = round};
+      CHECK(cpu::RowDraw::Suffices(params));
+      std::vector<size_t> cuts = {0, logits.size()};
+      for (int i = 0; i < 9; ++i) cuts.push_back(random() % logits.size());
+      std::sort(cuts.begin(), cuts.end());
+      std::vector<size_t> order(cuts.size() - 1);
+      for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+      std::shuffle(order.begin(), order.end(), random);
+      std::array<cpu::RowDraw, 3> threads;
+      for (cpu::RowDraw& draw : threads) draw.Begin(params);
+      for (const size_t i : order) {
+        if (cuts[i] == cuts[i + 1]) continue;
+        threads[random() % 3].Add(&logits[cuts[i]], cuts[i + 1] - cuts[i], static_cast<int32_t>(cuts[i]));
+      }
+      threads[0].Merge(threads[1]);
+      threads[0].Merge(threads[2]);
+      CHECK(threads[0].finite());
+      const cpu::ArgMax best = cpu::FindArgMax(logits.data(), logits.size());
+      CHECK_EQ(threads[0].Token(), params.temperature == 0 ? best.id : Draw(logits, params));
+    }
+    cpu::RowDraw draw;
+    draw.Begin({});
+    const std::vector<float> bad = {1, NAN, 2};
+    draw.Add(bad.data(), 3, 0);
+    CHECK(!draw.finite());
+  });
 }
 
 TEST(FrequenciesFollowTheSoftmax) {

@@ -170,6 +170,8 @@ struct Row {
   float temperature = 0;
   int32_t num_logprobs = -1;
   int32_t ruled = 0;
+  int32_t top_k = 0;
+  float top_p = 1;
 };
 
 /// `rules`: records of logit rules, packed.
@@ -214,8 +216,8 @@ inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const s
   column([](const Row& r) { return r.target; });
   column([](const Row& r) { return r.slot; });
   column([](const Row& r) { return std::bit_cast<int32_t>(r.temperature); });
-  column([](const Row&) { return 0; });
-  column([](const Row&) { return std::bit_cast<int32_t>(1.0f); });
+  column([](const Row& r) { return r.top_k; });
+  column([](const Row& r) { return std::bit_cast<int32_t>(r.top_p); });
   column([](const Row&) { return 0; });
   column([](const Row&) { return 11; });
   column([](const Row&) { return 0; });
@@ -237,6 +239,7 @@ inline Status RunStep(Runner& runner, std::vector<int32_t> words, std::vector<in
 }
 
 inline std::vector<float> Logits(Runner& runner, std::vector<int32_t> words) {
+  runner.KeepLogits(true);
   CHECK_OK(RunStep(runner, std::move(words)));
   std::vector<float> logits;
   CHECK(runner.CopyLogits(&logits));

@@ -60,6 +60,7 @@ export async function openNative(
   };
   try {
     for (const stage of stages) await stage.load(null);
+    stages.at(-1)?.keepLogits(true);
     for (const { from, to } of linksOf(stages.length)) {
       if (transport === null) continue;
       const name = `${stagePeer(from)}-to-${stagePeer(to)}`;

@@ -35,6 +35,7 @@ Napi::Function ProgramBinding::Define(Napi::Env env) {
        InstanceMethod<&ProgramBinding::BindReceive>("bindReceive"),
        InstanceMethod<&ProgramBinding::Run>("run"), InstanceMethod<&ProgramBinding::Abort>("abort"),
        InstanceMethod<&ProgramBinding::Reset>("reset"),
+       InstanceMethod<&ProgramBinding::KeepLogits>("keepLogits"),
        InstanceMethod<&ProgramBinding::LastLogits>("lastLogits"),
        InstanceMethod<&ProgramBinding::Close>("close")});
 }
@@ -190,6 +191,10 @@ void ProgramBinding::Abort(const Napi::CallbackInfo& info) { runner(info.Env()).
 
 void ProgramBinding::Reset(const Napi::CallbackInfo& info) {
   if (const Status s = runner(info.Env()).Reset(); !s.ok()) throw ToError(info.Env(), s);
+}
+
+void ProgramBinding::KeepLogits(const Napi::CallbackInfo& info) {
+  runner(info.Env()).KeepLogits(Field(info[0], "keep").Boolean());
 }
 
 Napi::Value ProgramBinding::LastLogits(const Napi::CallbackInfo& info) {

@@ -44,6 +44,7 @@ class ProgramBinding : public Napi::ObjectWrap<ProgramBinding> {
   Napi::Value Run(const Napi::CallbackInfo& info);
   void Abort(const Napi::CallbackInfo& info);
   void Reset(const Napi::CallbackInfo& info);
+  void KeepLogits(const Napi::CallbackInfo& info);
   Napi::Value LastLogits(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 

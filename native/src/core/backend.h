@@ -28,6 +28,23 @@ struct LinearPart {
   WeightView weight;
   const float* bias = nullptr;
   Matrix out;
+  /// Row and column of the product that stand first in `out`.
+  size_t first_row = 0, first_col = 0;
+
+  float* Out(size_t row, size_t col) const {
+    return out.data + (row - first_row) * out.stride + (col - first_col);
+  }
+};
+
+/// Gate and up projections and how their results become one. `gate.out` and `up.out` are room that may be
+/// used.
+struct GatedParts {
+  LinearPart gate, up;
+  /// kSiluMul or kGeluTanhMul.
+  OpKind product;
+  /// The weight of the one linear that reads the result, or null: then it may be kept in that linear's codes
+  /// alone.
+  const WeightView* reader = nullptr;
 };
 
 /// One expert of a mixture: gate and up [inter, hidden], down [hidden, inter].
@@ -37,21 +54,25 @@ struct ExpertWeights {
 };
 
 /// The operations of native.ts for one program. Created with everything it will need: no call allocates, and
-/// none returns before its result can be read by the next. Inputs were checked by Program::Create and
-/// ParseStepInput. One thread calls. Results of a row depend on that row (and its sequence) alone, bit for
-/// bit, whatever else the step holds.
+/// what one writes the next may read; whoever else reads or writes a matrix calls Flush before. Inputs were
+/// checked by Program::Create and ParseStepInput. One thread calls. Results of a row depend on that row (and
+/// its sequence) alone, bit for bit, whatever else the step holds.
 class Backend {
  public:
   virtual ~Backend() = default;
 
   /// `input` lives until the next BeginStep.
   virtual void BeginStep(const StepInput& input) = 0;
+  /// Ends all that is under way. Operations of Fusion::kRows may wait, together, for this or for one that is
+  /// not.
+  virtual void Flush() = 0;
   /// weight: kFloatPanels, as of all weights of linears and experts. ids: one per row of `out`, all in [0,
   /// weight.rows).
   virtual void Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) = 0;
   /// Each run of `norm_width` columns is normalised by itself; weight [norm_width].
   virtual void RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) = 0;
   virtual void Linear(Matrix x, std::span<const LinearPart> parts) = 0;
+  virtual void GatedLinear(Matrix x, const GatedParts& parts, Matrix out) = 0;
   virtual void Rope(const Op& op, Matrix x, Matrix out) = 0;
   virtual void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
                          Matrix out) = 0;
@@ -75,6 +96,10 @@ class Backend {
   virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;
   /// kInternal names a row whose logits are not finite.
   virtual Status Sample(Matrix logits, StepOutput* output) = 0;
+  /// The same from the logits of `head`, capped when `soft_cap` > 0; head.out holds them afterwards for rows
+  /// that need them whole, for all with `keep_logits`. The ids are those of Sample.
+  virtual Status SampleLogits(Matrix x, const LinearPart& head, float soft_cap, bool keep_logits,
+                              StepOutput* output) = 0;
 };
 
 /// A device: makes backends. Shared by programs.

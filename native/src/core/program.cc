@@ -61,6 +61,8 @@ Status Program::Create(ProgramSpec spec, Program* out) {
   WeightPlan weights;
   if (Status s = PlanWeights(spec, {}, &weights); !s.ok()) return s;
   program.weight_bytes = weights.bytes;
+  program.groups = GroupOps(spec.ops, program.values);
+  ExtendToGroups(program.groups, program.values);
   program.arena_bytes = PlanBuffers(spec.limits, program.logits, &program.values);
   if (program.arena_bytes == 0) return {Code::kInvalidArgument, "the buffers do not fit in memory"};
   program.spec = std::move(spec);

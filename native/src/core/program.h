@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/op_groups.h"
 #include "core/program_spec.h"
 #include "skein/status.h"
 
@@ -17,7 +18,7 @@ struct Value {
   bool defined = false;
   size_t width = 0;
   RowKind rows = RowKind::kToken;
-  /// Index of the op that writes it and of the last one that reads it.
+  /// Index of the op that writes it and of the last one that reads it, or that runs with that one.
   size_t first_op = 0;
   size_t last_op = 0;
   /// Rows without padding, because the value crosses a channel or is handed out whole.
@@ -36,6 +37,8 @@ struct Program {
 
   ProgramSpec spec;
   std::vector<Value> values;
+  /// What runs as one.
+  std::vector<OpGroup> groups;
   size_t arena_bytes = 0;
   size_t weight_bytes = 0;
   size_t kv_cache_bytes = 0;

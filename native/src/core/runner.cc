@@ -105,6 +105,10 @@ Status Runner::Reset() {
   return Status::Ok();
 }
 
+void Runner::KeepLogits(bool keep) {
+  if (executor_) executor_->KeepLogits(keep);
+}
+
 bool Runner::CopyLogits(std::vector<float>* out) {
   std::lock_guard executing(executing_);
   return executor_ && executor_->CopyLogits(out);

@@ -45,7 +45,9 @@ class Runner {
   void Abort();
   /// kInvalidArgument while anything runs or is queued.
   Status Reset();
-  /// Waits for a running step. False when there are no logits.
+  /// Whether steps that begin later keep the logits of all their rows.
+  void KeepLogits(bool keep);
+  /// Waits for a running step. False when it kept no logits.
   bool CopyLogits(std::vector<float>* out);
   void BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel);
   void BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel);

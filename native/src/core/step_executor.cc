@@ -45,12 +45,14 @@ Status StepExecutor::Run(std::span<const int32_t> words, Deadline deadline, Step
     output_.words().clear();
   }
   backend_->BeginStep(input_);
-  for (size_t i = 0; i < program_.spec.ops.size();) {
+  keeps_logits_ = keep_logits_.load();
+  for (size_t i = 0; i < program_.groups.size(); ++i) {
     if (cancelled_.load(std::memory_order_relaxed)) return Aborted();
-    if (Status s = RunOp(&i); !s.ok()) return s;
+    if (Status s = RunGroup(i); !s.ok()) return s;
   }
+  backend_->Flush();
   if (cancelled_.load(std::memory_order_relaxed)) return Aborted();
-  has_logits_ = program_.logits >= 0;
+  has_logits_ = program_.logits >= 0 && keeps_logits_;
   logit_rows_ = input_.num_rows;
   result->words = output_.words();
   result->wait_us = wait_us_;
@@ -66,13 +68,27 @@ Matrix StepExecutor::At(int64_t id) const {
   return {data, rows, value.width, value.stride};
 }
 
-Status StepExecutor::RunOp(size_t* index) {
-  const Op& op = program_.spec.ops[*index];
-  if (op.kind == OpKind::kLinear || op.kind == OpKind::kLogits) {
-    Linears(index);
-    return Status::Ok();
+Status StepExecutor::RunGroup(size_t index) {
+  const OpGroup& group = program_.groups[index];
+  switch (group.fusion) {
+    case Fusion::kLinears:
+      Linears(group);
+      return Status::Ok();
+    case Fusion::kGated:
+      Gated(index);
+      return Status::Ok();
+    case Fusion::kSample:
+      return Sample(group);
+    case Fusion::kNone:
+    case Fusion::kRows:
+      break;
   }
-  ++*index;
+  for (size_t i = group.begin; i < group.end; ++i)
+    if (Status s = RunOp(program_.spec.ops[i]); !s.ok()) return s;
+  return Status::Ok();
+}
+
+Status StepExecutor::RunOp(const Op& op) {
   switch (op.kind) {
     case OpKind::kEmbed:
       return Embed(op);
@@ -82,7 +98,7 @@ Status StepExecutor::RunOp(size_t* index) {
       break;
     case OpKind::kLinear:
     case OpKind::kLogits:
-      break;
+      break;  // always in a group of their own
     case OpKind::kRope:
       backend_->Rope(op, At(op.inputs[0]), At(op.out));
       break;
@@ -119,18 +135,16 @@ Status StepExecutor::RunOp(size_t* index) {
     case OpKind::kGatherRows:
       backend_->GatherRows(At(op.inputs[0]), input_.row_token, At(op.out));
       break;
-    case OpKind::kSample: {
+    case OpKind::kSample:
       if (Status s = backend_->Sample(At(op.inputs[0]), &output_); !s.ok()) return s;
-      for (uint32_t r = 0; r < input_.num_rows; ++r) {
-        if (input_.row_target[r] < 0 && input_.row_slot[r] >= 0) {
-          slots_[static_cast<size_t>(input_.row_slot[r])] = output_.token(r);
-        }
-      }
+      StoreSampled();
       break;
-    }
     case OpKind::kSend:
+      backend_->Flush();
       return Send(op);
     case OpKind::kRecv:
+      // What waits may read memory that the message goes to.
+      backend_->Flush();
       return Receive(op);
     case OpKind::kSendTokens:
       return SendTokens(op);
@@ -140,21 +154,51 @@ Status StepExecutor::RunOp(size_t* index) {
   return Status::Ok();
 }
 
-void StepExecutor::Linears(size_t* index) {
+LinearPart StepExecutor::PartOf(const Op& op) const {
+  return {weights_.panels(op.weight), op.bias >= 0 ? weights_.vector(op.bias).data() : nullptr, At(op.out)};
+}
+
+void StepExecutor::Linears(const OpGroup& group) {
   const std::vector<Op>& ops = program_.spec.ops;
-  const size_t first = *index;
-  const int64_t x = ops[first].inputs[0];
   parts_.clear();
-  // Neighbours with the same input run as one parallel region.
-  for (; *index < ops.size(); ++*index) {
-    const Op& op = ops[*index];
-    if ((op.kind != OpKind::kLinear && op.kind != OpKind::kLogits) || op.inputs[0] != x) break;
-    parts_.push_back(
-        {weights_.panels(op.weight), op.bias >= 0 ? weights_.vector(op.bias).data() : nullptr, At(op.out)});
-  }
-  backend_->Linear(At(x), parts_);
-  for (size_t i = first; i < *index; ++i) {
+  for (size_t i = group.begin; i < group.end; ++i) parts_.push_back(PartOf(ops[i]));
+  backend_->Linear(At(ops[group.begin].inputs[0]), parts_);
+  for (size_t i = group.begin; i < group.end; ++i) {
     if (ops[i].soft_cap > 0) backend_->SoftCap(ops[i].soft_cap, At(ops[i].out));
+  }
+}
+
+void StepExecutor::Gated(size_t index) {
+  const std::vector<Op>& ops = program_.spec.ops;
+  const OpGroup& group = program_.groups[index];
+  const Op &gate = ops[group.begin], &product = ops[group.end - 1];
+  GatedParts parts{PartOf(gate), PartOf(ops[group.begin + 1]), product.kind};
+  if (index + 1 < program_.groups.size()) {
+    const OpGroup& next = program_.groups[index + 1];
+    const Op& op = ops[next.begin];
+    const bool only = next.fusion == Fusion::kLinears && next.end == next.begin + 1 &&
+                      op.inputs[0] == product.out &&
+                      program_.values[static_cast<size_t>(product.out)].last_op == next.begin;
+    if (only) parts.reader = &weights_.panels(op.weight);
+  }
+  backend_->GatedLinear(At(gate.inputs[0]), parts, At(product.out));
+}
+
+Status StepExecutor::Sample(const OpGroup& group) {
+  const Op& head = program_.spec.ops[group.begin];
+  if (Status s =
+          backend_->SampleLogits(At(head.inputs[0]), PartOf(head), head.soft_cap, keeps_logits_, &output_);
+      !s.ok()) {
+    return s;
+  }
+  StoreSampled();
+  return Status::Ok();
+}
+
+void StepExecutor::StoreSampled() {
+  for (uint32_t r = 0; r < input_.num_rows; ++r) {
+    if (input_.row_target[r] < 0 && input_.row_slot[r] >= 0)
+      slots_[static_cast<size_t>(input_.row_slot[r])] = output_.token(r);
   }
 }
 

@@ -33,7 +33,9 @@ class StepExecutor {
   /// One step. `words` are the packed input. After a failure the cache rows of this step are undefined.
   Status Run(std::span<const int32_t> words, Deadline deadline, StepResult* result);
   void ResetFeedback();
-  /// Copy of the last finished step's logits [num_rows, vocab]; false when there is none. Not while Run runs.
+  /// Whether steps keep the logits of all rows, for CopyLogits. Thread-safe; for steps that begin later.
+  void KeepLogits(bool keep) { keep_logits_.store(keep); }
+  /// Copy of the last finished step's logits [num_rows, vocab]; false when it kept none. Not while Run runs.
   bool CopyLogits(std::vector<float>* out) const;
 
   /// Thread-safe; a step that runs keeps the channel it started with.
@@ -44,9 +46,14 @@ class StepExecutor {
   void InterruptSend(const std::string& reason);
 
  private:
-  Status RunOp(size_t* index);
+  Status RunGroup(size_t index);
+  Status RunOp(const Op& op);
   Status Embed(const Op& op);
-  void Linears(size_t* index);
+  LinearPart PartOf(const Op& op) const;
+  void Linears(const OpGroup& group);
+  void Gated(size_t index);
+  Status Sample(const OpGroup& group);
+  void StoreSampled();
   void Experts(const Op& op);
   Status Send(const Op& op);
   Status Receive(const Op& op);
@@ -68,6 +75,8 @@ class StepExecutor {
   Deadline deadline_;
   StepOutput output_;
   uint64_t wait_us_ = 0;
+  std::atomic<bool> keep_logits_{false};
+  bool keeps_logits_ = false;
   bool has_logits_ = false;
   uint32_t logit_rows_ = 0;
 

@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/kv_row.h"
 
 namespace skein::cpu {
 namespace {
@@ -41,18 +40,7 @@ Status CpuBackend::InitAttention() {
 }
 
 void CpuBackend::WriteKV(const KVCacheLayer& layer, const Matrix& x, uint32_t part, size_t first) {
-  const size_t count = x.width / layer.num_kv_heads;
-  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) {
-      const uint32_t sequence = token_sequence_[t], position = token_position_[t];
-      const int32_t* blocks = input_->block_ids + input_->block_start[sequence];
-      const auto block = static_cast<uint32_t>(blocks[position / layer.block_size]);
-      for (uint32_t head = 0; head < layer.num_kv_heads; ++head) {
-        WriteKVRow(layer, {layer.Head(block, part, head), position % layer.block_size, first},
-                   x.data + t * x.stride + head * count, count);
-      }
-    }
-  });
+  Defer(CacheRow{&layer, part, first, input_, token_sequence_.data(), token_position_.data(), x}, x.rows);
 }
 
 void CpuBackend::Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v,
@@ -82,6 +70,7 @@ AttentionItem CpuBackend::ItemOf(const Attending& a, const QueryBlock& block, si
 
 void CpuBackend::Attend(const AttentionShape& shape, const Op& op, const KVCacheLayer& layer, const Matrix& q,
                         const Matrix& out) {
+  Flush();
   const Attending a{shape, op, layer, q, out, op.num_heads / shape.heads_per_kv_head};
   const auto step = static_cast<uint32_t>(shape.tokens_per_item());
   query_blocks_.clear();

@@ -6,15 +6,13 @@
 
 #include "core/checked_math.h"
 #include "cpu/elementwise.h"
-#include "cpu/float_panels.h"
-#include "cpu/int_panels.h"
-#include "cpu/part_block.h"
 
 namespace skein::cpu {
 Status CpuBackend::Init() {
   const ProgramLimits& limits = program_.spec.limits;
   token_sequence_.resize(limits.max_tokens);
   token_position_.resize(limits.max_tokens);
+  deferred_.reserve(kMaxDeferred);
   if (Status s = InitLinear(); !s.ok()) return s;
   if (Status s = InitAttention(); !s.ok()) return s;
   top_ids_.resize(pool_.threads() * limits.max_logprobs);
@@ -25,6 +23,7 @@ Status CpuBackend::Init() {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
       scratch_bytes_ = std::max(scratch_bytes_, logits.width * (2 * sizeof(float) + sizeof(int32_t)));
       slot_rules_.resize(limits.num_slots);
+      row_draws_.resize(pool_.threads() * limits.max_rows);
     } else if (op.kind == OpKind::kRope) {
       const auto same = [&](const RopeTable& t) {
         return t.op->inverse_frequencies == op.inverse_frequencies &&
@@ -46,6 +45,9 @@ Status CpuBackend::Init() {
 
 void CpuBackend::BeginStep(const StepInput& input) {
   input_ = &input;
+  // Of a step that failed.
+  deferred_.clear();
+  ready_codes_ = {};
   for (uint32_t s = 0; s < input.num_seqs; ++s) {
     for (int32_t t = input.query_start[s]; t < input.query_start[s + 1]; ++t) {
       token_sequence_[static_cast<size_t>(t)] = s;
@@ -56,26 +58,29 @@ void CpuBackend::BeginStep(const StepInput& input) {
   for (RopeTable& table : rope_tables_) table.current = false;
 }
 
-void CpuBackend::Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) {
-  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      float* to = out.data + r * out.stride;
-      const auto unpack = IsQuantized(weight) ? UnpackIntRow : UnpackFloatRow;
-      unpack(weight, static_cast<size_t>(ids[r]), to);
-      if (op.scale != 1) ScaleRow(to, op.scale, out.width, to);
-    }
+void CpuBackend::Defer(RowOp op, size_t rows) {
+  if (rows != deferred_rows_ || deferred_.size() == deferred_.capacity()) Flush();
+  deferred_rows_ = rows;
+  deferred_.push_back(op);
+}
+
+void CpuBackend::Flush() {
+  if (deferred_.empty()) return;
+  size_t elements = 0;
+  for (const RowOp& op : deferred_) elements += RowElements(op);
+  ForRows(deferred_rows_, elements, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r)
+      for (const RowOp& op : deferred_) RunRow(op, r);
   });
+  deferred_.clear();
+}
+
+void CpuBackend::Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) {
+  Defer(EmbedRow{weight, ids, op.scale, out}, out.rows);
 }
 
 void CpuBackend::RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) {
-  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      for (size_t c = 0; c < x.width; c += norm_width) {
-        RmsNormRow(x.data + r * x.stride + c, {weight, op.weight_offset, op.eps}, norm_width,
-                   out.data + r * out.stride + c);
-      }
-    }
-  });
+  Defer(NormRow{{weight, op.weight_offset, op.eps}, norm_width, x, out}, x.rows);
 }
 
 void CpuBackend::FillRopeTable(RopeTable& table) {
@@ -99,54 +104,29 @@ void CpuBackend::FillRopeTable(RopeTable& table) {
 void CpuBackend::Rope(const Op& op, Matrix x, Matrix out) {
   RopeTable& table = rope_tables_[rope_table_of_op_[static_cast<size_t>(&op - program_.spec.ops.data())]];
   if (!table.current) FillRopeTable(table);
-  const size_t half = op.rotary_dim / 2, start = op.rotary_start;
-  const auto rotate = op.interleaved ? RopeInterleavedHead : RopeHead;
-  ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) {
-      for (size_t h = 0; h < x.width; h += op.head_dim) {
-        const float* from = x.data + t * x.stride + h;
-        float* to = out.data + t * out.stride + h;
-        std::copy_n(from, start, to);
-        rotate(from + start, &table.cos[t * half], &table.sin[t * half], half, op.head_dim - start,
-               to + start);
-      }
-    }
-  });
+  Defer(RopeRow{&op, table.cos.data(), table.sin.data(), x, out}, x.rows);
 }
 
 void CpuBackend::SiluMul(Matrix gate, Matrix up, Matrix out) {
-  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      SiluMulRow(gate.data + r * gate.stride, up.data + r * up.stride, out.width, out.data + r * out.stride);
-    }
-  });
+  Defer(GateRow{false, gate, up, out}, out.rows);
 }
 
 void CpuBackend::GeluTanhMul(Matrix gate, Matrix up, Matrix out) {
-  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      GeluTanhMulRow(gate.data + r * gate.stride, up.data + r * up.stride, out.width,
-                     out.data + r * out.stride);
-    }
-  });
+  Defer(GateRow{true, gate, up, out}, out.rows);
 }
 
 void CpuBackend::SoftCap(float cap, Matrix x) {
+  Flush();
   ForRows(x.rows, x.width, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r)
       SoftCapRow(x.data + r * x.stride, cap, x.width, x.data + r * x.stride);
   });
 }
 
-void CpuBackend::Add(Matrix a, Matrix b, Matrix out) {
-  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      AddRow(a.data + r * a.stride, b.data + r * b.stride, out.width, out.data + r * out.stride);
-    }
-  });
-}
+void CpuBackend::Add(Matrix a, Matrix b, Matrix out) { Defer(AddRows{a, b, out}, out.rows); }
 
 void CpuBackend::GatherRows(Matrix x, const int32_t* row_token, Matrix out) {
+  Flush();
   for (size_t r = 0; r < out.rows; ++r) {
     std::memcpy(out.data + r * out.stride, x.data + static_cast<size_t>(row_token[r]) * x.stride,
                 out.width * sizeof(float));

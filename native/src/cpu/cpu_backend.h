@@ -11,6 +11,8 @@
 #include "cpu/expert_dispatch.h"
 #include "cpu/logit_stats.h"
 #include "cpu/quantize_rows.h"
+#include "cpu/row_draw.h"
+#include "cpu/row_ops.h"
 #include "cpu/slot_rules.h"
 
 namespace skein::cpu {
@@ -34,9 +36,11 @@ class CpuBackend final : public Backend {
   Status Init();
 
   void BeginStep(const StepInput& input) override;
+  void Flush() override;
   void Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) override;
   void RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) override;
   void Linear(Matrix x, std::span<const LinearPart> parts) override;
+  void GatedLinear(Matrix x, const GatedParts& parts, Matrix out) override;
   void Rope(const Op& op, Matrix x, Matrix out) override;
   void Attention(const Op& op, const KVCacheLayer& layer, Matrix q, Matrix k, Matrix v, Matrix out) override;
   void AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Matrix out) override;
@@ -51,11 +55,15 @@ class CpuBackend final : public Backend {
   void Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) override;
   void GatherRows(Matrix x, const int32_t* row_token, Matrix out) override;
   Status Sample(Matrix logits, StepOutput* output) override;
+  Status SampleLogits(Matrix x, const LinearPart& head, float soft_cap, bool keep_logits,
+                      StepOutput* output) override;
 
  private:
   /// Elements below which a row-wise operation is not worth a second thread's wake-up.
   static constexpr size_t kSerialElements = size_t{1} << 15;
-  static constexpr size_t kChunkElements = size_t{1} << 13;
+  static constexpr size_t kChunkElements = size_t{1} << 14;
+  /// Row operations that wait at once: more than lie between two others.
+  static constexpr size_t kMaxDeferred = 16;
   /// cos and sin of every token of the step, shared by all rope ops of the same frequencies.
   struct RopeTable {
     const Op* op;
@@ -104,6 +112,10 @@ class CpuBackend final : public Backend {
   template <typename Choose>
   void RunParts(const Matrix& x, const QuantizedRows& codes, std::span<const LinearPart> parts,
                 const Choose& choose);
+  /// Adds to what waits for Flush.
+  void Defer(RowOp op, size_t rows);
+  /// A thread's room for a block of a product, behind the scratch of PartBlock; `index` 0 or 1.
+  float* BlockScratch(size_t thread, size_t index);
   Status InitExperts();
   /// Rows of this round's groups as their experts' `weight` reads them, in `memory`.
   QuantizedRows QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
@@ -118,6 +130,14 @@ class CpuBackend final : public Backend {
               const Matrix& out);
   uint32_t LatentHeadsPerItem(uint32_t num_heads) const;
   bool SampleRow(const Matrix& logits, uint32_t row, size_t thread, StepOutput* output);
+  bool NeedsLogits(uint32_t row) const;
+  SampleParams ParamsOf(uint32_t row) const;
+  template <typename Whole>
+  Status SampleRows(const Matrix& logits, StepOutput* output, const Whole& whole);
+  bool MergeRow(uint32_t row, StepOutput* output);
+  RowDraw& RowDrawOf(uint32_t row, size_t thread) {
+    return row_draws_[thread * program_.spec.limits.max_rows + row];
+  }
   int32_t ChooseToken(const float* logits, const ArgMax& best, uint32_t row, size_t thread);
   int32_t ChooseRuledToken(const float* logits, uint32_t row, size_t thread);
   Status InstallRules();
@@ -144,7 +164,15 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> top_ids_;
   std::vector<SlotRules> slot_rules_;
 
-  MappedMemory linear_codes_;
+  std::vector<RowOp> deferred_;
+  size_t deferred_rows_ = 0;
+  MappedMemory linear_codes_, gated_codes_;
+  /// Codes that GatedLinear left for the linear that reads `x`.
+  struct {
+    const float* x = nullptr;
+    QuantizedRows codes;
+  } ready_codes_;
+  std::vector<RowDraw> row_draws_;  // [threads][max_rows], where a step samples
   ExpertDispatch expert_dispatch_;
   std::vector<size_t> group_items_;
   MappedMemory expert_rows_, gate_codes_, up_codes_;

@@ -60,6 +60,7 @@ Status CpuBackend::InitExperts() {
 }
 
 void CpuBackend::Route(const Op& op, Matrix logits, const float* bias, Matrix out) {
+  Flush();
   const size_t chunk = std::max<size_t>(1, (size_t{1} << 13) / logits.width);
   pool_.Run(CeilDiv(logits.rows, chunk), cancelled_, [&](size_t item, size_t thread) {
     for (size_t t = item * chunk; t < std::min(logits.rows, (item + 1) * chunk); ++t)
@@ -88,6 +89,7 @@ void CpuBackend::ForExpertBlocks(const WeightView& weight, const Body& body) {
 }
 
 void CpuBackend::Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) {
+  Flush();
   expert_dispatch_.Assign(experts, routes);
   ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) std::fill_n(out.data + t * out.stride, out.width, 0.0f);

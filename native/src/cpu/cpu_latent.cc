@@ -24,6 +24,7 @@ Matrix ColumnsOf(const Matrix& m, size_t first, size_t width) {
 }  // namespace
 
 void CpuBackend::AbsorbKey(const Op& op, const WeightView& weight, Matrix q, Matrix out) {
+  Flush();
   const LatentShape& l = op.latent;
   const size_t q_dim = size_t{l.nope_dim} + l.rope_dim, out_dim = size_t{l.latent_dim} + l.rope_dim;
   const size_t blocks = CeilDiv(q.rows, kAbsorbRowsPerItem);
@@ -65,6 +66,7 @@ void CpuBackend::LatentAttention(const Op& op, const KVCacheLayer& layer, Matrix
 }
 
 void CpuBackend::ExpandValue(const Op& op, const WeightView& weight, Matrix x, Matrix out) {
+  Flush();
   const LatentShape& l = op.latent;
   const size_t row_blocks = CeilDiv(x.rows, kLinearMaxRows);
   const size_t cols = LinearBlockCols(x.rows, l.latent_dim, weight.dtype);

@@ -4,29 +4,33 @@
 #include <string>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/elementwise.h"
 #include "cpu/logit_stats.h"
+#include "cpu/part_block.h"
 #include "cpu/sampler.h"
 
 // The sample op of CpuBackend.
 namespace skein::cpu {
 
+SampleParams CpuBackend::ParamsOf(uint32_t row) const {
+  const StepInput& in = *input_;
+  return {.temperature = StepInput::Float(in.row_temperature, row),
+          .top_k = static_cast<uint32_t>(in.row_top_k[row]),
+          .top_p = StepInput::Float(in.row_top_p, row),
+          .min_p = StepInput::Float(in.row_min_p, row),
+          .seed_low = static_cast<uint32_t>(in.row_seed_low[row]),
+          .seed_high = static_cast<uint32_t>(in.row_seed_high[row]),
+          .choice = static_cast<uint32_t>(in.row_choice[row]),
+          .position = static_cast<uint32_t>(in.row_position[row])};
+}
+
 /// Greedy or drawn, from logits whose maximum is `best`.
 int32_t CpuBackend::ChooseToken(const float* logits, const ArgMax& best, uint32_t row, size_t thread) {
-  const StepInput& in = *input_;
-  const float temperature = StepInput::Float(in.row_temperature, row);
-  if (temperature == 0) return best.id;
+  const SampleParams params = ParamsOf(row);
+  if (params.temperature == 0) return best.id;
   const size_t n = program_.spec.vocab_size;
   float* weights = Scratch(thread);
-  return SampleToken(logits, n, best.value,
-                     {.temperature = temperature,
-                      .top_k = static_cast<uint32_t>(in.row_top_k[row]),
-                      .top_p = StepInput::Float(in.row_top_p, row),
-                      .min_p = StepInput::Float(in.row_min_p, row),
-                      .seed_low = static_cast<uint32_t>(in.row_seed_low[row]),
-                      .seed_high = static_cast<uint32_t>(in.row_seed_high[row]),
-                      .choice = static_cast<uint32_t>(in.row_choice[row]),
-                      .position = static_cast<uint32_t>(in.row_position[row])},
-                     {weights, reinterpret_cast<int32_t*>(weights + n)});
+  return SampleToken(logits, n, best.value, params, {weights, reinterpret_cast<int32_t*>(weights + n)});
 }
 
 /// The same under the rules of the row's slot. Where they forbid every token, the likeliest of the allowed
@@ -98,12 +102,14 @@ Status CpuBackend::InstallRules() {
   return Status::Ok();
 }
 
-Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
-  if (Status s = InstallRules(); !s.ok()) return s;
+/// Chooses the tokens of rows that `whole` names from their logits, and of the others from what the threads
+/// have seen of them.
+template <typename Whole>
+Status CpuBackend::SampleRows(const Matrix& logits, StepOutput* output, const Whole& whole) {
   std::atomic<uint32_t> bad_row{UINT32_MAX};
   pool_.Run(logits.rows, cancelled_, [&](size_t row, size_t thread) {
-    if (!SampleRow(logits, static_cast<uint32_t>(row), thread, output))
-      bad_row.store(static_cast<uint32_t>(row));
+    const auto r = static_cast<uint32_t>(row);
+    if (!(whole(r) ? SampleRow(logits, r, thread, output) : MergeRow(r, output))) bad_row.store(r);
   });
   if (cancelled_.load(std::memory_order_relaxed)) return {Code::kAborted, "the step was aborted"};
   if (bad_row.load() != UINT32_MAX) {
@@ -115,6 +121,60 @@ Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
     }
   }
   return Status::Ok();
+}
+
+bool CpuBackend::NeedsLogits(uint32_t row) const {
+  const StepInput& in = *input_;
+  return in.row_ruled[row] == 1 || in.row_num_logprobs[row] >= 0 || !RowDraw::Suffices(ParamsOf(row));
+}
+
+bool CpuBackend::MergeRow(uint32_t row, StepOutput* output) {
+  RowDraw& draw = RowDrawOf(row, 0);
+  for (size_t thread = 1; thread < pool_.threads(); ++thread) draw.Merge(RowDrawOf(row, thread));
+  if (!draw.finite()) return false;
+  const int32_t target = input_->row_target[row];
+  output->SetToken(row, target >= 0 ? target : draw.Token());
+  return true;
+}
+
+Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
+  Flush();
+  if (Status s = InstallRules(); !s.ok()) return s;
+  return SampleRows(logits, output, [](uint32_t) { return true; });
+}
+
+Status CpuBackend::SampleLogits(Matrix x, const LinearPart& head, float soft_cap, bool keep_logits,
+                                StepOutput* output) {
+  if (Status s = InstallRules(); !s.ok()) return s;
+  const auto whole = [&](uint32_t row) { return keep_logits || NeedsLogits(row); };
+  for (uint32_t r = 0; r < x.rows; ++r) {
+    for (size_t thread = 0; thread < pool_.threads(); ++thread) RowDrawOf(r, thread).Begin(ParamsOf(r));
+  }
+  const QuantizedRows codes =
+      IsQuantized(head.weight) ? Quantize(x, head.weight, linear_codes_.data()) : QuantizedRows{};
+  Flush();
+  const PartGrid grid(head.weight, x.rows);
+  pool_.Run(grid.items(), cancelled_, [&](size_t item, size_t thread) {
+    const PartGrid::Block b = grid.At(item);
+    if (b.rows() == 0) return;
+    const Matrix block{BlockScratch(thread, 0), b.rows(), b.cols(), b.cols()};
+    PartBlock(x, codes, {head.weight, head.bias, block, b.row_begin, b.col_begin}, b.row_begin, b.row_end,
+              b.col_begin, b.col_end, Scratch(thread));
+    // Rows of the head past the vocabulary are padding.
+    const size_t cols = std::min(b.col_end, size_t{program_.spec.vocab_size}) -
+                        std::min(b.col_begin, size_t{program_.spec.vocab_size});
+    for (size_t r = 0; r < b.rows(); ++r) {
+      float* logits = block.data + r * block.stride;
+      const auto row = static_cast<uint32_t>(b.row_begin + r);
+      if (soft_cap > 0) SoftCapRow(logits, soft_cap, b.cols(), logits);
+      if (whole(row)) {
+        std::copy_n(logits, b.cols(), head.out.data + row * head.out.stride + b.col_begin);
+      } else if (cols > 0) {
+        RowDrawOf(row, thread).Add(logits, cols, static_cast<int32_t>(b.col_begin));
+      }
+    }
+  });
+  return SampleRows(head.out, output, whole);
 }
 
 }  // namespace skein::cpu

@@ -165,7 +165,7 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
     }
     for (size_t r = 0; r < rows; ++r) {
       StoreRow(room.sums + r * kIntPanel, part.bias != nullptr ? part.bias + col : nullptr,
-               std::min(kIntPanel, col_end - col), part.out.data + (row_begin + r) * part.out.stride + col);
+               std::min(kIntPanel, col_end - col), part.Out(row_begin + r, col));
     }
   }
 }

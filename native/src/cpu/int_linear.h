@@ -17,8 +17,8 @@ size_t IntLinearScratchBytes();
 /// IntPanelRows().
 size_t IntLinearBlockCols(size_t rows, size_t k, uint32_t bits);
 
-/// part.out[row_begin..row_end, col_begin..col_end) = x weight^T + bias for integer panels, of which
-/// `col_begin` begins one; up to kIntLinearMaxRows rows. `scratch` is 64-byte aligned, one per thread.
+/// Rows [row_begin, row_end), columns [col_begin, col_end) of part: x weight^T + bias for integer panels, of
+/// which `col_begin` begins one; up to kIntLinearMaxRows rows. `scratch` is 64-byte aligned, one per thread.
 /// Bit-identical for a row whatever the ranges: products of 32 columns (16 where scales are finer) are summed
 /// in integers, scaled and added in order within each of weight.partials runs, and the runs in a binary tree.
 void IntLinearBlock(const QuantizedRows& x, const LinearPart& part, size_t row_begin, size_t row_end,

@@ -146,7 +146,7 @@ HWY_NOINLINE void CloseRun(const Job<T>& job, const Block& block, size_t x_row, 
     }
     return;
   }
-  float* out = job.part.out.data + x_row * job.part.out.stride + row;
+  float* out = job.part.Out(x_row, row);
   const float* bias = job.part.bias != nullptr ? job.part.bias + row : nullptr;
   const size_t width = std::min(kPanelRows, job.col_end - row);
   for (size_t r = 0; r < rows; ++r, out += job.part.out.stride) {

@@ -17,9 +17,9 @@ size_t LinearScratchBytes();
 /// FloatPanelRows().
 size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype);
 
-/// part.out[row_begin..row_end, col_begin..col_end) = x weight^T + bias, of a weight in float panels; at most
-/// kLinearMaxRows rows. col_begin is a multiple of FloatPanelRows(), and col_end is one or is weight.rows.
-/// `scratch` is 64-byte aligned, one per thread.
+/// Rows [row_begin, row_end), columns [col_begin, col_end) of part: x weight^T + bias, of a weight in float
+/// panels; at most kLinearMaxRows rows. col_begin is a multiple of FloatPanelRows(), and col_end is one or is
+/// weight.rows. `scratch` is 64-byte aligned, one per thread.
 ///
 /// Bit-identical for a row whatever the ranges. An output is the sum of weight.partials runs of columns, each
 /// taken in order with one multiply-add a column, added as weight.h says; then bias. With scales a run is

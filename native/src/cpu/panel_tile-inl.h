@@ -74,7 +74,8 @@ HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, con
   constexpr size_t kSums = kRows * kPanels;
   static_assert(kSums <= kTileRows && (kRows == 1 || kPanels == 1 || kSums == 4));
   // The sums of (row, panel), counted with panels inside.
-  const auto at = [&](size_t i) HWY_ATTR { return sums + i % kPanels * sums_step + i / kPanels * kPanelRows; };
+  const auto at = [&](size_t i)
+                      HWY_ATTR { return sums + i % kPanels * sums_step + i / kPanels * kPanelRows; };
   PanelVectors s0 = LoadSums<true>(at(0), resume), s1 = LoadSums<(kSums > 1)>(at(1), resume),
                s2 = LoadSums<(kSums > 2)>(at(2), resume), s3 = LoadSums<(kSums > 3)>(at(3), resume),
                s4 = LoadSums<(kSums > 4)>(at(4), resume), s5 = LoadSums<(kSums > 5)>(at(5), resume);

@@ -19,9 +19,17 @@ inline std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter, std::arra
   return counter;
 }
 
-/// Uniform in [0, 1) with 53 bits.
-inline double UniformFromBits(uint32_t high, uint32_t low) {
-  return static_cast<double>(((uint64_t{high} << 32) | low) >> 11) * 0x1p-53;
+/// Of Philox 2x32: a word's multiplier, and what is added to the key each round.
+constexpr uint32_t kPhilox2Multiplier = 0xD256D193u;
+constexpr uint32_t kPhiloxWeyl = 0x9E3779B9u;
+
+/// Philox 2x32-10.
+inline std::array<uint32_t, 2> Philox2(std::array<uint32_t, 2> counter, uint32_t key) {
+  for (int round = 0; round < 10; ++round, key += kPhiloxWeyl) {
+    const uint64_t product = uint64_t{kPhilox2Multiplier} * counter[0];
+    counter = {static_cast<uint32_t>(product >> 32) ^ key ^ counter[1], static_cast<uint32_t>(product)};
+  }
+  return counter;
 }
 
 }  // namespace skein::cpu

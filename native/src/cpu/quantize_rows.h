@@ -22,6 +22,12 @@ struct QuantizedRows {
     return {
         codes + first * stride, scales + first * blocks, sums + first * blocks, count, cols, stride, blocks};
   }
+  /// A piece of one row; `first` is a multiple of 32.
+  QuantizedRows Columns(size_t row, size_t first, size_t count) const {
+    const size_t block = row * blocks + first / kQuantBlock;
+    return {codes + row * stride + first,           scales + block, sums + block, 1, count, stride,
+            (count + kQuantBlock - 1) / kQuantBlock};
+  }
 };
 
 /// Bytes that QuantizedRowsAt lays out.

@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "cpu/logit_stats.h"
-#include "cpu/philox.h"
 
 namespace skein::cpu {
 namespace {
@@ -79,11 +78,15 @@ double TotalWeight(const Row& row) {
 
 int32_t SampleToken(const float* logits, size_t n, float max_logit, const SampleParams& params,
                     SamplerScratch scratch) {
-  // Below this the likeliest id has all the weight f32 can tell apart, and 1 / temperature would overflow.
-  constexpr float kMinTemperature = 1e-5f;
-  const Row row{logits,          n,          max_logit, 1.0f / std::max(params.temperature, kMinTemperature),
-                scratch.weights, scratch.ids};
-  ExpRow(logits, n, max_logit, row.factor, row.weights);
+  const float factor = params.factor();
+  Draw best;
+  const bool cuts = params.min_p > 0 || (params.top_k > 0 && params.top_k < n) || params.top_p < 1;
+  if (!cuts) {
+    DrawBest(logits, n, 0, factor, params.noise(), &best);
+    return best.id;
+  }
+  const Row row{logits, n, max_logit, factor, scratch.weights, scratch.ids};
+  ExpRow(logits, n, max_logit, factor, row.weights);
   if (params.min_p > 0) {
     for (size_t i = 0; i < n; ++i) {
       if (row.weights[i] < params.min_p) row.weights[i] = 0;
@@ -96,17 +99,11 @@ int32_t SampleToken(const float* logits, size_t n, float max_logit, const Sample
     const double target = static_cast<double>(params.top_p) * TotalWeight(row);
     Drop(row, FindCut(row, target, [&](size_t i) { return static_cast<double>(row.weights[i]); }));
   }
-  const auto bits = Philox({params.choice, params.position, 0, 0}, {params.seed_low, params.seed_high});
-  const double target = UniformFromBits(bits[0], bits[1]) * TotalWeight(row);
-  double sum = 0;
-  int32_t last = 0;
   for (size_t i = 0; i < n; ++i) {
-    if (row.weights[i] == 0) continue;
-    last = static_cast<int32_t>(i);
-    sum += row.weights[i];
-    if (sum > target) break;
+    row.weights[i] = row.weights[i] > 0 ? logits[i] : -std::numeric_limits<float>::infinity();
   }
-  return last;
+  DrawBest(row.weights, n, 0, factor, params.noise(), &best);
+  return best.id;
 }
 
 void TopIds(const float* logits, size_t n, size_t k, int32_t* ids) {

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+
+#include "cpu/draw.h"
 
 namespace skein::cpu {
 
@@ -15,6 +18,14 @@ struct SampleParams {
   uint32_t seed_high = 0;
   uint32_t choice = 0;
   uint32_t position = 0;
+
+  /// What logits are multiplied by; for temperature > 0.
+  float factor() const {
+    // Below this the likeliest id has all the weight f32 can tell apart, and the factor would overflow.
+    constexpr float kMinTemperature = 1e-5f;
+    return 1.0f / std::max(temperature, kMinTemperature);
+  }
+  NoiseKey noise() const { return NoiseKeyOf(seed_low, seed_high, choice, position); }
 };
 
 /// Room for one row of `n` logits each.
@@ -24,9 +35,8 @@ struct SamplerScratch {
 };
 
 /// Draws an id. As vLLM: temperature first, then min_p (relative to the likeliest), top_k, top_p (of what is
-/// left, at least one). Equal logits rank by id. The draw inverts the cumulative distribution in id order at
-/// a uniform number made from (seed, choice, position). `max_logit` is the row's maximum; the logits are
-/// finite.
+/// left, at least one). Equal logits rank by id. The draw among what is left is DrawBest's. `max_logit` is
+/// the row's maximum; the logits are finite, or -infinity where an id is forbidden.
 int32_t SampleToken(const float* logits, size_t n, float max_logit, const SampleParams& params,
                     SamplerScratch scratch);
 
