@@ -27,6 +27,14 @@ const outside: Plugin = {
   },
 };
 
+/** Parts of prom-client that nobody here asks for, and that would load TLS, clusters and a tracer. */
+const unusedParts = /\/prom-client\/lib\/(pushgateway|cluster)\.js$/;
+
+const unused: Plugin = {
+  name: 'unused',
+  load: (id) => (unusedParts.test(id) ? 'module.exports = class {}' : null),
+};
+
 /** A module that asks where it is means its source, save where it names a program to start: that is bundled too. */
 const places: Plugin = {
   name: 'places',
@@ -42,7 +50,7 @@ const places: Plugin = {
 const bundle = await rolldown({
   input: entries,
   platform: 'node',
-  plugins: [outside, places],
+  plugins: [outside, unused, places],
   treeshake: {
     // Importing one of our modules does nothing by itself; it is there when something of it is used.
     moduleSideEffects: (id) => Object.values(entries).includes(id) || !ours.some((prefix) => id.startsWith(prefix)),

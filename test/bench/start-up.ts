@@ -11,7 +11,8 @@ const KV_CACHE_BYTES = 256 * 2 ** 20;
 /** What a process may take beyond its weights and its KV cache. */
 const SPARE_SHARE = 0.15;
 const SPARE_BYTES = 150e6;
-const POLL_MS = 5;
+/** Each question costs the server time too. */
+const POLL_MS = 10;
 const DEADLINE_MS = 300_000;
 /** Lines of the log. */
 const [STARTED, LOADED] = ['started the rank process', 'loaded the weights'];

@@ -3,7 +3,6 @@ import { CarrierBus } from './carrier-bus.ts';
 import { MessageBusError } from './errors.ts';
 import type { MessageBus } from './message-bus.ts';
 import { natsToken } from './nats-token.ts';
-import { NatsWire } from './nats-wire.ts';
 import { type ConnectOptions, type Dial, ReconnectingCarrier } from './reconnecting-carrier.ts';
 
 export interface ConnectNatsOptions extends ConnectOptions {
@@ -25,6 +24,8 @@ export async function openNatsCarrier(options: ConnectNatsOptions): Promise<Reco
   const urls = options.servers.map(parseServer);
   const servers = urls.map((url) => url.host);
   const connection = { servers, name: identity.name, ...credentials(urls[0], groupKey) };
+  // The library, and TLS with it, is for those who have a broker.
+  const { NatsWire } = await import('./nats-wire.ts');
   const dial: Dial = (events) => NatsWire.dial({ ...connection, servers: [...servers] }, events);
   return ReconnectingCarrier.open(`the NATS broker at ${servers.join(', ')}`, dial, options);
 }
