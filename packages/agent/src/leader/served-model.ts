@@ -1,20 +1,15 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import {
   checkCheckpoint,
   type GenerationConfig,
-  ggufFiles,
   type ModelConfig,
   type QuantizationOption,
   readCheckpointTensors,
   readGenerationConfig,
-  readGguf,
   readModel,
   resolveKVCacheDtype,
 } from '@skein/models';
 import type { KVCacheDtype } from '@skein/native';
-import { tokenizerCodec, type TextCodec } from '@skein/openai-server';
-import { Tokenizer } from '@skein/tokenizer';
 import { ConfigError } from '../errors.ts';
 import type { NodeOptions } from '../node-options.ts';
 
@@ -65,26 +60,6 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   };
 }
 
-/** Of tokenizer.json. */
-const LARGE_TOKENIZER_BYTES = 1e6;
-
-/** Whether `readCodec` may take this thread for long: half a second for 128k tokens. */
-export function isLargeTokenizer({ tokenizer: path }: NodeOptions): boolean {
-  const file = statSync(join(path, 'tokenizer.json'), { throwIfNoEntry: false });
-  return file === undefined ? ggufFiles(path) !== null : file.size > LARGE_TOKENIZER_BYTES;
-}
-
-/** The tokenizer of a folder with tokenizer.json, or of a GGUF file (or the one in a folder). */
-export async function readCodec({ tokenizer: path, chatTemplate: option }: NodeOptions): Promise<TextCodec> {
-  const chatTemplate = chatTemplateText(option);
-  const [file] = existsSync(join(path, 'tokenizer.json')) ? [] : (ggufFiles(path) ?? []);
-  return tokenizerCodec(
-    file === undefined
-      ? await Tokenizer.load(path, { chatTemplate })
-      : Tokenizer.fromGguf(readGguf(file).metadata, { file, chatTemplate }),
-  );
-}
-
 async function readGeneration(dir: string, option: string): Promise<GenerationConfig | null> {
   if (option === 'vllm') return null;
   if (option === 'auto') return readGenerationConfig(dir);
@@ -94,12 +69,4 @@ async function readGeneration(dir: string, option: string): Promise<GenerationCo
     'ERR_OPTION',
     `--generation-config is ${option}, which holds no generation_config.json; choose auto, vllm or a folder with one`,
   );
-}
-
-/** As vLLM: a file's content, or what cannot be a file's name. */
-function chatTemplateText(option: string | null): string | null {
-  if (option === null) return null;
-  if (existsSync(option)) return readFileSync(option, 'utf8');
-  if (/[{}\n]/.test(option)) return option;
-  throw new ConfigError('ERR_OPTION', `--chat-template is ${option}, which is neither a file nor a template`);
 }

@@ -1,0 +1,228 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Engine, type EngineConfig, engineConfig } from '@skein/engine';
+import type { MessageBus } from '@skein/message-bus';
+import { createOpenAIServer } from '@skein/openai-server';
+import { type LeaderAdvert, subjects } from '@skein/protocol';
+import { type Logger, Metrics, Tracing, VllmMetrics } from '@skein/telemetry';
+import { isLoopback } from '../host.ts';
+import { LEASE_TTL_MS } from '../leases.ts';
+import { listen } from '../listen.ts';
+import type { GroupPlace } from '../lws-environment.ts';
+import type { NodeOptions } from '../node-options.ts';
+import { untilAbort } from '../until-aborted.ts';
+import { Canary } from './canary.ts';
+import { Formation } from './formation.ts';
+import type { FormationInput } from './formation-plan.ts';
+import { GroupMetrics } from './group-metrics.ts';
+import { serveKVEvents } from './kv-events.ts';
+import { logprobsLimit } from './logprobs-limit.ts';
+import { observeEngine } from './observe-engine.ts';
+import { repeatableSeeds } from './repeatable-seeds.ts';
+import { RequestSpans } from './request-spans.ts';
+import type { ServedModelFiles } from './served-model.ts';
+import { isLargeTokenizer, readCodec } from './text-codec.ts';
+import { groupTopology } from './topology.ts';
+
+const ADVERT_MS = 200;
+/** How long the reading of a large vocabulary waits for ranks to load. */
+const LOADING_MS_MAX = 2000;
+
+export interface ServedGroup {
+  readonly place: GroupPlace;
+  readonly options: NodeOptions;
+  readonly model: ServedModelFiles;
+  /** Of the leader, as the group reaches it. */
+  readonly address: string;
+  readonly main: MessageBus;
+  readonly direct: MessageBus;
+  /** Where ranks reach `direct`. */
+  readonly directAddress: { readonly host: string; readonly port: number };
+}
+
+/** The leader's part above the buses: the formation, the engine and the OpenAI server. Runs until `signal`, then drains. */
+export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortSignal): Promise<void> {
+  const { options, model, address, main, direct, directAddress } = of;
+  const { group, groupSize } = of.place;
+  await using stack = new AsyncDisposableStack();
+  const metrics = new Metrics({ maxModelLen: model.maxModelLen });
+  const modelName = model.names[0] ?? '';
+  const vllmMetrics = new VllmMetrics(metrics, { modelName });
+  const tracing =
+    options.tracesEndpoint === null
+      ? null
+      : await Tracing.start({ endpoint: options.tracesEndpoint, serviceName: 'skein-leader', instanceId: group });
+  if (tracing) stack.use(tracing);
+  const spans = tracing && new RequestSpans(tracing);
+  const config = engineConfig({
+    maxNumSeqs: options.maxNumSeqs,
+    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens, options.maxNumSeqs),
+    enablePrefixCaching: options.enablePrefixCaching,
+    schedulingPolicy: options.schedulingPolicy,
+  });
+  const maxLogprobs = logprobsLimit({
+    maxLogprobs: options.maxLogprobs,
+    vocabSize: model.config.vocabSize,
+    maxNumRows: config.maxNumRows,
+    maxPayloadBytes: direct.maxPayloadBytes,
+  });
+  const engine = new Engine(config, {
+    observer: {
+      ...observeEngine({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
+      onKVCacheEvents: (events) => kvEvents.push(events),
+    },
+  });
+  stack.defer(() => engine.close());
+  const kvEvents = await serveKVEvents({ engine, bus: main, group, zmq: options.kvEvents, logger });
+  stack.use(kvEvents);
+  const canary = new Canary(engine);
+  stack.defer(() => canary.close());
+  const formation = new Formation({
+    main,
+    direct,
+    directAddress,
+    group,
+    groupSize,
+    stepDeadlineMs: options.stepDeadlineMs,
+    input: formationInput(model, options, { ...config, maxLogprobs }),
+    engine,
+    logger,
+    onFormed: () => void canary.beat(),
+  });
+
+  const groupMetrics = new GroupMetrics(metrics, formation);
+
+  const stopping = new AbortController();
+  const forming = formation.run(stopping.signal);
+  // Awaited below; until then a rejection is nobody's.
+  forming.catch(() => {});
+  stack.defer(async () => {
+    stopping.abort();
+    await forming.catch(() => {});
+  });
+
+  // While this thread reads a large vocabulary no rank can be told what to load: that goes first, if ranks come soon.
+  if (isLargeTokenizer(options))
+    await Promise.race([formation.loading, forming, delay(LOADING_MS_MAX, undefined, { signal })]);
+  const codec = await readCodec(options);
+  const warnings =
+    groupSize > 1 && options.groupKey === null && !isLoopback(address)
+      ? ['no SKEIN_GROUP_KEY: whoever reaches this network can join the group']
+      : [];
+  for (const warning of warnings) logger.warn(warning);
+  const isReady = (): { ready: boolean; reason: string } => {
+    const { state, detail } = formation.current;
+    const problem = state === 'ready' ? canary.problem() : `the group is ${state}${detail === '' ? '' : `: ${detail}`}`;
+    return { ready: problem === null, reason: problem ?? '' };
+  };
+  let url = '';
+  const server = createOpenAIServer({
+    engine: spans?.over(engine) ?? engine,
+    tracing,
+    codec,
+    model: {
+      names: model.names,
+      maxModelLen: model.maxModelLen,
+      eosTokenIds: model.eosTokenIds,
+      vocabSize: model.config.vocabSize,
+    },
+    ...(model.generation ? { defaults: model.generation } : {}),
+    log: logger,
+    metrics,
+    vllmMetrics,
+    onScrape: async () => {
+      const stats = engine.stats();
+      vllmMetrics.setLoad(stats);
+      const { blockSize, enablePrefixCaching } = options;
+      const { numBlocks } = stats;
+      vllmMetrics.setCacheConfig({ blockSize, numBlocks, cacheDtype: model.kvDtype, enablePrefixCaching });
+      await groupMetrics.scrape(stats);
+    },
+    version: options.revision,
+    isReady,
+    topology: async () => ({
+      groups: [
+        await groupTopology(formation, { group, url, model: modelName, quantization: model.quantization, warnings }),
+      ],
+    }),
+    apiKeys: options.apiKeys,
+    maxLogprobs,
+    schedulesByPriority: options.schedulingPolicy === 'priority',
+    streamInterval: options.streamInterval,
+    forceIncludeUsage: options.forceIncludeUsage,
+    logRequests: options.logRequests,
+    logPromptChars: options.logPromptChars,
+    ...(options.seed === null ? {} : { randomSeed: repeatableSeeds(options.seed) }),
+    guardMetrics: options.apiKeyGuardsMetrics,
+    groupKey: options.groupKey,
+  });
+  const listening = await listen(server, options.host, options.port);
+  url = options.advertiseUrl ?? `http://${reachableHost(options.host, address)}:${listening.port}`;
+  logger.info(`the leader of ${group} listens on http://${options.host}:${listening.port}`);
+
+  let draining = false;
+  const advert = (): LeaderAdvert => {
+    const { numRunning, numWaiting, kvCacheUsage } = engine.stats();
+    const load = { numRequestsRunning: numRunning, numRequestsWaiting: numWaiting, kvCacheUsage };
+    return {
+      group,
+      url,
+      model: modelName,
+      fingerprint: formation.current.fingerprint,
+      ready: isReady().ready,
+      draining,
+      maxModelLen: model.maxModelLen,
+      ...load,
+    };
+  };
+  const lease = main.announce(`${subjects.leaders()}.${group.replaceAll(/[^A-Za-z0-9_-]/g, '_')}`, advert(), {
+    ttlMs: LEASE_TTL_MS,
+  });
+  let last = '';
+  const publish = setInterval(() => {
+    const value = advert();
+    const text = JSON.stringify(value);
+    if (text !== last) lease.update(value);
+    last = text;
+  }, ADVERT_MS);
+  stack.defer(() => clearInterval(publish));
+
+  await Promise.race([untilAbort(signal), forming]);
+  draining = true;
+  lease.update(advert());
+  await server.drain(options.drainMs);
+  lease.close();
+}
+
+function formationInput(
+  model: ServedModelFiles,
+  options: NodeOptions,
+  engine: EngineConfig & Pick<FormationInput, 'maxLogprobs'>,
+): FormationInput {
+  const { config, dir, kvDtype, maxModelLen } = model;
+  const { maxNumRows, maxNumSeqs, maxNumBatchedTokens, maxLogprobs } = engine;
+  const { layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
+  return {
+    model: dir,
+    config,
+    kvCacheDtype: options.kvCacheDtype,
+    kvDtype,
+    quantization: options.quantization,
+    weightCache: options.weightCache,
+    layerPartition,
+    maxModelLen,
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    maxNumRows,
+    maxLogprobs,
+    blockSize,
+    kvCacheBytes,
+    memoryShare,
+    numBlocks,
+  };
+}
+
+/** Where others reach a server bound to `host`. */
+function reachableHost(host: string, address: string): string {
+  const shown = host === '0.0.0.0' || host === '::' ? address : host;
+  return shown.includes(':') ? `[${shown}]` : shown;
+}
