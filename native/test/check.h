@@ -15,6 +15,14 @@
 /// why, and ends the process.
 namespace skein::test {
 
+/// Whether an emulator runs the tests, which takes dozens of times as long: the dearest problems are smaller
+/// then.
+#ifdef SKEIN_EMULATED
+inline constexpr bool kEmulated = true;
+#else
+inline constexpr bool kEmulated = false;
+#endif
+
 struct Case {
   const char* name;
   std::function<void()> body;

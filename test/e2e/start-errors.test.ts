@@ -125,7 +125,7 @@ const mistakes: readonly Mistake[] = [
   },
 ];
 
-test.each(mistakes)('$what: one line and exit 78', async ({ args, env, code, says }) => {
+test.concurrent.each(mistakes)('$what: one line and exit 78', async ({ args, env, code, says }) => {
   await using started = skein(args, { SKEIN_LOG_FORMAT: 'json', ...env });
   expect(await started.exit(), started.output).toBe(EXIT_CONFIG);
   expect(started.output).toContain(says.replace(/(?<!\\)"/g, '\\"'));

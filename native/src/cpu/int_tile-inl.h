@@ -21,13 +21,14 @@ namespace skein::HWY_NAMESPACE {
 constexpr size_t kMaxIntTileRows = 6;
 
 /// Sources give the two vectors of a panel for four columns. kSymmetricZero is subtracted from every code
-/// where a format has neither zeros nor mins.
+/// where a format has neither zeros nor mins. kLeastRows: of a tile.
 ///
 /// 4-bit codes where they lie.
 struct NibbleSource {
   using Dot = Dot4;
   using Weight = VU8;
   static constexpr bool kFetches = true;
+  static constexpr size_t kLeastRows = 1;
   static constexpr size_t kStepBytes = kBytes;
   static constexpr int32_t kSymmetricZero = 8;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
@@ -39,11 +40,13 @@ struct NibbleSource {
   }
 };
 
-/// 4-bit codes, one a byte, as UnpackNibbles leaves them.
+/// 4-bit codes, one a byte, as UnpackNibbles leaves them for many rows: (kMaxIntTileRows - 1) *
+/// (kMaxIntTileRows - 2) or more make no lower tiles than kLeastRows.
 struct UnpackedSource {
   using Dot = Dot4;
   using Weight = VU8;
   static constexpr bool kFetches = false;
+  static constexpr size_t kLeastRows = kMaxIntTileRows - 1;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 8;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
@@ -56,6 +59,7 @@ struct ByteSource {
   using Dot = Dot8;
   using Weight = Dot8::Weight;
   static constexpr bool kFetches = true;
+  static constexpr size_t kLeastRows = 1;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 0;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
@@ -216,32 +220,23 @@ HWY_NOINLINE void IntTileOf(const TileInput& t) {
   IntTile<Source, kAffine, kSteps>(t, std::make_index_sequence<kRows>());
 }
 
-/// `rows` (any number) against the panel, in tiles of about equal height.
+/// A tile of `height` rows, from Source::kLeastRows to kRows.
+template <class Source, bool kAffine, size_t kSteps, size_t kRows = kMaxIntTileRows>
+HWY_INLINE void IntTileOfHeight(const TileInput& t, size_t height) {
+  if constexpr (kRows > Source::kLeastRows) {
+    if (height < kRows) return IntTileOfHeight<Source, kAffine, kSteps, kRows - 1>(t, height);
+  }
+  IntTileOf<Source, kAffine, kSteps, kRows>(t);
+}
+
+/// `rows` (any number that tiles of Source::kLeastRows to kMaxIntTileRows make up) against the panel, in
+/// tiles of about equal height.
 template <class Source, bool kAffine, size_t kSteps>
 void IntTiles(TileInput t, size_t rows) {
   constexpr size_t kMost = kMaxIntTileRows;
   for (size_t tiles = (rows + kMost - 1) / kMost, r = 0; tiles > 0; --tiles) {
     const size_t height = (rows - r + tiles - 1) / tiles;
-    switch (height) {
-      case 1:
-        IntTileOf<Source, kAffine, kSteps, 1>(t);
-        break;
-      case 2:
-        IntTileOf<Source, kAffine, kSteps, 2>(t);
-        break;
-      case 3:
-        IntTileOf<Source, kAffine, kSteps, 3>(t);
-        break;
-      case 4:
-        IntTileOf<Source, kAffine, kSteps, 4>(t);
-        break;
-      case 5:
-        IntTileOf<Source, kAffine, kSteps, 5>(t);
-        break;
-      default:
-        IntTileOf<Source, kAffine, kSteps, 6>(t);
-        break;
-    }
+    IntTileOfHeight<Source, kAffine, kSteps>(t, height);
     r += height;
     t.x += height * t.x_stride;
     t.x_scales += height * t.x_blocks;
