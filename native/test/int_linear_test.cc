@@ -80,7 +80,7 @@ void CheckAgainstPlain(const Problem& p, const std::vector<float>& got) {
 }
 
 TEST(IntLinearMatchesPlainSums) {
-  ForEachLevel([] {
+  ForEachIntLevel([] {
     std::mt19937 random(7);
     for (const IntCase& c : IntCases()) {
       for (const size_t m : {1, 2, 3, 5, 9, 14}) {
@@ -91,8 +91,40 @@ TEST(IntLinearMatchesPlainSums) {
   });
 }
 
-TEST(IntLinearRowIsTheSameInAnyBatchAndChunk) {
+// The largest products, all of one sign: nothing on the way to 32 bits may saturate.
+TEST(IntLinearOfExtremesMatchesPlainSums) {
+  ForEachIntLevel([] {
+    std::mt19937 random(12);
+    for (const IntCase& c : IntCases()) {
+      Problem p(7, c, random);
+      const uint8_t extremes[] = {static_cast<uint8_t>(c.format.bits == 4 ? 0 : -128),
+                                  static_cast<uint8_t>(c.format.bits == 4 ? 15 : 127)};
+      for (size_t i = 0; i < p.weight.codes.size(); ++i) p.weight.codes[i] = extremes[i / c.cols % 2];
+      for (size_t i = 0; i < p.x.size(); ++i) p.x[i] = i / c.cols % 2 == 0 ? 1.0f : -1.0f;
+      p.weight.Pack();
+      CheckAgainstPlain(p, p.Compute(0, p.m, cpu::IntPanelRows()));
+    }
+  });
+}
+
+TEST(IntLinearGivesTheSameBitsWithEitherFormOfDots) {
   ForEachLevel([] {
+    std::mt19937 random(13);
+    for (const IntCase& c : IntCases()) {
+      for (const size_t m : {1, 6, 25}) {
+        const Problem p(m, c, random);
+        const std::vector<float> best = p.Compute(0, m, cpu::IntPanelRows());
+        cpu::AllowQuadDotsForTest(false);
+        const std::vector<float> pairs = p.Compute(0, m, cpu::IntPanelRows());
+        cpu::AllowQuadDotsForTest(true);
+        CHECK(std::memcmp(best.data(), pairs.data(), best.size() * sizeof(float)) == 0);
+      }
+    }
+  });
+}
+
+TEST(IntLinearRowIsTheSameInAnyBatchAndChunk) {
+  ForEachIntLevel([] {
     std::mt19937 random(8);
     const size_t panel = cpu::IntPanelRows();
     size_t index = 0;
@@ -113,7 +145,7 @@ TEST(IntLinearRowIsTheSameInAnyBatchAndChunk) {
 }
 
 TEST(IntLinearTakesRowsAndColumnsOfALargerProduct) {
-  ForEachLevel([] {
+  ForEachIntLevel([] {
     std::mt19937 random(9);
     const Problem p(20, {{4, 32, kF16, false, false}, 100, 512}, random);
     const std::vector<float> whole = p.Compute(0, 20, 128);
@@ -134,7 +166,7 @@ TEST(IntLinearTakesRowsAndColumnsOfALargerProduct) {
 
 // A slice of the columns, as a tensor-parallel rank holds it, gives the partial sum of the whole.
 TEST(IntLinearSlicesAddUpInTheTree) {
-  ForEachLevel([] {
+  ForEachIntLevel([] {
     std::mt19937 random(10);
     const IntCase c{{4, 32, kF16, false, false}, 33, 512};
     const Problem p(3, c, random);

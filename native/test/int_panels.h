@@ -6,10 +6,23 @@
 
 #include "core/checked_math.h"
 #include "cpu/int_panels.h"
+#include "cpu/quad_dots.h"
 #include "tiny_model.h"
 
 /// A random quantized matrix, plain and packed.
 namespace skein::test {
+
+/// As ForEachLevel; where a level has two forms of dots and the processor both, of each.
+template <typename Body>
+void ForEachIntLevel(const Body& body) {
+  ForEachLevel([&] {
+    body();
+    if (!cpu::UseQuadDots() || (hwy::SupportedTargets() & (HWY_AVX3 | HWY_NEON)) == 0) return;
+    cpu::AllowQuadDotsForTest(false);
+    body();
+    cpu::AllowQuadDotsForTest(true);
+  });
+}
 
 struct IntCase {
   cpu::IntFormat format;

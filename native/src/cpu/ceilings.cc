@@ -68,23 +68,24 @@ HWY_INLINE void AddStep(VI32& sum, VI32 step) { sum = hn::Add(sum, step); }
 
 /// Operations of `rounds` rounds of six independent products of 4-bit codes over eight steps, as the kernels
 /// of int4 weights sum them, without their loads and scales.
-double Int4RoundsImpl(size_t rounds, float seed, float* sink) {
+template <class Dot4>
+double Int4Rounds(size_t rounds, float seed, float* sink) {
   VU8 w = hn::Set(DU8(), static_cast<uint8_t>(seed * 6));
   VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
   VI32 total0 = hn::Zero(DI32()), total1 = total0;
   for (size_t i = 0; i < rounds; ++i) {
     x = Opaque(x);
-    Dot4::Sum a = Dot4::First(w, x);
+    typename Dot4::Sum a = Dot4::First(w, x);
     x = Opaque(x);
-    Dot4::Sum b = Dot4::First(w, x);
+    typename Dot4::Sum b = Dot4::First(w, x);
     x = Opaque(x);
-    Dot4::Sum c = Dot4::First(w, x);
+    typename Dot4::Sum c = Dot4::First(w, x);
     x = Opaque(x);
-    Dot4::Sum e = Dot4::First(w, x);
+    typename Dot4::Sum e = Dot4::First(w, x);
     x = Opaque(x);
-    Dot4::Sum f = Dot4::First(w, x);
+    typename Dot4::Sum f = Dot4::First(w, x);
     x = Opaque(x);
-    Dot4::Sum g = Dot4::First(w, x);
+    typename Dot4::Sum g = Dot4::First(w, x);
     for (size_t step = 1; step < 8; ++step) {
       x = Opaque(x), a = Dot4::Next(a, w, x);
       x = Opaque(x), b = Dot4::Next(b, w, x);
@@ -101,8 +102,9 @@ double Int4RoundsImpl(size_t rounds, float seed, float* sink) {
 }
 
 /// The same for products of 8-bit codes, one step each.
-double Int8RoundsImpl(size_t rounds, float seed, float* sink) {
-  const Dot8::Weight w = Dot8::Prepare(hn::Set(DI8(), static_cast<int8_t>(seed * -100)));
+template <class Dot8>
+double Int8Rounds(size_t rounds, float seed, float* sink) {
+  const typename Dot8::Weight w = Dot8::Prepare(hn::Set(DI8(), static_cast<int8_t>(seed * -100)));
   VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
   VI32 a = hn::Zero(DI32()), b = a, c = a, e = a, f = a, g = a;
   for (size_t i = 0; i < rounds * 8; ++i) {
@@ -116,6 +118,16 @@ double Int8RoundsImpl(size_t rounds, float seed, float* sink) {
   const VI32 total = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, e)), hn::Add(f, g));
   *sink += SumOf(hn::ConvertTo(DF(), total));
   return static_cast<double>(rounds) * 6 * 8 * kBytes * 2;
+}
+
+double Int4RoundsImpl(size_t rounds, float seed, float* sink) {
+  return WithDots([&](auto dots)
+                      HWY_ATTR { return Int4Rounds<typename decltype(dots)::Dot4>(rounds, seed, sink); });
+}
+
+double Int8RoundsImpl(size_t rounds, float seed, float* sink) {
+  return WithDots([&](auto dots)
+                      HWY_ATTR { return Int8Rounds<typename decltype(dots)::Dot8>(rounds, seed, sink); });
 }
 
 }  // namespace skein::HWY_NAMESPACE

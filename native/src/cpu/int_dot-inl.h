@@ -1,4 +1,5 @@
-// Integer dot products of four neighbouring columns per int32 lane. Included once per target.
+// Integer dot products of four neighbouring columns per int32 lane, in two forms: with an instruction for
+// four products, which some processors of a target have, and without. Included once per target.
 #if defined(SKEIN_CPU_INT_DOT_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKEIN_CPU_INT_DOT_INL_H
 #undef SKEIN_CPU_INT_DOT_INL_H
@@ -6,6 +7,9 @@
 #define SKEIN_CPU_INT_DOT_INL_H
 #endif
 
+#include <type_traits>
+
+#include "cpu/quad_dots.h"
 #include "cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -56,66 +60,121 @@ HWY_INLINE VI16 MulPairs(VU8 w, VI8 x) { return VI16{SKEIN_INT_DOT(maddubs_epi16
 HWY_INLINE VI32 AddPairs(VI16 v) { return VI32{SKEIN_INT_DOT(madd_epi16)(v.raw, hn::Set(DI16(), 1).raw)}; }
 #endif
 
-#if HWY_ARCH_ARM
-#define SKEIN_INT_DOT_DIRECT 1
-HWY_INLINE VI32 DotQuads(VI32 sum, VI8 w, VI8 x) {
-#ifdef __ARM_FEATURE_DOTPROD
-  return VI32{vdotq_s32(sum.raw, w.raw, x.raw)};
-#else
-  // Two products fit: 2 * 128 * 127 < 2^15.
-  const int16x8_t low = vmull_s8(vget_low_s8(w.raw), vget_low_s8(x.raw));
-  const int16x8_t high = vmull_s8(vget_high_s8(w.raw), vget_high_s8(x.raw));
-  return VI32{vpadalq_s16(sum.raw, vpaddq_s16(low, high))};
-#endif
-}
-#else
-#define SKEIN_INT_DOT_DIRECT 0
-#endif
-
-/// Sums of products of unsigned codes (0..15) with activations, over at most 8 steps.
-struct Dot4 {
-#if SKEIN_INT_DOT_DIRECT
-  using Sum = VI32;
-  static HWY_INLINE Sum First(VU8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
-  static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return DotQuads(sum, hn::BitCast(DI8(), w), x); }
-  static HWY_INLINE VI32 Total(Sum sum) { return sum; }
-#else
-  // A pair is at most 2 * 15 * 127, so that 8 of them stay below 2^15 and are widened once.
-  using Sum = VI16;
-  static HWY_INLINE Sum First(VU8 w, VI8 x) { return MulPairs(w, x); }
-  static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return AddTo(sum, MulPairs(w, x)); }
-  static HWY_INLINE VI32 Total(Sum sum) { return AddPairs(sum); }
-#endif
-};
-
-/// Sums of products of signed codes (-128..127) with activations (-127..127).
-struct Dot8 {
-  using Sum = VI32;
-#if SKEIN_INT_DOT_DIRECT
-  using Weight = VI8;
-  static HWY_INLINE Weight Prepare(VI8 w) { return w; }
-  static HWY_INLINE Sum First(VI8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
-  static HWY_INLINE Sum Next(Sum sum, VI8 w, VI8 x) { return DotQuads(sum, w, x); }
-#else
-  // |w| times x with the sign of w: a pair is at most 2 * 128 * 127 < 2^15.
-  struct Weight {
-    VU8 magnitude;
-    VI8 w;
-  };
-  static HWY_INLINE Weight Prepare(VI8 w) { return {hn::BitCast(DU8(), hn::Abs(w)), w}; }
-  static HWY_INLINE Sum Next(Sum sum, const Weight& w, VI8 x) { return AddTo(sum, First(w, x)); }
-  static HWY_INLINE Sum First(const Weight& w, VI8 x) {
 #if HWY_TARGET == HWY_AVX3
-    const VI8 turned{
-        _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.w.raw), _mm512_setzero_si512(), x.raw)};
-#else
-    const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, w.w.raw)};
-#endif
-    return AddPairs(MulPairs(w.magnitude, turned));
+/// AVX-512 VNNI. Written out, since the target's functions are compiled without it, and Highway's target that
+/// has it lets the compiler use AVX-VNNI too, which is another extension.
+struct QuadInstruction {
+  using Code = VU8;
+  static HWY_INLINE VI32 Add(VI32 sum, VU8 w, VI8 x) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
+    return sum;
   }
-#endif
-  static HWY_INLINE VI32 Total(Sum sum) { return sum; }
 };
+#define SKEIN_QUAD_INSTRUCTION 1
+#elif HWY_ARCH_ARM_A64
+/// dotprod; written out likewise.
+struct QuadInstruction {
+  using Code = VI8;
+  static HWY_INLINE VI32 Add(VI32 sum, VI8 w, VI8 x) {
+    asm(".arch armv8.2-a+crypto+dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
+        : "+w"(sum.raw)
+        : "w"(w.raw), "w"(x.raw));
+    return sum;
+  }
+};
+#define SKEIN_QUAD_INSTRUCTION 1
+#else
+#define SKEIN_QUAD_INSTRUCTION 0
+#endif
+
+#if HWY_ARCH_ARM
+/// In place of the instruction.
+struct QuadOfPairs {
+  using Code = VI8;
+  static HWY_INLINE VI32 Add(VI32 sum, VI8 w, VI8 x) {
+    // Two products fit: 2 * 128 * 127 < 2^15.
+    const int16x8_t low = vmull_s8(vget_low_s8(w.raw), vget_low_s8(x.raw));
+    const int16x8_t high = vmull_s8(vget_high_s8(w.raw), vget_high_s8(x.raw));
+    return VI32{vpadalq_s16(sum.raw, vpaddq_s16(low, high))};
+  }
+};
+#endif
+
+// Dot4: sums of products of unsigned codes (0..15) with activations (-127..127), over at most 8 steps.
+// Dot8: the same of signed codes (-128..127). Prepare adds Dot8::kOffset to them, and so the sums are too
+// large by as many sums of the activations.
+
+#if SKEIN_QUAD_INSTRUCTION || HWY_ARCH_ARM
+/// Quad::Add adds the four products in a lane of codes with activations. Codes are signed bytes, or unsigned
+/// ones.
+template <class Quad>
+struct DotsOf {
+  using Code = typename Quad::Code;
+  using DCode = hn::DFromV<Code>;
+  struct Dot4 {
+    using Sum = VI32;
+    static HWY_INLINE Sum First(VU8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
+    static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return Quad::Add(sum, hn::BitCast(DCode(), w), x); }
+    static HWY_INLINE VI32 Total(Sum sum) { return sum; }
+  };
+  struct Dot8 {
+    using Sum = VI32;
+    using Weight = Code;
+    static constexpr int32_t kOffset = std::is_same_v<Code, VU8> ? 128 : 0;
+    static HWY_INLINE Weight Prepare(VI8 w) {
+      if constexpr (kOffset != 0) w = hn::Xor(w, hn::Set(DI8(), -128));
+      return hn::BitCast(DCode(), w);
+    }
+    static HWY_INLINE Sum First(Weight w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
+    static HWY_INLINE Sum Next(Sum sum, Weight w, VI8 x) { return Quad::Add(sum, w, x); }
+    static HWY_INLINE VI32 Total(Sum sum) { return sum; }
+  };
+};
+#endif
+
+#if HWY_ARCH_ARM
+using PairDots = DotsOf<QuadOfPairs>;
+#else
+struct PairDots {
+  // A pair is at most 2 * 15 * 127, so that 8 of them stay below 2^15 and are widened once.
+  struct Dot4 {
+    using Sum = VI16;
+    static HWY_INLINE Sum First(VU8 w, VI8 x) { return MulPairs(w, x); }
+    static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return AddTo(sum, MulPairs(w, x)); }
+    static HWY_INLINE VI32 Total(Sum sum) { return AddPairs(sum); }
+  };
+  // |w| times x with the sign of w: a pair is at most 2 * 128 * 127 < 2^15.
+  struct Dot8 {
+    using Sum = VI32;
+    struct Weight {
+      VU8 magnitude;
+      VI8 w;
+    };
+    static constexpr int32_t kOffset = 0;
+    static HWY_INLINE Weight Prepare(VI8 w) { return {hn::BitCast(DU8(), hn::Abs(w)), w}; }
+    static HWY_INLINE Sum Next(Sum sum, const Weight& w, VI8 x) { return AddTo(sum, First(w, x)); }
+    static HWY_INLINE Sum First(const Weight& w, VI8 x) {
+#if HWY_TARGET == HWY_AVX3
+      const VI8 turned{
+          _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.w.raw), _mm512_setzero_si512(), x.raw)};
+#else
+      const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, w.w.raw)};
+#endif
+      return AddPairs(MulPairs(w.magnitude, turned));
+    }
+    static HWY_INLINE VI32 Total(Sum sum) { return sum; }
+  };
+};
+#endif
+
+/// use(the form of dots for this processor).
+template <class Use>
+HWY_INLINE auto WithDots(const Use& use) {
+#if SKEIN_QUAD_INSTRUCTION
+  if (cpu::UseQuadDots()) return use(DotsOf<QuadInstruction>());
+#endif
+  return use(PairDots());
+}
 
 /// Four activations in every lane.
 HWY_INLINE VI8 BroadcastQuad(const int8_t* x) {
@@ -128,6 +187,6 @@ HWY_INLINE VI8 BroadcastQuad(const int8_t* x) {
 HWY_AFTER_NAMESPACE();
 
 #undef SKEIN_INT_DOT
-#undef SKEIN_INT_DOT_DIRECT
+#undef SKEIN_QUAD_INSTRUCTION
 
 #endif

@@ -13,7 +13,9 @@ namespace {
 
 void NibblesImpl(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin, size_t row_end,
                  size_t col_begin, size_t col_end, float* scratch) {
-  RangeOf<NibbleSource>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+  WithDots([&](auto dots) HWY_ATTR {
+    RangeOf<decltype(dots), true>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+  });
 }
 
 }  // namespace

@@ -102,12 +102,12 @@ HWY_INLINE void StoreRow(const float* sums, const float* bias, size_t cols, floa
   for (; i < cols; ++i) out[i] = bias != nullptr ? sums[i] + bias[i] : sums[i];
 }
 
-template <class Packed, bool kAffine, size_t kSteps>
+template <class Dots, bool kNibbles, bool kAffine, size_t kSteps>
 void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin, size_t row_end,
            size_t col_begin, size_t col_end, float* scratch) {
   const WeightView& weight = part.weight;
   constexpr size_t kBlockCols = 4 * kSteps;
-  constexpr bool kNibbles = std::is_same_v<Packed, NibbleSource>;
+  using Packed = std::conditional_t<kNibbles, NibbleSource<Dots>, ByteSource<Dots>>;
   static_assert(cpu::kUnpackMinRows >= (kMaxIntTileRows - 1) * (kMaxIntTileRows - 2));
   const size_t rows = row_end - row_begin, padded = RoundUp(weight.cols, cpu::kQuantBlock);
   const size_t panel_bytes = padded / 4 * Packed::kStepBytes;
@@ -142,7 +142,7 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
         if (unpack) {
           UnpackNibbles(tile.codes, cols / 4, room.codes);
           tile.codes = room.codes;
-          IntTiles<UnpackedSource, kAffine, kSteps>(tile, rows);
+          IntTiles<UnpackedSource<Dots>, kAffine, kSteps>(tile, rows);
           continue;
         }
       }
@@ -155,16 +155,16 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
   }
 }
 
-/// As IntLinearBlock, of codes that `Packed` reads.
-template <class Packed>
+/// As IntLinearBlock, of 4-bit codes or of bytes.
+template <class Dots, bool kNibbles>
 void RangeOf(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin, size_t row_end,
              size_t col_begin, size_t col_end, float* scratch) {
   const WeightView& w = part.weight;
   const bool affine = w.zeros != nullptr || w.mins != nullptr;
   // Scales that change inside 32 columns ask for integer sums of 16.
   const bool halves = w.group % cpu::kQuantBlock != 0 && w.group < w.cols;
-  const auto range = affine ? (halves ? Range<Packed, true, 4> : Range<Packed, true, 8>)
-                            : (halves ? Range<Packed, false, 4> : Range<Packed, false, 8>);
+  const auto range = affine ? (halves ? Range<Dots, kNibbles, true, 4> : Range<Dots, kNibbles, true, 8>)
+                            : (halves ? Range<Dots, kNibbles, false, 4> : Range<Dots, kNibbles, false, 8>);
   range(x, part, row_begin, row_end, col_begin, col_end, scratch);
 }
 

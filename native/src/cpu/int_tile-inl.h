@@ -21,16 +21,18 @@ namespace skein::HWY_NAMESPACE {
 constexpr size_t kMaxIntTileRows = 6;
 
 /// Sources give the two vectors of a panel for four columns. kSymmetricZero is subtracted from every code
-/// where a format has neither zeros nor mins. kLeastRows: of a tile.
+/// where a format has neither zeros nor mins, and kOffset always. kLeastRows: of a tile. Dots is one of the
+/// forms of int_dot-inl.h.
 ///
 /// 4-bit codes where they lie.
+template <class Dots>
 struct NibbleSource {
-  using Dot = Dot4;
+  using Dot = typename Dots::Dot4;
   using Weight = VU8;
   static constexpr bool kFetches = true;
   static constexpr size_t kLeastRows = 1;
   static constexpr size_t kStepBytes = kBytes;
-  static constexpr int32_t kSymmetricZero = 8;
+  static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
     const DU8 d;
     const hn::Repartition<uint16_t, DU8> d16;
@@ -42,36 +44,38 @@ struct NibbleSource {
 
 /// 4-bit codes, one a byte, as UnpackNibbles leaves them for many rows: (kMaxIntTileRows - 1) *
 /// (kMaxIntTileRows - 2) or more make no lower tiles than kLeastRows.
+template <class Dots>
 struct UnpackedSource {
-  using Dot = Dot4;
+  using Dot = typename Dots::Dot4;
   using Weight = VU8;
   static constexpr bool kFetches = false;
   static constexpr size_t kLeastRows = kMaxIntTileRows - 1;
   static constexpr size_t kStepBytes = 2 * kBytes;
-  static constexpr int32_t kSymmetricZero = 8;
+  static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
     low = hn::LoadU(DU8(), p);
     high = hn::LoadU(DU8(), p + kBytes);
   }
 };
 
+template <class Dots>
 struct ByteSource {
-  using Dot = Dot8;
-  using Weight = Dot8::Weight;
+  using Dot = typename Dots::Dot8;
+  using Weight = typename Dot::Weight;
   static constexpr bool kFetches = true;
   static constexpr size_t kLeastRows = 1;
   static constexpr size_t kStepBytes = 2 * kBytes;
-  static constexpr int32_t kSymmetricZero = 0;
+  static constexpr int32_t kSymmetricZero = 0, kOffset = Dot::kOffset;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
-    low = Dot8::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p)));
-    high = Dot8::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p + kBytes)));
+    low = Dot::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p)));
+    high = Dot::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p + kBytes)));
   }
 };
 
 HWY_INLINE void UnpackNibbles(const uint8_t* from, size_t steps, uint8_t* to) {
   for (size_t i = 0; i < steps; ++i, from += kBytes, to += 2 * kBytes) {
     VU8 low, high;
-    NibbleSource::Load(from, low, high);
+    NibbleSource<PairDots>::Load(from, low, high);
     hn::StoreU(low, DU8(), to);
     hn::StoreU(high, DU8(), to + kBytes);
   }
@@ -126,7 +130,7 @@ template <class Source, bool kAffine, size_t kSteps>
 HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, float* run_sums,
                           typename Source::Dot::Sum a, typename Source::Dot::Sum b, VF scale0, VF scale1) {
   const DF d;
-  constexpr int32_t kZero = kAffine ? 0 : Source::kSymmetricZero;
+  constexpr int32_t kZero = Source::kOffset + (kAffine ? 0 : Source::kSymmetricZero);
   constexpr bool kHalves = kSteps == 4;
   const size_t x_block = row * t.x_blocks + (kHalves ? block / 2 : block);
   float* sums = run_sums + row * kIntPanel;
