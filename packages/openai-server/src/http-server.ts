@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Logger, type Metrics, skeinMetrics, type Tracing, type TraceSpan } from '@skein/telemetry';
@@ -8,9 +8,6 @@ import { clientOf } from './client-identity.ts';
 import { ApiError, errorBody, notFound, toApiError, unavailable } from './errors.ts';
 import { ClientGoneError, type Exchange, sendError, sendJson } from './exchange.ts';
 import { pathOf, type Route, RouteTable } from './route-table.ts';
-
-// An import would read every export of the module, and the one for WebSockets loads a whole HTTP client: 50 ms of a start.
-const { createServer } = process.getBuiltinModule('node:http');
 
 export interface HttpServerOptions {
   readonly routes: readonly Route[];
