@@ -25,8 +25,10 @@ export async function openNatsCarrier(options: ConnectNatsOptions): Promise<Reco
   const servers = urls.map((url) => url.host);
   const connection = { servers, name: identity.name, ...credentials(urls[0], groupKey) };
   // The library, and TLS with it, is for those who have a broker.
-  const { NatsWire } = await import('./nats-wire.ts');
-  const dial: Dial = (events) => NatsWire.dial({ ...connection, servers: [...servers] }, events);
+  const dial: Dial = async (events) => {
+    const { NatsWire } = await import('./nats-wire.ts');
+    return NatsWire.dial({ ...connection, servers: [...servers] }, events);
+  };
   return ReconnectingCarrier.open(`the NATS broker at ${servers.join(', ')}`, dial, options);
 }
 
