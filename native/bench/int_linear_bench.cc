@@ -93,8 +93,8 @@ int main(int argc, char** argv) {
       auto* x = reinterpret_cast<float*>(Allocate(512 * cols * 4, &x_memory));
       auto* out = reinterpret_cast<float*>(Allocate(512 * (rows + 16) * 4, &out_memory));
       for (size_t i = 0; i < 512 * cols; ++i) x[i] = static_cast<float>(i * 2654435761u >> 8 & 0xff) - 128;
-      const cpu::QuantizedRows q =
-          cpu::QuantizedRowsAt(Allocate(cpu::QuantizedRowsBytes(512, cols), &q_memory), 512, cols);
+      const cpu::QuantizedRows q = cpu::QuantizedRowsAt(
+          Allocate(cpu::QuantizedRowsBytes(512, cols), &q_memory), 512, cols, cols % 1024 == 0 ? 128 : 32);
       cpu::QuantizeRows(x, cols, nullptr, false, q);
       size_t copy = 0;
       std::vector<double> read, read_share, gbps;

@@ -120,7 +120,7 @@ class OwnedRows {
   OwnedRows(const float* x, size_t stride, size_t rows, const WeightView& weight)
       : room_(cpu::QuantizedRowsBytes(rows, weight.cols) + 64) {
     auto* at = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(room_.data()) + 63) / 64 * 64);
-    rows_ = cpu::QuantizedRowsAt(at, rows, weight.cols);
+    rows_ = cpu::QuantizedRowsAt(at, rows, weight.cols, cpu::ActivationBlock(weight));
     cpu::QuantizeRows(x, stride, weight.column_order, weight.row_scaled_activations, rows_);
   }
   const cpu::QuantizedRows& get() const { return rows_; }

@@ -10,14 +10,17 @@ namespace skein::test {
 namespace {
 
 WeightView Like(size_t cols, const uint32_t* order = nullptr, bool row_scaled = false) {
-  return {.cols = cols, .column_order = order, .row_scaled_activations = row_scaled};
+  return {.cols = cols,
+          .partials = static_cast<uint32_t>(PartialSums(cols)),
+          .column_order = order,
+          .row_scaled_activations = row_scaled};
 }
 
 TEST(QuantizeRowsRoundsToNearestOfTheScale) {
   ForEachLevel([] {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
-    for (const size_t cols : {1, 31, 32, 64, 77, 500, 2048}) {
+    for (const size_t cols : {1, 31, 32, 64, 77, 500, 512, 1024, 2048}) {
       for (const bool row_scaled : {false, true}) {
         std::vector<uint32_t> order(cols);
         for (size_t i = 0; i < cols; ++i) order[i] = static_cast<uint32_t>((i * 7 + 3) % cols);
@@ -33,8 +36,8 @@ TEST(QuantizeRowsRoundsToNearestOfTheScale) {
         for (size_t r = 0; r < rows; ++r) {
           const auto at = [&](size_t c) { return x[r * stride + (ordered ? order[c] : c)]; };
           for (size_t b = 0; b < q.blocks; ++b) {
-            const size_t begin = row_scaled ? 0 : b * 32,
-                         end = row_scaled ? cols : std::min(cols, b * 32 + 32);
+            const size_t begin = row_scaled ? 0 : b * 32 / q.block * q.block,
+                         end = row_scaled ? cols : std::min(cols, begin + q.block);
             float largest = 0;
             for (size_t c = begin; c < end; ++c) largest = std::max(largest, std::abs(at(c)));
             const float scale = q.scales[r * q.blocks + b];
@@ -48,6 +51,8 @@ TEST(QuantizeRowsRoundsToNearestOfTheScale) {
               if (c < cols) CHECK(std::abs(double{at(c)} - double{scale} * code) <= double{scale} * 0.50002);
             }
             CHECK_EQ(q.sums[r * q.blocks + b], sum);
+            const auto half = static_cast<uint16_t>(-4 * sum);
+            CHECK_EQ(static_cast<uint32_t>(q.zeros[r * q.blocks + b]), half * 0x10001u);
           }
         }
       }

@@ -103,7 +103,7 @@ void CpuBackend::Experts(std::span<const ExpertWeights> experts, Matrix x, Matri
 QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
                                              WeightView ExpertWeights::* weight, std::byte* memory) {
   const std::span<const ExpertGroup> groups = expert_dispatch_.groups();
-  const QuantizedRows out = QuantizedRowsAt(memory, x.rows, x.width);
+  const QuantizedRows out = QuantizedRowsAt(memory, x.rows, x.width, ActivationBlock(experts[0].*weight));
   pool_.Run(groups.size(), cancelled_, [&](size_t item, size_t) {
     const ExpertGroup& g = groups[item];
     const WeightView& w = experts[g.expert].*weight;

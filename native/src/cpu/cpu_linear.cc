@@ -34,7 +34,7 @@ float* CpuBackend::BlockScratch(size_t thread, size_t index) {
 
 QuantizedRows CpuBackend::Quantize(const Matrix& x, const WeightView& weight, std::byte* memory) {
   if (ready_codes_.x == x.data) return ready_codes_.codes;
-  const QuantizedRows out = QuantizedRowsAt(memory, x.rows, x.width);
+  const QuantizedRows out = QuantizedRowsAt(memory, x.rows, x.width, ActivationBlock(weight));
   Defer(QuantizeRow{weight.column_order, weight.row_scaled_activations, x, out}, x.rows);
   return out;
 }
@@ -100,8 +100,9 @@ void CpuBackend::GatedLinear(Matrix x, const GatedParts& parts, Matrix out) {
   const bool quantizes = reader != nullptr && IsQuantized(*reader) && reader->column_order == nullptr &&
                          !reader->row_scaled_activations;
   const QuantizedRows out_codes =
-      quantizes ? QuantizedRowsAt(gated_codes_.data(), out.rows, out.width) : QuantizedRows{};
-  const PartGrid grid(gate, x.rows, kQuantBlock);
+      quantizes ? QuantizedRowsAt(gated_codes_.data(), out.rows, out.width, ActivationBlock(*reader))
+                : QuantizedRows{};
+  const PartGrid grid(gate, x.rows, quantizes ? out_codes.block : 1);
   pool_.Run(grid.items(), cancelled_, [&](size_t item, size_t thread) {
     const PartGrid::Block b = grid.At(item);
     const auto product = [&](const LinearPart& part, size_t index) {

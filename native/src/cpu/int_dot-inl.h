@@ -115,12 +115,14 @@ struct DotsOf {
     using Sum = VI32;
     static HWY_INLINE Sum First(VU8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
     static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return Quad::Add(sum, hn::BitCast(DCode(), w), x); }
+    static constexpr bool kTakesZeros = false;
     static HWY_INLINE VI32 Total(Sum sum) { return sum; }
   };
   struct Dot8 {
     using Sum = VI32;
     using Weight = Code;
     static constexpr int32_t kOffset = std::is_same_v<Code, VU8> ? 128 : 0;
+    static constexpr bool kTakesZeros = false;
     static HWY_INLINE Weight Prepare(VI8 w) {
       if constexpr (kOffset != 0) w = hn::Xor(w, hn::Set(DI8(), -128));
       return hn::BitCast(DCode(), w);
@@ -141,6 +143,11 @@ struct PairDots {
     using Sum = VI16;
     static HWY_INLINE Sum First(VU8 w, VI8 x) { return MulPairs(w, x); }
     static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return AddTo(sum, MulPairs(w, x)); }
+    // Begins at -8 times the sum of the activations, half of it in each lane: see QuantizedRows::zeros. What
+    // follows cannot leave 16 bits: with p of a lane's 16 activations at 127 and all others at -127, and
+    // codes of 15, it has at most 1905 p - 508 (2 p - 16) + 8128 <= 30480.
+    static constexpr bool kTakesZeros = true;
+    static HWY_INLINE Sum Zeros(int32_t pair) { return hn::BitCast(DI16(), hn::Set(DI32(), pair)); }
     static HWY_INLINE VI32 Total(Sum sum) { return AddPairs(sum); }
   };
   // |w| times x with the sign of w: a pair is at most 2 * 128 * 127 < 2^15.
@@ -151,6 +158,7 @@ struct PairDots {
       VI8 w;
     };
     static constexpr int32_t kOffset = 0;
+    static constexpr bool kTakesZeros = false;
     static HWY_INLINE Weight Prepare(VI8 w) { return {hn::BitCast(DU8(), hn::Abs(w)), w}; }
     static HWY_INLINE Sum Next(Sum sum, const Weight& w, VI8 x) { return AddTo(sum, First(w, x)); }
     static HWY_INLINE Sum First(const Weight& w, VI8 x) {

@@ -115,6 +115,11 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
   const bool unpack = kNibbles && rows >= cpu::kUnpackMinRows;
   const size_t chunk = unpack ? cpu::kUnpackChunkK : cpu::kIntChunkK;
   const Room room(scratch);
+  // A single tile fetches what it will soon read, several the next chunk, which follows in memory: a share
+  // each, so that memory is read all the time.
+  const size_t tiles = CeilDiv(rows, kMaxIntTileRows);
+  const size_t ahead = tiles == 1 ? cpu::kIntAhead : std::min(chunk, padded) / 4 * Packed::kStepBytes;
+  const size_t fetch_step = 64 / tiles;
   for (size_t col = col_begin; col < col_end; col += kIntPanel) {
     const size_t panel = col / kIntPanel;
     const auto* codes = static_cast<const uint8_t*>(weight.data) + panel * panel_bytes;
@@ -122,14 +127,18 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
     for (size_t k = 0; k < padded; k += chunk) {
       const size_t cols = std::min(chunk, padded - k), block = k / kBlockCols;
       factors.Widen(block, cols / kBlockCols, room);
+      const auto* chunk_codes = codes + k / 4 * Packed::kStepBytes;
       const size_t x_block = row_begin * x.blocks + k / cpu::kQuantBlock;
       TileInput tile{.x = x.codes + row_begin * x.stride + k,
                      .x_stride = x.stride,
                      .x_scales = x.scales + x_block,
                      .x_sums = x.sums + x_block,
+                     .x_zeros = x.zeros + x_block,
                      .x_blocks = x.blocks,
-                     .codes = codes + k / 4 * Packed::kStepBytes,
-                     .ahead = cpu::kIntAhead,
+                     .x_share = x.block / kBlockCols,
+                     .codes = chunk_codes,
+                     .fetch = chunk_codes + ahead,
+                     .fetch_step = fetch_step,
                      .scales = room.scales,
                      .mins = room.mins,
                      .blocks = cols / kBlockCols,
@@ -163,6 +172,11 @@ void RangeOf(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_beg
   const bool affine = w.zeros != nullptr || w.mins != nullptr;
   // Scales that change inside 32 columns ask for integer sums of 16.
   const bool halves = w.group % cpu::kQuantBlock != 0 && w.group < w.cols;
+  if constexpr (!kNibbles) {
+    // Sums of bytes are wide enough for a whole activation block.
+    const bool wide = x.block == 128 && !affine && (w.group % 128 == 0 || w.group >= w.cols);
+    if (wide) return Range<Dots, false, false, 32>(x, part, row_begin, row_end, col_begin, col_end, scratch);
+  }
   const auto range = affine ? (halves ? Range<Dots, kNibbles, true, 4> : Range<Dots, kNibbles, true, 8>)
                             : (halves ? Range<Dots, kNibbles, false, 4> : Range<Dots, kNibbles, false, 8>);
   range(x, part, row_begin, row_end, col_begin, col_end, scratch);

@@ -29,7 +29,6 @@ template <class Dots>
 struct NibbleSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
-  static constexpr bool kFetches = true;
   static constexpr size_t kLeastRows = 1;
   static constexpr size_t kStepBytes = kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
@@ -48,7 +47,6 @@ template <class Dots>
 struct UnpackedSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
-  static constexpr bool kFetches = false;
   static constexpr size_t kLeastRows = kMaxIntTileRows - 1;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
@@ -62,7 +60,6 @@ template <class Dots>
 struct ByteSource {
   using Dot = typename Dots::Dot8;
   using Weight = typename Dot::Weight;
-  static constexpr bool kFetches = true;
   static constexpr size_t kLeastRows = 1;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 0, kOffset = Dot::kOffset;
@@ -88,26 +85,39 @@ struct TileInput {
   size_t x_stride;
   const float* x_scales;
   const int32_t* x_sums;
+  const int32_t* x_zeros;
   size_t x_blocks;  // from row to row, of 32 columns
+  size_t x_share;   // blocks of 4 * kSteps columns that share an activation scale
   const uint8_t* codes;
-  size_t ahead;         // bytes between what is read and what is fetched
-  const float* scales;  // [blocks][kIntPanel]
-  const float* mins;    // the same
-  size_t blocks;        // of 4 * kSteps columns
-  size_t run_blocks;    // of a whole run
-  size_t run;           // that the first block belongs to
-  size_t run_left;      // its blocks from the first on
-  float* sums;          // [pending runs][rows][kIntPanel]
-  size_t level;         // floats from one pending run's sums to the next one's
+  const uint8_t* fetch;  // what is fetched meanwhile,
+  size_t fetch_step;     // so many bytes further with every 64 bytes of codes
+  const float* scales;   // [blocks][kIntPanel]
+  const float* mins;     // the same
+  size_t blocks;         // of 4 * kSteps columns
+  size_t run_blocks;     // of a whole run
+  size_t run;            // that the first block belongs to
+  size_t run_left;       // its blocks from the first on
+  float* sums;           // [pending runs][rows][kIntPanel]
+  size_t level;          // floats from one pending run's sums to the next one's
 };
 
-template <class Source>
+/// Whether integer sums begin at what weights whose zero is 8 take away.
+template <class Source, bool kAffine, size_t kSteps>
+constexpr bool kBeginsAtZeros =
+    Source::kSymmetricZero == 8 && !kAffine && kSteps == 8 && Source::Dot::kTakesZeros;
+
+template <class Source, bool kZeros>
 HWY_INLINE void FirstStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
                           const typename Source::Weight& w0, const typename Source::Weight& w1,
-                          const int8_t* x) {
+                          const int8_t* x, [[maybe_unused]] const int32_t* zeros) {
   const VI8 quad = BroadcastQuad(x);
-  a = Source::Dot::First(w0, quad);
-  b = Source::Dot::First(w1, quad);
+  if constexpr (kZeros) {
+    a = Source::Dot::Next(Source::Dot::Zeros(*zeros), w0, quad);
+    b = Source::Dot::Next(Source::Dot::Zeros(*zeros), w1, quad);
+  } else {
+    a = Source::Dot::First(w0, quad);
+    b = Source::Dot::First(w1, quad);
+  }
 }
 
 template <class Source>
@@ -119,42 +129,61 @@ HWY_INLINE void NextStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum
   b = Source::Dot::Next(b, w1, quad);
 }
 
-HWY_INLINE int32_t SumOfCodes(const int8_t* x, size_t count) {
+/// Of a row's codes in a block.
+template <size_t kSteps>
+HWY_INLINE int32_t SumOfCodes(const TileInput& t, size_t row, size_t block) {
   int32_t sum = 0;
-  for (size_t i = 0; i < count; ++i) sum += x[i];
+  if constexpr (kSteps == 4) {
+    const int8_t* x = t.x + row * t.x_stride + block * 16;
+    for (size_t i = 0; i < 16; ++i) sum += x[i];
+  } else {
+    const int32_t* sums = t.x_sums + row * t.x_blocks + block * (kSteps / 8);
+    for (size_t i = 0; i < kSteps / 8; ++i) sum += sums[i];
+  }
   return sum;
 }
 
-/// Scales the integer sums of one row and adds them to its f32 sums.
+/// Scales the integer sums of one row by the weights' factors. They are stored in `part`, or, unless they are
+/// the first of an activation scale, added to it.
 template <class Source, bool kAffine, size_t kSteps>
-HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, float* run_sums,
+HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, bool first, float* part,
                           typename Source::Dot::Sum a, typename Source::Dot::Sum b, VF scale0, VF scale1) {
   const DF d;
-  constexpr int32_t kZero = Source::kOffset + (kAffine ? 0 : Source::kSymmetricZero);
-  constexpr bool kHalves = kSteps == 4;
-  const size_t x_block = row * t.x_blocks + (kHalves ? block / 2 : block);
-  float* sums = run_sums + row * kIntPanel;
+  constexpr bool kZeros = kBeginsAtZeros<Source, kAffine, kSteps>;
+  constexpr int32_t kZero = Source::kOffset + (kAffine || kZeros ? 0 : Source::kSymmetricZero);
   VI32 dot0 = Source::Dot::Total(a), dot1 = Source::Dot::Total(b);
-  int32_t x_sum = 0;
-  if constexpr (kZero != 0 || kAffine) {
-    x_sum = kHalves ? SumOfCodes(t.x + row * t.x_stride + block * 16, 16) : t.x_sums[x_block];
-  }
+  [[maybe_unused]] int32_t x_sum = 0;
+  if constexpr (kZero != 0 || kAffine) x_sum = SumOfCodes<kSteps>(t, row, block);
   if constexpr (kZero != 0) {
-    const VI32 zero = hn::Mul(hn::Set(DI32(), x_sum), hn::Set(DI32(), kZero));
+    const VI32 zero = hn::Set(DI32(), x_sum * kZero);
     dot0 = hn::Sub(dot0, zero);
     dot1 = hn::Sub(dot1, zero);
   }
-  const VF x_scale = hn::Set(d, t.x_scales[x_block]);
-  VF sum0 = hn::MulAdd(hn::ConvertTo(d, dot0), hn::Mul(scale0, x_scale), hn::Load(d, sums));
-  VF sum1 = hn::MulAdd(hn::ConvertTo(d, dot1), hn::Mul(scale1, x_scale), hn::Load(d, sums + kLanes));
+  part += row * kIntPanel;
+  VF sum0 = hn::ConvertTo(d, dot0), sum1 = hn::ConvertTo(d, dot1);
+  if (first) {
+    sum0 = hn::Mul(sum0, scale0);
+    sum1 = hn::Mul(sum1, scale1);
+  } else {
+    sum0 = hn::MulAdd(sum0, scale0, hn::Load(d, part));
+    sum1 = hn::MulAdd(sum1, scale1, hn::Load(d, part + kLanes));
+  }
   if constexpr (kAffine) {
-    const VF weight = hn::Mul(hn::ConvertTo(d, hn::Set(DI32(), x_sum)), x_scale);
+    const VF weight = hn::ConvertTo(d, hn::Set(DI32(), x_sum));
     const float* mins = t.mins + block * kIntPanel;
     sum0 = hn::MulAdd(hn::Load(d, mins), weight, sum0);
     sum1 = hn::MulAdd(hn::Load(d, mins + kLanes), weight, sum1);
   }
-  hn::Store(sum0, d, sums);
-  hn::Store(sum1, d, sums + kLanes);
+  hn::Store(sum0, d, part);
+  hn::Store(sum1, d, part + kLanes);
+}
+
+/// Adds what one activation scale applies to, in `part`, to the sums of the run.
+HWY_INLINE void AddPart(const float* part, float x_scale, float* sums) {
+  const DF d;
+  const VF scale = hn::Set(d, x_scale);
+  for (size_t i = 0; i < kIntPanel; i += kLanes)
+    hn::Store(hn::MulAdd(hn::Load(d, part + i), scale, hn::Load(d, sums + i)), d, sums + i);
 }
 
 /// Where the sums of a run lie: above those of the runs that wait for their neighbour, which are as many as
@@ -185,32 +214,51 @@ template <class Source, bool kAffine, size_t kSteps, size_t... kRow>
 HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
   using Sum = typename Source::Dot::Sum;
   constexpr size_t kRows = sizeof...(kRow);
+  constexpr bool kZeros = kBeginsAtZeros<Source, kAffine, kSteps>;
+  constexpr size_t kUnroll = std::min<size_t>(kSteps, 8), kStepBytes = Source::kStepBytes;
+  HWY_ALIGN float part[kRows * kIntPanel];
   const int8_t* x = t.x;
-  const uint8_t* codes = t.codes;
+  const uint8_t *codes = t.codes, *fetch = t.fetch;
   size_t run = t.run, left = t.run_left;
   for (size_t block = 0; block < t.blocks;) {
     float* sums = SumsOfRun(t, run);
     if (left == t.run_blocks) ClearSums<kRows>(sums);
     const size_t end = block + std::min(left, t.blocks - block);
     left -= end - block;
-    for (; block < end; ++block) {
-      Sum a[kRows], b[kRows];
-      typename Source::Weight w0, w1;
-      if (Source::kFetches) hwy::Prefetch(codes + t.ahead);
-      Source::Load(codes, w0, w1);
-      (FirstStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
+    while (block < end) {
+      const float* x_scales = t.x_scales + block * kSteps / 8;
+      for (size_t share = 0; share < t.x_share; ++share, ++block) {
+        Sum a[kRows], b[kRows];
+        for (size_t step = 0; step < kSteps;
+             step += kUnroll, x += 4 * kUnroll, codes += kUnroll * kStepBytes) {
+          typename Source::Weight w0, w1;
+          hwy::Prefetch(fetch);
+          fetch += t.fetch_step;
+          Source::Load(codes, w0, w1);
+          if (step == 0) {
+            (FirstStep<Source, kZeros>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride,
+                                       t.x_zeros + kRow * t.x_blocks + block),
+             ...);
+          } else {
+            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
+          }
 #pragma GCC unroll 8
-      for (size_t step = 1; step < kSteps; ++step) {
-        if (Source::kFetches && step * Source::kStepBytes % 64 == 0)
-          hwy::Prefetch(codes + step * Source::kStepBytes + t.ahead);
-        Source::Load(codes + step * Source::kStepBytes, w0, w1);
-        (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + step * 4), ...);
+          for (size_t i = 1; i < kUnroll; ++i) {
+            if (i * kStepBytes % 64 == 0) {
+              hwy::Prefetch(fetch);
+              fetch += t.fetch_step;
+            }
+            Source::Load(codes + i * kStepBytes, w0, w1);
+            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + i * 4), ...);
+          }
+        }
+        const VF scale0 = hn::Load(DF(), t.scales + block * kIntPanel),
+                 scale1 = hn::Load(DF(), t.scales + block * kIntPanel + kLanes);
+        (AddScaled<Source, kAffine, kSteps>(t, kRow, block, share == 0, part, a[kRow], b[kRow], scale0,
+                                            scale1),
+         ...);
       }
-      const VF scale0 = hn::Load(DF(), t.scales + block * kIntPanel),
-               scale1 = hn::Load(DF(), t.scales + block * kIntPanel + kLanes);
-      (AddScaled<Source, kAffine, kSteps>(t, kRow, block, sums, a[kRow], b[kRow], scale0, scale1), ...);
-      x += 4 * kSteps;
-      codes += kSteps * Source::kStepBytes;
+      (AddPart(part + kRow * kIntPanel, x_scales[kRow * t.x_blocks], sums + kRow * kIntPanel), ...);
     }
     if (left > 0) break;
     MergeRun<kRows>(run, t.level, sums);
@@ -245,8 +293,10 @@ void IntTiles(TileInput t, size_t rows) {
     t.x += height * t.x_stride;
     t.x_scales += height * t.x_blocks;
     t.x_sums += height * t.x_blocks;
+    t.x_zeros += height * t.x_blocks;
     t.sums += height * kIntPanel;
-    t.ahead = 0;  // the first tile has fetched
+    // The next tile goes on where this one has stopped.
+    t.fetch += t.fetch_step * t.blocks * std::max<size_t>(1, kSteps * Source::kStepBytes / 64);
   }
 }
 

@@ -12,7 +12,8 @@ inline bool IsQuantized(const WeightView& weight) { return weight.layout == Weig
 
 /// Whether two quantized weights read the same codes of their input.
 inline bool SameActivations(const WeightView& a, const WeightView& b) {
-  return a.column_order == b.column_order && a.row_scaled_activations == b.row_scaled_activations;
+  return a.column_order == b.column_order && a.row_scaled_activations == b.row_scaled_activations &&
+         ActivationBlock(a) == ActivationBlock(b);
 }
 
 /// Bytes of scratch one thread needs for PartBlock.
@@ -42,8 +43,9 @@ struct PartGrid {
   }
 };
 
-/// Floats of the largest block of a grid: few rows and many columns, or many rows and few.
-constexpr size_t kPartBlockFloats = size_t{144} * 64;
+/// Floats of the largest block of a grid: few rows and many columns, or many rows and few. A step is at most
+/// 128 columns.
+constexpr size_t kPartBlockFloats = size_t{144} * 128;
 
 /// Weight rows of one work item for `rows` tokens; a multiple of the panels' rows.
 size_t PartBlockCols(const WeightView& weight, size_t rows);

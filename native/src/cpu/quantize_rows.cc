@@ -58,7 +58,13 @@ HWY_INLINE int32_t QuantizeBlock(const float* x, float inverse, int8_t* codes) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-/// Where the block's 32 values lie: in the row, or gathered into `room` with zeros past the end.
+/// -4 * sum in both halves: eight times a sum is what its codes add with weights whose zero is 8.
+HWY_INLINE int32_t PairZeros(int32_t sum) {
+  const auto half = static_cast<uint16_t>(-4 * sum);
+  return static_cast<int32_t>(uint32_t{half} << 16 | half);
+}
+
+/// Where the 32 values lie: in the row, or gathered into `room` with zeros past the end.
 HWY_INLINE const float* BlockOf(const float* row, const uint32_t* order, size_t first, size_t cols,
                                 float* room) {
   if (order == nullptr && first + cpu::kQuantBlock <= cols) return row + first;
@@ -80,12 +86,21 @@ void QuantizeRowsImpl(const float* x, size_t stride, const uint32_t* order, bool
         largest = std::max(largest, LargestBits(BlockOf(row, nullptr, b * cpu::kQuantBlock, out.cols, room)));
       scale = ScaleOf(largest);
     }
+    const auto values = [&](size_t b)
+                            HWY_ATTR { return BlockOf(row, order, b * cpu::kQuantBlock, out.cols, room); };
+    const size_t share = out.block / cpu::kQuantBlock;
     for (size_t b = 0; b < out.blocks; ++b) {
-      const float* values = BlockOf(row, order, b * cpu::kQuantBlock, out.cols, room);
-      if (!row_scaled) scale = ScaleOf(LargestBits(values));
-      out.scales[r * out.blocks + b] = scale.scale;
-      out.sums[r * out.blocks + b] =
-          QuantizeBlock(values, scale.inverse, out.codes + r * out.stride + b * cpu::kQuantBlock);
+      if (!row_scaled && b % share == 0) {
+        int32_t largest = 0;
+        for (size_t i = b; i < std::min(out.blocks, b + share); ++i)
+          largest = std::max(largest, LargestBits(values(i)));
+        scale = ScaleOf(largest);
+      }
+      const size_t at = r * out.blocks + b;
+      out.scales[at] = scale.scale;
+      out.sums[at] =
+          QuantizeBlock(values(b), scale.inverse, out.codes + r * out.stride + b * cpu::kQuantBlock);
+      out.zeros[at] = PairZeros(out.sums[at]);
     }
   }
 }
@@ -107,20 +122,23 @@ size_t CodeStride(size_t cols) { return RoundUp(cols, 64) + 64; }
 
 size_t QuantizedRowsBytes(size_t rows, size_t cols) {
   const size_t blocks = CeilDiv(cols, kQuantBlock);
-  return rows * CodeStride(cols) + 2 * RoundUp(rows * blocks * sizeof(float), 64);
+  return rows * CodeStride(cols) + 3 * RoundUp(rows * blocks * sizeof(float), 64);
 }
 
-QuantizedRows QuantizedRowsAt(std::byte* memory, size_t rows, size_t cols) {
+QuantizedRows QuantizedRowsAt(std::byte* memory, size_t rows, size_t cols, size_t block) {
   const size_t stride = CodeStride(cols), blocks = CeilDiv(cols, kQuantBlock);
   std::byte* scales = memory + rows * stride;
-  std::byte* sums = scales + RoundUp(rows * blocks * sizeof(float), 64);
+  const size_t words = RoundUp(rows * blocks * sizeof(float), 64);
+  std::byte *sums = scales + words, *zeros = sums + words;
   return {reinterpret_cast<int8_t*>(memory),
           reinterpret_cast<float*>(scales),
           reinterpret_cast<int32_t*>(sums),
+          reinterpret_cast<int32_t*>(zeros),
           rows,
           cols,
           stride,
-          blocks};
+          blocks,
+          block};
 }
 
 void QuantizeRows(const float* x, size_t stride, const uint32_t* column_order, bool row_scaled,
