@@ -19,6 +19,8 @@ const SETTLED_MS = 10_000;
 const PAUSE_MS_MAX = 2000;
 
 type RankHandle = ReturnType<typeof RankActor.handle>;
+/** Every rank's answer, by stage. */
+type CallAll = <T>(call: (rank: RankHandle, stage: number) => ObjectRef<T>) => Promise<T[]>;
 
 export interface FormationState {
   readonly state: 'waiting' | 'forming' | 'ready' | 'lost';
@@ -161,8 +163,7 @@ export class Formation {
     const { signal, onLost } = until;
     const plan = planFormation(members, input);
     const ranks = members.map((member) => this.#rank(member));
-    const all = <T>(call: (rank: RankHandle, stage: number) => ObjectRef<T>): Promise<T[]> =>
-      answers(ranks.map(call), signal);
+    const all: CallAll = (call) => answers(ranks.map(call), signal);
 
     // An earlier leader process may have got further than this one knows.
     const statuses = await all((rank) => rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({}));
@@ -191,25 +192,8 @@ export class Formation {
     }
     this.#now = { ...this.#now, fingerprint: first?.fingerprint ?? '' };
 
-    const descriptors = new Map<string, Uint8Array>();
-    const opened = await all((rank, stage) => {
-      const channels = plan.channels
-        .filter((c) => c.to === stage)
-        .map(({ name, from, transport }) => ({ name, peer: stagePeer(from), transport }));
-      return rank.openReceive.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
-    });
-    for (const { name, descriptor } of opened.flat()) descriptors.set(name, descriptor);
-    await all((rank, stage) => {
-      const channels = plan.channels
-        .filter((c) => c.from === stage)
-        .map(({ name, to, transport }) => ({
-          name,
-          peer: stagePeer(to),
-          transport,
-          descriptor: descriptors.get(name) ?? new Uint8Array(),
-        }));
-      return rank.openSend.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
-    });
+    // A group of one has nobody to connect.
+    if (plan.channels.length > 0) await openChannels(plan, { epoch, all });
     const executor = new MeshExecutor({
       main,
       direct,
@@ -261,6 +245,30 @@ export class Formation {
   #enter(state: FormationState['state'], detail: string): void {
     this.#now = { ...this.#now, state, detail, sinceMs: performance.now() };
   }
+}
+
+/** Opens every channel at the end that reads, then at the one that writes. */
+async function openChannels(plan: FormationPlan, of: { readonly epoch: number; readonly all: CallAll }): Promise<void> {
+  const { epoch, all } = of;
+  const descriptors = new Map<string, Uint8Array>();
+  const opened = await all((rank, stage) => {
+    const channels = plan.channels
+      .filter((c) => c.to === stage)
+      .map(({ name, from, transport }) => ({ name, peer: stagePeer(from), transport }));
+    return rank.openReceive.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
+  });
+  for (const { name, descriptor } of opened.flat()) descriptors.set(name, descriptor);
+  await all((rank, stage) => {
+    const channels = plan.channels
+      .filter((c) => c.from === stage)
+      .map(({ name, to, transport }) => ({
+        name,
+        peer: stagePeer(to),
+        transport,
+        descriptor: descriptors.get(name) ?? new Uint8Array(),
+      }));
+    return rank.openSend.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
+  });
 }
 
 /** Nothing that happens by itself changes these: no other attempt finds more room, or other weights in the files. */

@@ -107,6 +107,9 @@ export class StageRunner implements Disposable {
           kvCache: { numBlocks, blockSize, dtype },
         }),
       );
+      // Read beside the weights; that a file cannot be read is said of the weights.
+      const fingerprint = modelFingerprint({ ...checkpoint, maxModelLen: limits.maxModelLen, blockSize, dtype });
+      fingerprint.catch(() => {});
       try {
         await this.#loadWeights(program);
       } catch (error) {
@@ -117,7 +120,7 @@ export class StageRunner implements Disposable {
       this.#loaded = {
         key,
         program,
-        fingerprint: await modelFingerprint({ ...checkpoint, maxModelLen: limits.maxModelLen, blockSize, dtype }),
+        fingerprint: await fingerprint,
         availableBytes: hostMemory().availableBytes,
       };
     }
