@@ -1,7 +1,7 @@
 import type { KVCacheSpec, Op } from '@skein/native';
 import { storedRow } from './kv-cache-row.ts';
 import type { StepWords } from './step-words.ts';
-import { dot, fail, row, rows, softmax, type Value } from './value.ts';
+import { dot, dotAt, fail, row, rows, softmax, type Value } from './value.ts';
 
 function tokensOf(x: Value): number[] {
   return [...Array(x.data.length / x.width).keys()];
@@ -15,7 +15,8 @@ export function absorbKey(op: Extract<Op, { op: 'absorbKey' }>, q: Value, weight
       const sums = new Float64Array(latentDim + ropeDim);
       for (let n = 0; n < nopeDim; n++) {
         const key = (h * (nopeDim + valueDim) + n) * latentDim;
-        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] ?? 0) + (query[n] ?? 0) * (weight[key + i] ?? 0);
+        const share = query[n] as number;
+        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] as number) + share * (weight[key + i] as number);
       }
       sums.set(query.subarray(nopeDim), latentDim);
       out.set(sums, h * sums.length);
@@ -30,7 +31,7 @@ export function expandValue(op: Extract<Op, { op: 'expandValue' }>, x: Value, we
       const own = row(x, t).subarray(h * latentDim, (h + 1) * latentDim);
       for (let i = 0; i < valueDim; i++) {
         const value = (h * (nopeDim + valueDim) + nopeDim + i) * latentDim;
-        out[h * valueDim + i] = dot(own, weight.subarray(value, value + latentDim));
+        out[h * valueDim + i] = dotAt(own, 0, weight, value, latentDim);
       }
     }
   });
@@ -72,7 +73,8 @@ export function latentAttention(
       const shares = softmax(context.map((key) => dot(query, key) * op.scale));
       const sums = new Float64Array(latentDim);
       for (const [p, key] of context.entries()) {
-        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] ?? 0) + (shares[p] ?? 0) * (key[i] ?? 0);
+        const share = shares[p] as number;
+        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] as number) + share * (key[i] as number);
       }
       out.set(sums, h * latentDim);
     }

@@ -48,7 +48,8 @@ export function experts(
       const [gate, up] = [linear(from, weight(expert.gate), null), linear(from, weight(expert.up), null)];
       const inner = zip(gate, up, (g, u) => (g / (1 + Math.exp(-g))) * u);
       const { data } = linear(inner, weight(expert.down), null);
-      for (const [i, y] of data.entries()) sums[i] = (sums[i] ?? 0) + (route[topK + k] ?? 0) * y;
+      const share = route[topK + k] as number;
+      for (let i = 0; i < data.length; i++) sums[i] = (sums[i] as number) + share * (data[i] as number);
     }
     out.set(sums);
   });

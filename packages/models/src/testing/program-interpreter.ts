@@ -7,7 +7,7 @@ import { storedRow } from './kv-cache-row.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
 import { experts, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
-import { dot, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
+import { dot, dotAt, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
 
 export { ropeRowOrder } from './rope-rows.ts';
 export { decodeGgml, dequantize };
@@ -207,12 +207,15 @@ function rope(x: Value, op: Extract<Op, { op: 'rope' }>, positions: readonly num
   const half = op.rotaryDim / 2;
   return rows(x.width, positions, (position, out, t) => {
     out.set(row(x, t));
-    for (let at = op.rotaryStart; at < x.width; at += op.headDim) {
-      for (let i = 0; i < half; i++) {
-        const angle = Math.fround(position * (op.inverseFrequencies[i] ?? 0));
-        const [cos, sin] = [Math.cos(angle) * op.attentionFactor, Math.sin(angle) * op.attentionFactor];
-        const [first, second] = op.interleaved ? [at + 2 * i, at + 2 * i + 1] : [at + i, at + half + i];
-        const [a, b] = [out[first] ?? 0, out[second] ?? 0];
+    for (let i = 0; i < half; i++) {
+      const angle = Math.fround(position * (op.inverseFrequencies[i] ?? 0));
+      const cos = Math.cos(angle) * op.attentionFactor;
+      const sin = Math.sin(angle) * op.attentionFactor;
+      for (let at = op.rotaryStart; at < x.width; at += op.headDim) {
+        const first = op.interleaved ? at + 2 * i : at + i;
+        const second = op.interleaved ? first + 1 : first + half;
+        const a = out[first] ?? 0;
+        const b = out[second] ?? 0;
         out[first] = a * cos - b * sin;
         out[second] = b * cos + a * sin;
       }
@@ -239,39 +242,40 @@ function attention(
   { step, cache, spec }: CacheLayer,
 ): Value {
   const { headDim, numKVHeads } = op;
-  const cell = (blocks: readonly number[], position: number, part: 0 | 1, head: number): Float32Array => {
+  const headSize = spec.blockSize * headDim;
+  /** Where the key of head 0 at a position lies; its value lies numKVHeads * headSize further on. */
+  const placeOf = (blocks: readonly number[], position: number): number => {
     const block = blocks[Math.floor(position / spec.blockSize)] ?? fail(`no block for position ${position}`);
-    const at = (((block * 2 + part) * numKVHeads + head) * spec.blockSize + (position % spec.blockSize)) * headDim;
-    return cache.subarray(at, at + headDim);
+    return block * 2 * numKVHeads * headSize + (position % spec.blockSize) * headDim;
   };
+  const toValue = numKVHeads * headSize;
   for (const [t, position] of step.position.entries()) {
-    const blocks = step.blocks[t] ?? [];
+    const place = placeOf(step.blocks[t] ?? [], position);
     for (let head = 0; head < numKVHeads; head++) {
       for (const [part, x] of [k, v].entries()) {
-        cell(blocks, position, part === 0 ? 0 : 1, head).set(
+        cache.set(
           storedRow(spec.dtype, row(x, t).subarray(head * headDim, (head + 1) * headDim)),
+          place + head * headSize + part * toValue,
         );
       }
     }
   }
   return rows(q.width, step.position, (position, out, t) => {
-    const blocks = step.blocks[t] ?? [];
+    const first = op.window === null ? 0 : Math.max(0, position + 1 - op.window);
+    const places = Array.from({ length: position + 1 - first }, (_, p) => placeOf(step.blocks[t] ?? [], first + p));
     for (let h = 0; h < op.numHeads; h++) {
-      const head = Math.floor(h / (op.numHeads / numKVHeads));
-      const query = row(q, t).subarray(h * headDim, (h + 1) * headDim);
-      const first = op.window === null ? 0 : Math.max(0, position + 1 - op.window);
-      const scores = Array.from(
-        { length: position + 1 - first },
-        (_, p) => dot(query, cell(blocks, first + p, 0, head)) * op.scale,
-      );
+      const key = Math.floor(h / (op.numHeads / numKVHeads)) * headSize;
+      const query = t * q.width + h * headDim;
+      const scores = places.map((place) => dotAt(q.data, query, cache, place + key, headDim) * op.scale);
       if (op.softCap !== null) capInPlace(scores, op.softCap);
       const shares = softmax(scores);
       const sums = new Float64Array(headDim);
-      for (const [p, share] of shares.entries()) {
-        const from = cell(blocks, first + p, 1, head);
-        for (let i = 0; i < headDim; i++) sums[i] = (sums[i] as number) + share * (from[i] as number);
+      for (let p = 0; p < shares.length; p++) {
+        const value = (places[p] as number) + key + toValue;
+        const share = shares[p] as number;
+        for (let i = 0; i < headDim; i++) sums[i] = (sums[i] as number) + share * (cache[value + i] as number);
       }
-      for (let i = 0; i < headDim; i++) out[h * headDim + i] = sums[i] as number;
+      out.set(sums, h * headDim);
     }
   });
 }

@@ -28,19 +28,25 @@ export function zip(a: Value, b: Value, f: (a: number, b: number) => number): Va
 }
 
 export function dot(a: Float32Array, b: Float32Array): number {
+  return dotAt(a, 0, b, 0, a.length);
+}
+
+/** Of `count` elements each, from `aAt` and `bAt` on: making views of them costs more than a short sum. */
+export function dotAt(a: Float32Array, aAt: number, b: Float32Array, bAt: number, count: number): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  for (let i = 0; i < count; i++) sum += (a[aAt + i] as number) * (b[bAt + i] as number);
   return sum;
 }
 
 export function linear(x: Value, weight: Float32Array, bias: Float32Array | null): Value {
   const width = weight.length / x.width;
   const numRows = x.data.length / x.width;
-  return rows(width, [...Array(numRows).keys()], (r, out) => {
-    const from = row(x, r);
+  const data = new Float32Array(numRows * width);
+  for (let r = 0; r < numRows; r++) {
     for (let n = 0; n < width; n++)
-      out[n] = dot(from, weight.subarray(n * x.width, (n + 1) * x.width)) + (bias?.[n] ?? 0);
-  });
+      data[r * width + n] = dotAt(x.data, r * x.width, weight, n * x.width, x.width) + (bias?.[n] ?? 0);
+  }
+  return { width, data };
 }
 
 /** exp(x) of each over their sum. */
