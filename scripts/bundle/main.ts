@@ -27,8 +27,8 @@ const outside: Plugin = {
   },
 };
 
-/** Parts of prom-client that nobody here asks for, and that would load TLS, clusters and a tracer. */
-const unusedParts = /\/prom-client\/lib\/(pushgateway|cluster)\.js$/;
+/** Parts that nobody here asks for, and that would load TLS, clusters and worker threads. */
+const unusedParts = /\/(prom-client\/lib\/(pushgateway|cluster)|pino\/lib\/transport)\.js$/;
 
 const unused: Plugin = {
   name: 'unused',
