@@ -46,7 +46,7 @@ struct WeightView {
   const float* mins = nullptr;
   /// Column c multiplies element column_order[c] of x (GPTQ's act-order); null for c itself.
   const uint32_t* column_order = nullptr;
-  /// The format prescribes one activation scale per row of x instead of one per 32 columns.
+  /// The format prescribes one activation scale per row of x instead of one per some columns.
   bool row_scaled_activations = false;
 };
 

@@ -65,6 +65,8 @@ class PanelFactors {
     while (blocks > 0) {
       const size_t count = group + 1 == groups_ ? blocks : std::min(blocks, left);
       const size_t at = first_ + group * kIntPanel;
+      // The next panel's, which nothing else would fetch in time.
+      hwy::Prefetch(stored + at + groups_ * kIntPanel);
       for (size_t half = 0; half < kIntPanel; half += kLanes) {
         const VF scale = LoadF32(stored + at + half);
         Repeat(scale, count, scales + half);
