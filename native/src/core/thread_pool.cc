@@ -1,11 +1,13 @@
 #include "core/thread_pool.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace skein {
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(60);
+constexpr auto kSpinMax = std::chrono::microseconds(60);
+constexpr auto kSpinMin = std::chrono::microseconds(4);
 constexpr int kPausesPerClockRead = 32;
 constexpr uint64_t kRemainingMask = 0xffffffffu;
 
@@ -17,17 +19,34 @@ inline void Pause() {
 #endif
 }
 
-template <typename Done>
-bool SpinUntil(const Done& done) {
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  do {
-    for (int i = 0; i < kPausesPerClockRead; ++i) {
-      if (done()) return true;
-      Pause();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  return done();
-}
+/// How long one thread spins: half as long after it was in vain, twice as long after it was not. Where a core
+/// is shared, what one waits for is often not running.
+class Spin {
+ public:
+  template <typename Done>
+  bool Until(const Done& done) {
+    const bool ended = For(limit_, done);
+    limit_ = ended ? std::min(limit_ * 2, Duration(kSpinMax)) : std::max(limit_ / 2, Duration(kSpinMin));
+    return ended;
+  }
+
+ private:
+  using Duration = std::chrono::steady_clock::duration;
+
+  template <typename Done>
+  static bool For(Duration limit, const Done& done) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    do {
+      for (int i = 0; i < kPausesPerClockRead; ++i) {
+        if (done()) return true;
+        Pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
+    return done();
+  }
+
+  Duration limit_ = kSpinMax;
+};
 
 }  // namespace
 
@@ -65,8 +84,8 @@ void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Ca
   }
   while (TakeOne(0)) {
   }
-  const auto done = [this] { return unfinished_.load(std::memory_order_acquire) == 0; };
-  if (SpinUntil(done)) return;
+  thread_local Spin spin;
+  if (spin.Until([this] { return unfinished_.load(std::memory_order_acquire) == 0; })) return;
   std::unique_lock lock(sleep_);
   caller_sleeps_.store(true);
   finished_.wait(lock, [this] { return unfinished_.load() == 0; });
@@ -90,15 +109,13 @@ bool ThreadPool::TakeOne(size_t thread) {
   return true;
 }
 
-bool ThreadPool::SpinForWork() {
-  return SpinUntil([this] { return (ticket_.load(std::memory_order_relaxed) & kRemainingMask) != 0; });
-}
-
 void ThreadPool::Work(size_t thread) {
+  Spin spin;
+  const auto work = [this] { return (ticket_.load(std::memory_order_relaxed) & kRemainingMask) != 0; };
   while (!stop_.load(std::memory_order_relaxed)) {
     while (TakeOne(thread)) {
     }
-    if (SpinForWork()) continue;
+    if (spin.Until(work)) continue;
     std::unique_lock lock(sleep_);
     sleepers_.fetch_add(1);
     wake_.wait(lock, [this] { return stop_.load() || (ticket_.load() & kRemainingMask) != 0; });
