@@ -219,6 +219,11 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
   HWY_ALIGN float part[kRows * kIntPanel];
   const int8_t* x = t.x;
   const uint8_t *codes = t.codes, *fetch = t.fetch;
+  // One for each 64 bytes of codes, of which a step of wide vectors has two.
+  const auto fetch_lines = [&] {
+    for (size_t bytes = 0; bytes < std::max<size_t>(64, kStepBytes); bytes += 64, fetch += t.fetch_step)
+      hwy::Prefetch(fetch);
+  };
   size_t run = t.run, left = t.run_left;
   for (size_t block = 0; block < t.blocks;) {
     float* sums = SumsOfRun(t, run);
@@ -232,8 +237,7 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
         for (size_t step = 0; step < kSteps;
              step += kUnroll, x += 4 * kUnroll, codes += kUnroll * kStepBytes) {
           typename Source::Weight w0, w1;
-          hwy::Prefetch(fetch);
-          fetch += t.fetch_step;
+          fetch_lines();
           Source::Load(codes, w0, w1);
           if (step == 0) {
             (FirstStep<Source, kZeros>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride,
@@ -245,8 +249,7 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
 #pragma GCC unroll 8
           for (size_t i = 1; i < kUnroll; ++i) {
             if (i * kStepBytes % 64 == 0) {
-              hwy::Prefetch(fetch);
-              fetch += t.fetch_step;
+              fetch_lines();
             }
             Source::Load(codes + i * kStepBytes, w0, w1);
             (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + i * 4), ...);
@@ -296,7 +299,7 @@ void IntTiles(TileInput t, size_t rows) {
     t.x_zeros += height * t.x_blocks;
     t.sums += height * kIntPanel;
     // The next tile goes on where this one has stopped.
-    t.fetch += t.fetch_step * t.blocks * std::max<size_t>(1, kSteps * Source::kStepBytes / 64);
+    t.fetch += t.fetch_step * t.blocks * (kSteps * Source::kStepBytes / 64);
   }
 }
 
