@@ -10,6 +10,7 @@
 #include "cpu/attention.h"
 #include "cpu/expert_dispatch.h"
 #include "cpu/logit_stats.h"
+#include "cpu/part_block.h"
 #include "cpu/quantize_rows.h"
 #include "cpu/row_draw.h"
 #include "cpu/row_ops.h"
@@ -106,7 +107,7 @@ class CpuBackend final : public Backend {
   AttentionItem ItemOf(const Attending& a, const QueryBlock& block, size_t group) const;
   bool AttendInSplits(const Attending& a);
   Status InitLinear();
-  /// `x` as `weight` reads it, in `memory`.
+  /// `x` as `weight` reads it, in `memory`; nothing where it reads floats.
   QuantizedRows Quantize(const Matrix& x, const WeightView& weight, std::byte* memory);
   /// Those of `parts` whose weight is chosen.
   template <typename Choose>
@@ -114,8 +115,10 @@ class CpuBackend final : public Backend {
                 const Choose& choose);
   /// Adds to what waits for Flush.
   void Defer(RowOp op, size_t rows);
-  /// A thread's room for a block of a product, behind the scratch of PartBlock; `index` 0 or 1.
-  float* BlockScratch(size_t thread, size_t index);
+  /// A block of a part's product, in the thread's room number `index`, 0 or 1, whose first element is the
+  /// block's.
+  Matrix BlockProduct(const Matrix& x, const QuantizedRows& codes, const LinearPart& part,
+                      const PartGrid::Block& b, size_t thread, size_t index);
   Status InitExperts();
   /// Rows of this round's groups as their experts' `weight` reads them, in `memory`.
   QuantizedRows QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,

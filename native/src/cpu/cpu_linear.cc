@@ -28,11 +28,17 @@ Status CpuBackend::InitLinear() {
   return gated == 0 ? Status::Ok() : MappedMemory::Allocate(QuantizedRowsBytes(rows, gated), &gated_codes_);
 }
 
-float* CpuBackend::BlockScratch(size_t thread, size_t index) {
-  return Scratch(thread) + RoundUp(PartScratchBytes(), 64) / sizeof(float) + index * kPartBlockFloats;
+Matrix CpuBackend::BlockProduct(const Matrix& x, const QuantizedRows& codes, const LinearPart& part,
+                                const PartGrid::Block& b, size_t thread, size_t index) {
+  float* data = Scratch(thread) + RoundUp(PartScratchBytes(), 64) / sizeof(float) + index * kPartBlockFloats;
+  const Matrix block{data, b.rows(), b.cols(), b.cols()};
+  PartBlock(x, codes, {part.weight, part.bias, block, b.row_begin, b.col_begin}, b.row_begin, b.row_end,
+            b.col_begin, b.col_end, Scratch(thread));
+  return block;
 }
 
 QuantizedRows CpuBackend::Quantize(const Matrix& x, const WeightView& weight, std::byte* memory) {
+  if (!IsQuantized(weight)) return {};
   if (ready_codes_.x == x.data) return ready_codes_.codes;
   const QuantizedRows out = QuantizedRowsAt(memory, x.rows, x.width, ActivationBlock(weight));
   Defer(QuantizeRow{weight.column_order, weight.row_scaled_activations, x, out}, x.rows);
@@ -93,7 +99,7 @@ void CpuBackend::GatedLinear(Matrix x, const GatedParts& parts, Matrix out) {
     Linear(x, both);
     return Defer(GateRow{gelu, parts.gate.out, parts.up.out, out}, out.rows);
   }
-  const QuantizedRows codes = IsQuantized(gate) ? Quantize(x, gate, linear_codes_.data()) : QuantizedRows{};
+  const QuantizedRows codes = Quantize(x, gate, linear_codes_.data());
   Flush();
   // A block of the result can be quantized at once where its scales are its own.
   const WeightView* reader = parts.reader;
@@ -105,14 +111,9 @@ void CpuBackend::GatedLinear(Matrix x, const GatedParts& parts, Matrix out) {
   const PartGrid grid(gate, x.rows, quantizes ? out_codes.block : 1);
   pool_.Run(grid.items(), cancelled_, [&](size_t item, size_t thread) {
     const PartGrid::Block b = grid.At(item);
-    const auto product = [&](const LinearPart& part, size_t index) {
-      const Matrix room{BlockScratch(thread, index), b.rows(), b.cols(), b.cols()};
-      PartBlock(x, codes, {part.weight, part.bias, room, b.row_begin, b.col_begin}, b.row_begin, b.row_end,
-                b.col_begin, b.col_end, Scratch(thread));
-      return room;
-    };
     if (b.rows() == 0) return;
-    const Matrix gates = product(parts.gate, 0), ups = product(parts.up, 1);
+    const Matrix gates = BlockProduct(x, codes, parts.gate, b, thread, 0),
+                 ups = BlockProduct(x, codes, parts.up, b, thread, 1);
     for (size_t r = 0; r < b.rows(); ++r) {
       float* row = gates.data + r * gates.stride;
       float* to = quantizes ? row : out.data + (b.row_begin + r) * out.stride + b.col_begin;

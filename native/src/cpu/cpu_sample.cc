@@ -150,16 +150,13 @@ Status CpuBackend::SampleLogits(Matrix x, const LinearPart& head, float soft_cap
   for (uint32_t r = 0; r < x.rows; ++r) {
     for (size_t thread = 0; thread < pool_.threads(); ++thread) RowDrawOf(r, thread).Begin(ParamsOf(r));
   }
-  const QuantizedRows codes =
-      IsQuantized(head.weight) ? Quantize(x, head.weight, linear_codes_.data()) : QuantizedRows{};
+  const QuantizedRows codes = Quantize(x, head.weight, linear_codes_.data());
   Flush();
   const PartGrid grid(head.weight, x.rows);
   pool_.Run(grid.items(), cancelled_, [&](size_t item, size_t thread) {
     const PartGrid::Block b = grid.At(item);
     if (b.rows() == 0) return;
-    const Matrix block{BlockScratch(thread, 0), b.rows(), b.cols(), b.cols()};
-    PartBlock(x, codes, {head.weight, head.bias, block, b.row_begin, b.col_begin}, b.row_begin, b.row_end,
-              b.col_begin, b.col_end, Scratch(thread));
+    const Matrix block = BlockProduct(x, codes, head, b, thread, 0);
     // Rows of the head past the vocabulary are padding.
     const size_t cols = std::min(b.col_end, size_t{program_.spec.vocab_size}) -
                         std::min(b.col_begin, size_t{program_.spec.vocab_size});
