@@ -37,7 +37,7 @@ const SHAPES: readonly (readonly [string, readonly number[]])[] = [
   ['bias', [HEAD_DIM]],
 ];
 const OPS: readonly Op[] = [
-  { op: 'embed', weight: 0, scale: 1, out: 0 },
+  { op: 'embed', weight: 0, firstId: 0, scale: 1, out: 0 },
   { op: 'rmsNorm', x: 0, weight: 1, eps: EPS, weightOffset: 0, out: 1 },
   { op: 'linear', x: 1, weight: 2, bias: null, out: 2 },
   { op: 'linear', x: 1, weight: 3, bias: 9, out: 3 },
@@ -128,6 +128,7 @@ function spec(file = join(directory, 'weights'), ops: readonly Op[] = OPS): Prog
   });
   return {
     vocabSize: VOCAB,
+    groups: [],
     weights,
     ops,
     limits: { maxTokens: 64, maxSeqs: 4, maxRows: 64, maxModelLen: 128, maxLogprobs: 5, numSlots: 4 },

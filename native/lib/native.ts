@@ -11,8 +11,15 @@ export type ValueId = number;
 /** One recorded operation. Token values have one row per token of the step; row values (after gatherRows) one per logit
  *  row. Widths follow from the weights; the addon checks them when the program is created. */
 export type Op =
-  /** out[t] = weight[token(t)] * scale; weight [vocab, width]. A negative token id -1-s reads the feedback slot s. */
-  | { readonly op: 'embed'; readonly weight: WeightId; readonly scale: number; readonly out: ValueId }
+  /** out[t] = weight[token(t) - firstId] * scale; weight [rows, width]. A negative token id -1-s reads the feedback slot s. Of an
+   *  id that is not among the weight's rows out[t] is zero: a part of the vocabulary embeds its own tokens. */
+  | {
+      readonly op: 'embed';
+      readonly weight: WeightId;
+      readonly firstId: number;
+      readonly scale: number;
+      readonly out: ValueId;
+    }
   /** out = x / sqrt(mean(x^2) + eps) * (weight + weightOffset). A weight narrower than x normalises each run of its width by
    *  itself, as the heads of q and k. */
   | {
@@ -123,11 +130,15 @@ export type Op =
       readonly out: ValueId;
     }
   /** out = sum over the token's experts, ids ascending, of weight * down(silu(gate x) * up x). `experts` lists those of this
-   *  rank, ids ascending, all of one shape: gate and up [inner, width of x], down [width of x, inner]. Others add nothing. */
+   *  rank, ids ascending, all of one shape: gate and up [inner, width of x], down [width of x, inner]; it may be empty where
+   *  others have them. With `spread`, expert i is that of the rank `owners[i]` of the group, all of whose ranks have the same x
+   *  and routes: each computes the outputs of its own, and all ranks add up all of them, in the same order. Without, experts
+   *  that are not listed add nothing. */
   | {
       readonly op: 'experts';
       readonly x: ValueId;
       readonly routes: ValueId;
+      readonly spread: { readonly group: string; readonly owners: readonly number[] } | null;
       readonly experts: readonly {
         readonly id: number;
         readonly gate: WeightId;
@@ -151,8 +162,28 @@ export type Op =
       readonly softCap: number | null;
       readonly out: ValueId;
     }
-  /** Samples or scores each row (see StepInput rows) and stores sampled ids in the feedback slots of this rank. */
+  /** Samples or scores each row (see StepInput rows) and stores sampled ids in the feedback slots of this rank. Logits that an
+   *  allGather puts together of what `logits` made of parts of the vocabulary cross ranks only where a row needs them whole;
+   *  of other rows what each part would choose crosses. */
   | { readonly op: 'sample'; readonly logits: ValueId }
+  /** out = the x of all ranks of `group`, side by side, in the order of ranks; rank r's x is `widths[r]` wide. */
+  | {
+      readonly op: 'allGather';
+      readonly x: ValueId;
+      readonly group: string;
+      readonly widths: readonly number[];
+      readonly out: ValueId;
+    }
+  /** out = the x of all ranks of `group`, of one width, added up in f32 in a binary tree over ranks, ((0+1)+(2+3))+..., and then
+   *  bias (one vector or null). `pick`: in each element at most one rank has bits that are not zero, and out has those. */
+  | {
+      readonly op: 'allReduce';
+      readonly x: ValueId;
+      readonly group: string;
+      readonly reduction: 'sum' | 'pick';
+      readonly bias: WeightId | null;
+      readonly out: ValueId;
+    }
   /** Sends a token value [t, width] as f32 to the next stage, under the step's number. */
   | { readonly op: 'send'; readonly x: ValueId; readonly peer: string }
   | { readonly op: 'recv'; readonly peer: string; readonly width: number; readonly out: ValueId }
@@ -192,8 +223,19 @@ export interface KVCacheSpec {
   readonly layers: readonly KVCacheLayer[];
 }
 
+/** Ranks that run the same steps and make values together. Rank r of it is, for `bindSend` and `bindReceive`, the peer
+ *  `${name}/${r}`. A message among them carries the step and which of the step's exchanges it is. */
+export interface RankGroup {
+  readonly name: string;
+  readonly size: number;
+  /** This rank's place. */
+  readonly rank: number;
+}
+
 export interface ProgramSpec {
   readonly vocabSize: number;
+  /** Those that ops name. */
+  readonly groups: readonly RankGroup[];
   readonly weights: readonly WeightSource[];
   readonly ops: readonly Op[];
   readonly limits: ProgramLimits;

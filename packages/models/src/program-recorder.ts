@@ -100,7 +100,7 @@ export class ProgramRecorder {
   embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {
     const { vocabSize, width, scale } = options;
     const weight = this.#weight({ name: weightName, shape: [vocabSize, width], kind: 'embedding' });
-    return this.#push(width, (out) => ({ op: 'embed', weight, scale, out }));
+    return this.#push(width, (out) => ({ op: 'embed', weight, firstId: 0, scale, out }));
   }
 
   rmsNorm(x: ValueId, weightName: string, norm: NormOptions): ValueId {
@@ -187,7 +187,7 @@ export class ProgramRecorder {
       up: matrix(up, [innerSize, width]),
       down: matrix(down, [width, innerSize]),
     }));
-    return this.#push(width, (out) => ({ op: 'experts', x, routes, experts: recorded, out }));
+    return this.#push(width, (out) => ({ op: 'experts', x, routes, spread: null, experts: recorded, out }));
   }
 
   /** act(gate) * up. */

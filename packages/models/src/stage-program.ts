@@ -46,6 +46,7 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
   model.record(recorder, { index: stage, count: stages, layers, maxModelLen: limits.maxModelLen });
   return {
     vocabSize: config.vocabSize,
+    groups: [],
     weights: recorder.weights,
     ops: recorder.ops,
     limits,
