@@ -13,6 +13,7 @@ export type {
   ProgramLimits,
   ProgramMemory,
   ProgramSpec,
+  RankGroup,
   RawStepOutput,
   ReceiveChannel,
   SendChannel,

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { BenchGroup, BenchResult } from './bench-result.ts';
+import { formations } from './formations.ts';
 import { hostile } from './hostile.ts';
 import { offline } from './offline.ts';
 import { online } from './online.ts';
@@ -14,6 +15,7 @@ import { stepPlan } from './step-plan.ts';
 const GROUPS: Readonly<Record<string, BenchGroup>> = {
   offline,
   online,
+  formations,
   'prefix-cache': prefixCache,
   'start-up': startUp,
   'step-plan': stepPlan,

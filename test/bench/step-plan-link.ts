@@ -47,7 +47,7 @@ export class StepPlanLink implements AsyncDisposable {
   private constructor(bus: MessageBus, resources: AsyncDisposableStack) {
     this.#bus = bus;
     this.#resources = resources;
-    bus.subscribe(subjects.results(GROUP), ({ data }) => {
+    bus.subscribe(subjects.results(GROUP, 0), ({ data }) => {
       const { step, waitUs, output } = stepResultSchema.parse(data);
       if (output) unpackStepOutput(new Int32Array(output.buffer, output.byteOffset, output.byteLength / 4));
       this.#waiting.get(step)?.(waitUs);
@@ -62,7 +62,7 @@ export class StepPlanLink implements AsyncDisposable {
     const startUs = monotonicUs();
     const words = packStepInput(input);
     const plan = { epoch: 0, step, deadlineMs: 30_000, input: new Uint8Array(words.buffer) };
-    this.#bus.publish(subjects.plans(GROUP), plan);
+    this.#bus.publish(subjects.plans(GROUP, 0), plan);
     const arrivedUs = await promise;
     const roundTripUs = monotonicUs() - startUs;
     clearTimeout(timer);

@@ -9,7 +9,7 @@ process.once('message', (address: RankAddress) => void serve(address));
 
 async function serve(address: RankAddress): Promise<void> {
   const bus = await connect(address);
-  bus.subscribe(subjects.plans(GROUP), ({ data }) => {
+  bus.subscribe(subjects.plans(GROUP, 0), ({ data }) => {
     const { epoch, step, input } = stepPlanSchema.parse(data);
     const words = new Int32Array(input.buffer, input.byteOffset, input.byteLength / 4);
     const arrivedUs = monotonicUs();
@@ -26,7 +26,7 @@ async function serve(address: RankAddress): Promise<void> {
       output: bytes(output),
       error: null,
     };
-    bus.publish(subjects.results(GROUP), result);
+    bus.publish(subjects.results(GROUP, 0), result);
   });
   await bus.flush();
   process.send?.('ready');

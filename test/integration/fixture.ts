@@ -104,6 +104,8 @@ export async function readFixture(name: string, change: object = {}): Promise<Fi
 
 export interface StageSpecsOptions {
   readonly stages?: number;
+  /** Ranks that share each stage. */
+  readonly tensorSize?: number;
   /** Of the cache. */
   readonly dtype: KVCacheDtype;
   readonly quantization?: QuantizationOption;
@@ -128,13 +130,27 @@ export function readCases(cases: readonly StoredCase[], vocabSize: number): Fixt
   });
 }
 
+/** Of every rank, stage by stage. */
 export function stageSpecs(
   { model, tensors }: ReferenceModel,
-  { stages = 1, dtype, quantization = 'none' }: StageSpecsOptions,
+  { stages = 1, tensorSize = 1, dtype, quantization = 'none' }: StageSpecsOptions,
 ): ProgramSpec[] {
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
-  return stageLayers(model.config.numLayers, stages, null).map((layers, stage) =>
-    buildStageProgram({ model, tensors, quantization, stages, stage, layers, limits: LIMITS, kvCache }),
+  return stageLayers(model.config.numLayers, stages, null).flatMap((layers, stage) =>
+    Array.from({ length: tensorSize }, (_, rank) => {
+      const tensor = { rank, size: tensorSize };
+      return buildStageProgram({
+        model,
+        tensors,
+        quantization,
+        stages,
+        stage,
+        layers,
+        tensor,
+        limits: LIMITS,
+        kvCache,
+      });
+    }),
   );
 }
 

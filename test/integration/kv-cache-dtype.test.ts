@@ -46,7 +46,8 @@ describe.skipIf(!isBuilt).each(cases)('native $name with a cache of $dtype', ({ 
     const fixture = await readFixture(name);
     const { config } = fixture.model;
     const layers = Array.from({ length: config.numLayers }, (_, layer) => {
-      const bytes = NUM_BLOCKS * kvBlockBytes(config, [layer, layer + 1], { blockSize: BLOCK_SIZE, dtype });
+      const bytes =
+        NUM_BLOCKS * kvBlockBytes(config.kvCacheLayers.slice(layer, layer + 1), { blockSize: BLOCK_SIZE, dtype });
       return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
     });
     expect(memoryOf(fixture, dtype).kvCacheBytes).toBe(layers.reduce((sum, bytes) => sum + bytes, 0));

@@ -18,6 +18,7 @@ const chunkings: readonly Chunking[] = [chunksOf(1), chunksOf(7), chunksOf(16), 
 
 export interface NativeOptions {
   readonly stages?: number;
+  readonly tensorSize?: number;
   readonly threads?: number;
   /** Of the cache; that of the model where it is left out. */
   readonly dtype?: KVCacheDtype;
@@ -26,12 +27,16 @@ export interface NativeOptions {
 
 export async function withDriver<T>(
   fixture: ReferenceModel,
-  { stages = 1, threads = 1, quantization = 'none', ...options }: NativeOptions,
+  { stages = 1, tensorSize = 1, threads = 1, quantization = 'none', ...options }: NativeOptions,
   use: (driver: Driver) => Promise<T>,
 ): Promise<T> {
   if (addon === null) throw new Error('the addon is not built');
   const dtype = options.dtype ?? resolveDtype('auto', fixture.model.config, fixture.tensors);
-  await using pipeline = await openNative(addon, stageSpecs(fixture, { stages, dtype, quantization }), threads);
+  await using pipeline = await openNative(
+    addon,
+    stageSpecs(fixture, { stages, tensorSize, dtype, quantization }),
+    threads,
+  );
   return await use(new Driver(pipeline, fixture.model.config.vocabSize));
 }
 
@@ -56,7 +61,7 @@ export async function alone(driver: Driver, fixture: ReferenceModel, chunking: C
 
 /** The same bits alone, in chunks, by feedback, preempted and among 31 others. */
 export async function expectSameBits(fixture: ReferenceModel, options: NativeOptions): Promise<void> {
-  const { stages: _, ...single } = options;
+  const { stages: _stages, tensorSize: _tensorSize, ...single } = options;
   const wanted = await withDriver(fixture, single, (driver) => alone(driver, fixture, whole));
   await withDriver(fixture, { ...options, threads: 2 }, async (driver) => {
     expectIdentical(await alone(driver, fixture, whole), wanted);

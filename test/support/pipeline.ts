@@ -1,4 +1,5 @@
-import { stagePeer } from '@skein/models';
+import { strict as assert } from 'node:assert';
+import { type FormationShape, rankChannels, TENSOR_GROUP } from '@skein/models';
 import { Link, ProgramInterpreter } from '@skein/models/testing';
 import {
   type Device,
@@ -6,41 +7,50 @@ import {
   packStepInput,
   type Program,
   type ProgramSpec,
+  type RawStepOutput,
   type StepInput,
   type Transport,
   unpackStepOutput,
 } from '@skein/native';
 
 const DEADLINE_MS = 60_000;
-const CHANNEL_BYTES = 4 * 2 ** 20;
+const CHANNEL_BYTES = 2 ** 20;
 
-/** All stages of one model in this process. */
+/** All ranks of one model in this process. */
 export interface Pipeline extends AsyncDisposable {
-  /** Gives every stage the step; answers with the last one's ids by row. */
+  /** Gives every rank the step; answers with the last stage's ids by row, which all its ranks agree on. */
   run(input: StepInput): Promise<number[]>;
   /** Of the last step that finished: [rows, vocab]. */
   lastLogits(): Float32Array;
 }
 
-/** The stages' links: activations to the next, tokens from the last to the first. */
-function linksOf(count: number): { from: number; to: number }[] {
-  const forward = Array.from({ length: count - 1 }, (_, i) => ({ from: i, to: i + 1 }));
-  return count > 1 ? [...forward, { from: count - 1, to: 0 }] : [];
+function shapeOf(specs: readonly ProgramSpec[]): FormationShape {
+  const tensorSize = specs[0]?.groups.find(({ name }) => name === TENSOR_GROUP)?.size ?? 1;
+  return { stages: specs.length / tensorSize, tensorSize };
 }
 
+/** What the ranks of the last stage answer, which is the same. */
+function agreed(answers: readonly (readonly number[])[], { tensorSize }: FormationShape): number[] {
+  const [first = [], ...others] = answers.slice(-tensorSize);
+  for (const other of others) assert.deepEqual(other, first);
+  return [...first];
+}
+
+/** @param specs of every rank, stage by stage. */
 export function openInterpreted(specs: readonly ProgramSpec[]): Pipeline {
-  const stages = specs.map((spec) => new ProgramInterpreter(spec));
-  for (const { from, to } of linksOf(stages.length)) {
+  const shape = shapeOf(specs);
+  const ranks = specs.map((spec) => new ProgramInterpreter(spec));
+  for (const { from, to, fromPeer, toPeer } of rankChannels(shape)) {
     const link = new Link();
-    stages[from]?.connect('send', stagePeer(to), link);
-    stages[to]?.connect('recv', stagePeer(from), link);
+    ranks[from]?.connect('send', toPeer, link);
+    ranks[to]?.connect('recv', fromPeer, link);
   }
   return {
     async run(input) {
       const words = packStepInput(input);
-      return (await Promise.all(stages.map((stage) => stage.run(words)))).at(-1) ?? [];
+      return agreed(await Promise.all(ranks.map((rank) => rank.run(words))), shape);
     },
-    lastLogits: () => stages.at(-1)?.lastLogits() ?? new Float32Array(),
+    lastLogits: () => ranks.at(-1)?.lastLogits() ?? new Float32Array(),
     async [Symbol.asyncDispose]() {},
   };
 }
@@ -51,19 +61,20 @@ export async function openNative(
   threads: number,
 ): Promise<Pipeline> {
   const device: Device = addon.createDevice({ backend: 'cpu', threads });
+  const shape = shapeOf(specs);
   const transport: Transport | null = specs.length > 1 ? addon.createTransport({ interfaceName: null }) : null;
-  const stages: Program[] = specs.map((spec) => addon.createProgram(device, spec));
+  const ranks: Program[] = specs.map((spec) => addon.createProgram(device, spec));
   const close = (): void => {
-    for (const stage of stages) stage.close();
+    for (const rank of ranks) rank.close();
     transport?.close();
     device.close();
   };
   try {
-    for (const stage of stages) await stage.load(null);
-    stages.at(-1)?.keepLogits(true);
-    for (const { from, to } of linksOf(stages.length)) {
+    for (const rank of ranks) await rank.load(null);
+    for (const rank of ranks.slice(-shape.tensorSize)) rank.keepLogits(true);
+    for (const { from, to, fromPeer, toPeer } of rankChannels(shape)) {
       if (transport === null) continue;
-      const name = `${stagePeer(from)}-to-${stagePeer(to)}`;
+      const name = `${from}-to-${to}`;
       const receive = transport.openReceive({ name, transport: 'shm', capacityBytes: CHANNEL_BYTES });
       const send = await transport.openSend({
         name,
@@ -71,8 +82,8 @@ export async function openNative(
         descriptor: receive.descriptor(),
         deadlineMs: DEADLINE_MS,
       });
-      stages[from]?.bindSend(stagePeer(to), send);
-      stages[to]?.bindReceive(stagePeer(from), receive);
+      ranks[from]?.bindSend(toPeer, send);
+      ranks[to]?.bindReceive(fromPeer, receive);
     }
   } catch (error) {
     close();
@@ -81,11 +92,12 @@ export async function openNative(
   return {
     async run(input) {
       const words = packStepInput(input);
-      const outputs = await Promise.all(stages.map((stage) => stage.run(words, DEADLINE_MS)));
-      const last = outputs.at(-1);
-      return last === undefined ? [] : unpackStepOutput(last.words).map((row) => row.tokenId);
+      const outputs = await Promise.all(ranks.map((rank) => rank.run(words, DEADLINE_MS)));
+      const idsOf = (raw: RawStepOutput): number[] =>
+        raw.words.length === 0 ? [] : unpackStepOutput(raw.words).map((row) => row.tokenId);
+      return agreed(outputs.map(idsOf), shape);
     },
-    lastLogits: () => stages.at(-1)?.lastLogits() ?? new Float32Array(),
+    lastLogits: () => ranks.at(-1)?.lastLogits() ?? new Float32Array(),
     async [Symbol.asyncDispose]() {
       close();
     },

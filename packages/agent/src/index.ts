@@ -1,5 +1,6 @@
 export { natsBus } from './bus.ts';
 export { ConfigError, FormationError } from './errors.ts';
+export { type GroupShape, numRanks, ranksPerAgent } from './group-shape.ts';
 export { hostCores } from './host-cores.ts';
 export { Broker } from './leader/broker.ts';
 export { type KVEventsConfig, parseKVEventsConfig } from './leader/kv-events-config.ts';

@@ -1,6 +1,7 @@
 import type { KVEventsConfig } from './leader/kv-events-config.ts';
 import type { KVCacheDtypeOption, QuantizationOption } from '@skein/models';
 import type { LogFormat, LogLevel } from '@skein/telemetry';
+import type { GroupShape } from './group-shape.ts';
 
 /** Everything `skein node` and `skein serve` decide from flags and variables, resolved. */
 export interface NodeOptions {
@@ -34,6 +35,8 @@ export interface NodeOptions {
   /** Null: the leader starts a broker of its own on `natsPort`. */
   readonly natsUrl: string | null;
   readonly natsPort: number;
+  readonly shape: GroupShape;
+  /** Compute threads of each rank. */
   readonly threads: number;
   readonly maxModelLen: number | null;
   /** Most logprobs of a token that a request may ask for. */

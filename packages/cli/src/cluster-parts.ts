@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { hostCores } from '@skein/agent';
+import { type GroupShape, hostCores, numRanks } from '@skein/agent';
 import { variables } from '@skein/telemetry';
 import { asArguments, flagOf, type FlagTexts } from './flags/argv.ts';
 import { flagKeys } from './flags/flag-table.ts';
@@ -12,19 +12,17 @@ export interface Part {
   readonly env: Readonly<Record<string, string>>;
 }
 
-export interface ClusterShape {
-  readonly groups: number;
-  /** Of each group. */
-  readonly stages: number;
-}
-
 const TINY_CHAT = fileURLToPath(new URL('../../../examples/tiny-chat', import.meta.url));
 
-export function clusterShape({ settings, command }: Resolved): ClusterShape {
-  return {
-    groups: settings.dataParallelSize,
-    stages: settings.pipelineParallelSize ?? (command === 'up' ? 2 : 1),
-  };
+/** How each group's ranks share the work. @param stages where no flag says. */
+export function groupShape({ settings }: Resolved, stages: number): GroupShape {
+  const { dataParallelSize: replicas, pipelineParallelSize, tensorParallelSize: tensorSize } = settings;
+  return { replicas, stages: pipelineParallelSize ?? stages, tensorSize };
+}
+
+/** Of `skein up`. */
+export function clusterShape(resolved: Resolved): GroupShape {
+  return groupShape(resolved, 2);
 }
 
 /** The model of `skein up`. */
@@ -32,30 +30,34 @@ export function clusterModel({ settings }: Resolved): string {
   return settings.model ?? TINY_CHAT;
 }
 
-/** The router, then the agents of each group, with what LeaderWorkerSet would tell them. */
+/** The router, then the agents of each group, with what LeaderWorkerSet would tell them: one for each stage of each replica,
+ *  with the ranks that share it. */
 export function clusterParts(resolved: Resolved): readonly [Part, ...Part[]] {
-  const { groups, stages } = clusterShape(resolved);
+  const shape = clusterShape(resolved);
   const { settings } = resolved;
-  const threads = settings.threads ?? Math.max(1, Math.floor(hostCores() / (stages * groups)));
+  const { groups } = settings;
+  const threads = settings.threads ?? Math.max(1, Math.floor(hostCores() / (numRanks(shape) * groups)));
+  const groupSize = shape.stages * shape.replicas;
   const node = passedOn(resolved, 'node');
   const router = passedOn(resolved, 'router');
   const nodeArgs = asArguments({
     ...node.texts,
     model: [clusterModel(resolved)],
+    pipelineParallelSize: [String(shape.stages)],
     host: ['127.0.0.1'],
     port: ['0'],
     threads: [String(threads)],
-    cpuMemoryUtilization: [String(settings.cpuMemoryUtilization / groups)],
+    cpuMemoryUtilization: [String(settings.cpuMemoryUtilization / (groups * shape.replicas))],
   });
-  const agents = Array.from({ length: groups * stages }, (_, i): Part => {
-    const [group, worker] = [Math.floor(i / stages), i % stages];
+  const agents = Array.from({ length: groups * groupSize }, (_, i): Part => {
+    const [group, worker] = [Math.floor(i / groupSize), i % groupSize];
     return {
       name: `agent ${group}-${worker}`,
       args: ['node', ...nodeArgs],
       env: {
         ...node.env,
         [variables.lwsLeaderAddress.name]: `skein-${group}.skein.localhost`,
-        [variables.lwsGroupSize.name]: String(stages),
+        [variables.lwsGroupSize.name]: String(groupSize),
         [variables.lwsWorkerIndex.name]: String(worker),
       },
     };

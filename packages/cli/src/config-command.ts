@@ -1,5 +1,5 @@
 import { variables } from '@skein/telemetry';
-import { clusterParts, clusterShape } from './cluster-parts.ts';
+import { clusterParts } from './cluster-parts.ts';
 import { variable } from './environment.ts';
 import { flagOf, flagsOf } from './flags/argv.ts';
 import { flagName } from './flags/flag-table.ts';
@@ -36,11 +36,9 @@ const withoutFlag = ['lwsLeaderAddress', 'lwsGroupSize', 'lwsWorkerIndex', 'lwsG
 /** What a command would run with, and where each value came from; no secrets. */
 export function shownConfig(resolved: Resolved): ShownConfig {
   const { command, settings, origins } = resolved;
-  const { groups, stages } = clusterShape(resolved);
-  const isCluster = command === 'up' || (command === 'serve' && groups * stages > 1);
   return {
     command,
-    processes: isCluster ? clusterParts(resolved).map((part) => ({ ...part, env: hidden(part.env) })) : [],
+    processes: command === 'up' ? clusterParts(resolved).map((part) => ({ ...part, env: hidden(part.env) })) : [],
     settings: flagsOf(command).map((key) => ({
       flag: flagName(key),
       value: flagOf(key).isSecret && settings[key] !== null ? HIDDEN : settings[key],

@@ -14,6 +14,7 @@ const CONFIG_CODES: ReadonlySet<string> = new Set([
   'ERR_MODEL_CONFIG',
   'ERR_OPTION',
   'ERR_STAGE_SPLIT',
+  'ERR_TENSOR_SPLIT',
   'ERR_TOKENIZER_FILE',
 ]);
 

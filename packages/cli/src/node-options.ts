@@ -1,12 +1,22 @@
 import { resolve } from 'node:path';
-import { ConfigError, hostCores, type NodeOptions, parseKVEventsConfig } from '@skein/agent';
+import {
+  ConfigError,
+  type GroupShape,
+  hostCores,
+  type NodeOptions,
+  parseKVEventsConfig,
+  ranksPerAgent,
+} from '@skein/agent';
 import { variable } from './environment.ts';
 import type { Running } from './lifecycle.ts';
 import { modelFolder } from './model-folder.ts';
 import { VERSION } from './version.ts';
 
 /** What a leader or worker runs with. @throws ConfigError ERR_OPTION. */
-export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
+export function nodeOptions(
+  { resolved, logFormat }: Running,
+  of: { readonly shape: GroupShape; readonly groupSize: number },
+): NodeOptions {
   const { settings, command } = resolved;
   if (settings.model === null)
     throw new ConfigError('ERR_OPTION', `no model is named; run skein ${command} DIR, or give --model`);
@@ -29,7 +39,8 @@ export function nodeOptions({ resolved, logFormat }: Running): NodeOptions {
     groupKey: variable('groupKey'),
     natsUrl: settings.natsUrl,
     natsPort: settings.natsPort,
-    threads: settings.threads ?? hostCores(),
+    shape: of.shape,
+    threads: settings.threads ?? Math.max(1, Math.floor(hostCores() / ranksPerAgent(of.shape, of.groupSize))),
     maxModelLen: settings.maxModelLen,
     maxLogprobs: settings.maxLogprobs,
     maxNumSeqs: settings.maxNumSeqs,

@@ -1,13 +1,11 @@
 import { type GroupPlace, runLeaderAgent } from '@skein/agent';
-import { clusterShape } from './cluster-parts.ts';
+import { groupShape } from './cluster-parts.ts';
 import type { Running } from './lifecycle.ts';
 import { nodeOptions } from './node-options.ts';
 
-/** `skein serve`: one group of one rank without a broker; more than that is a cluster. */
+/** `skein serve`: a group of one agent, which runs all ranks, without a broker. */
 export async function serve(running: Running): Promise<void> {
-  const options = nodeOptions(running);
-  const { groups, stages } = clusterShape(running.resolved);
-  if (groups * stages > 1) return (await import('./up.ts')).up(running);
+  const options = nodeOptions(running, { shape: groupShape(running.resolved, 1), groupSize: 1 });
   const place: GroupPlace = {
     group: 'serve-0',
     groupIndex: 0,

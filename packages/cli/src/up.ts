@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Broker, ConfigError, untilAbort, watchParent } from '@skein/agent';
+import { Broker, ConfigError, numRanks, untilAbort, watchParent } from '@skein/agent';
 import { spawnBound, SupervisedProcess } from '@skein/message-bus';
 import { readModel, stageLayers } from '@skein/models';
 import { topologySchema } from '@skein/protocol';
@@ -20,11 +20,12 @@ const GRACE_MS = 4000;
  *  give it. A part that dies is started again. */
 export async function up({ resolved, logger, logFormat, signal }: Running): Promise<void> {
   const { settings } = resolved;
-  const { groups, stages } = clusterShape(resolved);
+  const { groups } = settings;
+  const shape = clusterShape(resolved);
   // What no part could start with is said before any is started.
   const { dir } = modelFolder(clusterModel(resolved), settings.revision);
   const { config } = await readModel(dir);
-  stageLayers(config.numLayers, stages, settings.ppLayerPartition);
+  stageLayers(config.numLayers, shape.stages, settings.ppLayerPartition);
   if (settings.port === 0) throw new ConfigError('ERR_OPTION', '--port is 0; up needs the port of its router');
   const startMs = performance.now();
   const groupKey = variable('groupKey') ?? randomBytes(24).toString('base64url');
@@ -52,7 +53,7 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
     if (!ending.aborted) {
       const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
       logger.info(
-        `ready in ${seconds} s: ${url}/v1 (${groups} group${groups > 1 ? 's' : ''} of ${stages} stage${stages > 1 ? 's' : ''})`,
+        `ready in ${seconds} s: ${url}/v1 (${counted(groups, 'group')} of ${counted(numRanks(shape), 'rank')})`,
       );
     }
     await untilAbort(ending);
@@ -64,6 +65,10 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
   }
   const [refusal] = refused;
   if (refusal) throw refusal;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 /** Keeps one part running. `onRefused` hears of an end that another start cannot mend. */

@@ -2,6 +2,7 @@ import { checkpointParameters, type CheckpointParametersOptions } from './checkp
 import { CheckpointError } from './errors.ts';
 import { type Model, wholeModel } from './model.ts';
 import { ProgramRecorder } from './program-recorder.ts';
+import { WHOLE } from './tensor-shard.ts';
 
 /** Scales and zero points of a cache of 8 bits, under the names that exporters give them. A cache here has the type that
  *  --kv-cache-dtype says, and takes none of them. */
@@ -9,16 +10,23 @@ const CACHE_SCALE = /\.self_attn\.((attn|[kqv]_proj)\.)?(q|k|v|kv|prob|output)_(
 
 export interface CheckpointCheckOptions extends CheckpointParametersOptions {
   readonly model: Model;
+  /** Ranks that will share each layer; 1 where it is left out. */
+  readonly tensorSize?: number;
 }
 
 /** Holds a checkpoint against its model: every parameter is there in its shape, and every tensor is a parameter or one that
- *  the family knows to be unneeded. Names of the unneeded come back. Throws CheckpointError naming what does not fit. */
+ *  the family knows to be unneeded. Names of the unneeded come back. Throws CheckpointError naming what does not fit,
+ *  and TensorSplitError where the model has too few heads or rows for its ranks. */
 export function checkCheckpoint(options: CheckpointCheckOptions): string[] {
-  const { model, tensors } = options;
+  const { model, tensors, tensorSize = 1 } = options;
   const { config } = model;
   // Records the whole model as one stage: what that leaves over, no stage would load.
   const whole = new ProgramRecorder(checkpointParameters(options));
   model.record(whole, wholeModel(model, config.maxPositionEmbeddings));
+  if (tensorSize > 1) {
+    const part = new ProgramRecorder(checkpointParameters(options), { ...WHOLE, size: tensorSize });
+    model.record(part, wholeModel(model, config.maxPositionEmbeddings));
+  }
   const unused = [...tensors.keys()].filter((name) => !whole.usedTensors.has(name));
   const isUnneeded = (name: string): boolean =>
     model.isUnneeded(name) || (config.quantization !== null && CACHE_SCALE.test(name));

@@ -27,3 +27,10 @@ export class StageSplitError extends SkeinError {
     super('ERR_STAGE_SPLIT', message, options);
   }
 }
+
+/** Heads or rows that cannot be split over as many ranks. */
+export class TensorSplitError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_TENSOR_SPLIT', message, options);
+  }
+}

@@ -8,7 +8,13 @@ export {
   resolveDtype,
   resolveKVCacheDtype,
 } from './dtype.ts';
-export { CheckpointError, CheckpointWriteError, ModelConfigError, StageSplitError } from './errors.ts';
+export {
+  CheckpointError,
+  CheckpointWriteError,
+  ModelConfigError,
+  StageSplitError,
+  TensorSplitError,
+} from './errors.ts';
 export { modelFingerprint } from './fingerprint.ts';
 export { type GenerationConfig, parseGenerationConfig, readGenerationConfig } from './generation-config.ts';
 export { type EncodableDtype, encodeGgml } from './gguf/ggml-encode.ts';
@@ -28,8 +34,11 @@ export { INDEX_FILE, SINGLE_FILE } from './safetensors.ts';
 export { tensorBytes, type TensorToWrite, writeSafetensors } from './safetensors-writer.ts';
 export { type LayerRange, stageLayers } from './stage-layers.ts';
 export { stagePeer } from './stage-peer.ts';
+export { rankCacheLayers } from './rank-cache-layers.ts';
+export { type FormationShape, type RankChannel, rankChannels } from './rank-channels.ts';
 export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
 export { storedTensors } from './stored-weight.ts';
+export { TENSOR_GROUP, type TensorPlace, WHOLE } from './tensor-shard.ts';
 export {
   CHECKPOINT_SHAPES,
   type CheckpointShape,

@@ -1,7 +1,5 @@
 import type { KVCacheDtype, KVCacheLayer } from '@skein/native';
 import { DTYPE_BYTES } from './dtype.ts';
-import type { ModelConfig } from './model-config.ts';
-import type { LayerRange } from './stage-layers.ts';
 
 const SCALE_BYTES = 4;
 
@@ -22,13 +20,12 @@ function rowsBytes(width: number, scales: number, blockSize: number, dtype: KVCa
   return Math.ceil(values / SCALE_BYTES) * SCALE_BYTES + scales * blockSize * SCALE_BYTES;
 }
 
-/** Bytes of one KV block: what every layer of the stage keeps of `blockSize` tokens. */
+/** Bytes of one KV block: what the layers keep of `blockSize` tokens. */
 export function kvBlockBytes(
-  config: Pick<ModelConfig, 'kvCacheLayers'>,
-  layers: LayerRange,
+  layers: readonly KVCacheLayer[],
   block: { readonly blockSize: number; readonly dtype: KVCacheDtype },
 ): number {
-  return config.kvCacheLayers.slice(...layers).reduce((sum, layer) => {
+  return layers.reduce((sum, layer) => {
     const { count, width, scales } = rowsPerToken(layer);
     return sum + count * rowsBytes(width, scales, block.blockSize, block.dtype);
   }, 0);

@@ -1,4 +1,5 @@
-import type { Op, ValueId, WeightId, WeightSource } from '@skein/native';
+import type { Op, RankGroup, ValueId, WeightId, WeightSource } from '@skein/native';
+import { evenSlices, rowSlices, type Slice, TENSOR_GROUP, type TensorPlace, WHOLE } from './tensor-shard.ts';
 
 /** What a parameter is there for, which decides how it may be quantized: `latentUp` makes keys and values of latents,
  *  `router` picks experts, `head` makes logits. */
@@ -33,6 +34,12 @@ export interface LinearOptions {
   readonly kind?: 'matrix' | 'router';
 }
 
+/** A linear of an input that is spread over the ranks. */
+export interface MergeLinearOptions extends Pick<LinearOptions, 'width' | 'bias'> {
+  /** Columns of the input that each rank has, side by side in the order of ranks. */
+  readonly widths: readonly number[];
+}
+
 export interface LogitsOptions {
   readonly weightName: string;
   /** `embedding` where the head is the embedding. */
@@ -53,6 +60,12 @@ export type LatentHeads = Pick<
   Extract<Op, { op: 'absorbKey' }>,
   'numHeads' | 'nopeDim' | 'ropeDim' | 'valueDim' | 'latentDim'
 >;
+
+/** Heads of a rank, and where they stand in a weight that has those of all. */
+export interface LatentHeadSlice extends LatentHeads {
+  readonly firstHead: number;
+  readonly allHeads: number;
+}
 
 export type RouteOptions = Omit<Extract<Op, { op: 'route' }>, 'op' | 'logits' | 'correctionBias' | 'out'> & {
   readonly correctionBias: string | null;
@@ -76,8 +89,13 @@ export interface ParameterForm {
   readonly wholeNorms: boolean;
 }
 
-/** Reads like the model's forward pass and writes down its operations. Parameters are named as in the checkpoint. */
+/** Reads like the model's forward pass and writes down the operations of one rank. Parameters are named as in the checkpoint.
+ *  The residual stream and what decides for all ranks (norms, routers, latents) is the same on every rank; heads, inner
+ *  columns of feed-forwards, experts and the vocabulary are spread over them. Every sum over columns is made by one rank, from
+ *  all columns, so that its bits are those of a rank that has the whole model. */
 export class ProgramRecorder {
+  /** Which of the ranks that share these layers records. */
+  readonly tensor: TensorPlace;
   readonly ops: Op[] = [];
   readonly weights: WeightSource[] = [];
   /** Names of the checkpoint's tensors that are used, whole or in part. */
@@ -88,8 +106,21 @@ export class ProgramRecorder {
   readonly #widths: number[] = [];
   #form: ParameterForm = { interleavedRope: false, wholeNorms: false };
 
-  constructor(parameters: ParameterSource) {
+  constructor(parameters: ParameterSource, tensor: TensorPlace = WHOLE) {
     this.#parameters = parameters;
+    this.tensor = tensor;
+  }
+
+  /** Groups that the recorded operations name. */
+  get groups(): readonly RankGroup[] {
+    return this.tensor.size === 1 ? [] : [{ name: TENSOR_GROUP, ...this.tensor }];
+  }
+
+  /** This rank's part of what every rank has a part of. */
+  own<T>(parts: readonly T[]): T {
+    const part = parts[this.tensor.rank];
+    if (part === undefined) throw new RangeError(`rank ${this.tensor.rank} has none of ${parts.length} parts`);
+    return part;
   }
 
   /** What is recorded from here on reads parameters of this form. */
@@ -99,8 +130,19 @@ export class ProgramRecorder {
 
   embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {
     const { vocabSize, width, scale } = options;
-    const weight = this.#weight({ name: weightName, shape: [vocabSize, width], kind: 'embedding' });
-    return this.#push(width, (out) => ({ op: 'embed', weight, firstId: 0, scale, out }));
+    const { rows } = this.#vocabulary(vocabSize);
+    const weight = this.#weight({ name: weightName, shape: [vocabSize, width], kind: 'embedding' }, rows);
+    const x = this.#push(width, (out) => ({ op: 'embed', weight, firstId: rows.first, scale, out }));
+    if (this.tensor.size === 1) return x;
+    // Of each token one rank has the row, and the others have zeros.
+    return this.#push(width, (out) => ({
+      op: 'allReduce',
+      x,
+      group: TENSOR_GROUP,
+      reduction: 'pick',
+      bias: null,
+      out,
+    }));
   }
 
   rmsNorm(x: ValueId, weightName: string, norm: NormOptions): ValueId {
@@ -125,6 +167,15 @@ export class ProgramRecorder {
     return this.#push(width, (out) => ({ op: 'linear', x, weight, bias, out }));
   }
 
+  /** The whole output, on every rank. Each gets all of the input and computes some of the rows. */
+  mergeLinear(x: ValueId, name: string, { widths, width, bias }: MergeLinearOptions): ValueId {
+    if (this.tensor.size === 1) return this.linear(x, name, { width, bias });
+    const slices = rowSlices(width, this.tensor.size, name);
+    const { first, count } = this.own(slices);
+    const part = this.linear(this.#allGather(x, widths), name, { width: count, bias, rows: { first, of: width } });
+    return this.#allGather(part, countsOf(slices));
+  }
+
   rope(x: ValueId, options: RopeOptions): ValueId {
     const { interleavedRope: interleaved } = this.#form;
     return this.#push(this.width(x), (out) => ({ op: 'rope', x, rotaryStart: 0, interleaved, ...options, out }));
@@ -135,8 +186,9 @@ export class ProgramRecorder {
   }
 
   /** `weightName` is kv_b_proj's weight, here and in expandValue. */
-  absorbKey(q: ValueId, weightName: string, { numHeads, nopeDim, ropeDim, valueDim, latentDim }: LatentHeads): ValueId {
-    const weight = this.#latentUp(weightName, numHeads * (nopeDim + valueDim), latentDim);
+  absorbKey(q: ValueId, weightName: string, heads: LatentHeadSlice): ValueId {
+    const { numHeads, nopeDim, ropeDim, valueDim, latentDim } = heads;
+    const weight = this.#latentUp(weightName, heads);
     return this.#push(numHeads * (latentDim + ropeDim), (out) => ({
       op: 'absorbKey',
       q,
@@ -154,8 +206,9 @@ export class ProgramRecorder {
     return this.#push(input.numHeads * input.latentDim, (out) => ({ op: 'latentAttention', ...input, out }));
   }
 
-  expandValue(x: ValueId, weightName: string, { numHeads, nopeDim, valueDim, latentDim }: LatentHeads): ValueId {
-    const weight = this.#latentUp(weightName, numHeads * (nopeDim + valueDim), latentDim);
+  expandValue(x: ValueId, weightName: string, heads: LatentHeadSlice): ValueId {
+    const { numHeads, nopeDim, valueDim, latentDim } = heads;
+    const weight = this.#latentUp(weightName, heads);
     return this.#push(numHeads * valueDim, (out) => ({
       op: 'expandValue',
       x,
@@ -177,17 +230,23 @@ export class ProgramRecorder {
     return this.#push(2 * routing.topK, (out) => ({ op: 'route', logits, correctionBias: bias, ...routing, out }));
   }
 
-  /** The experts of this rank, ids ascending; each names its three weights. */
+  /** All experts, ids from 0 on; each names its three weights. A rank has a run of them. */
   experts(x: ValueId, routes: ValueId, { innerSize, experts }: ExpertsOptions): ValueId {
     const width = this.width(x);
     const matrix = (name: string, shape: readonly number[]) => this.#weight({ name, shape, kind: 'matrix' });
-    const recorded = experts.map(({ id, gate, up, down }) => ({
+    const slices = evenSlices(experts.length, this.tensor.size);
+    const { first, count } = this.own(slices);
+    const spread =
+      this.tensor.size === 1
+        ? null
+        : { group: TENSOR_GROUP, owners: slices.flatMap((slice, rank) => Array<number>(slice.count).fill(rank)) };
+    const recorded = experts.slice(first, first + count).map(({ id, gate, up, down }) => ({
       id,
       gate: matrix(gate, [innerSize, width]),
       up: matrix(up, [innerSize, width]),
       down: matrix(down, [width, innerSize]),
     }));
-    return this.#push(width, (out) => ({ op: 'experts', x, routes, spread: null, experts: recorded, out }));
+    return this.#push(width, (out) => ({ op: 'experts', x, routes, spread, experts: recorded, out }));
   }
 
   /** act(gate) * up. */
@@ -206,8 +265,10 @@ export class ProgramRecorder {
 
   logits(x: ValueId, options: LogitsOptions): ValueId {
     const { weightName: name, kind, vocabSize, softCap } = options;
-    const weight = this.#weight({ name, kind, shape: [vocabSize, this.width(x)] });
-    return this.#push(vocabSize, (out) => ({ op: 'logits', x, weight, softCap, out }));
+    const { slices, rows } = this.#vocabulary(vocabSize);
+    const weight = this.#weight({ name, kind, shape: [vocabSize, this.width(x)] }, rows);
+    const part = this.#push(rows.count, (out) => ({ op: 'logits', x, weight, softCap, out }));
+    return this.tensor.size === 1 ? part : this.#allGather(part, countsOf(slices));
   }
 
   sample(logits: ValueId): void {
@@ -230,6 +291,17 @@ export class ProgramRecorder {
     this.ops.push({ op: 'recvTokens', peer });
   }
 
+  /** The parts of all ranks, side by side. */
+  #allGather(x: ValueId, widths: readonly number[]): ValueId {
+    const width = widths.reduce((sum, part) => sum + part, 0);
+    return this.#push(width, (out) => ({ op: 'allGather', x, group: TENSOR_GROUP, widths, out }));
+  }
+
+  #vocabulary(vocabSize: number): { readonly slices: readonly Slice[]; readonly rows: Slice } {
+    const slices = rowSlices(vocabSize, this.tensor.size, 'the vocabulary');
+    return { slices, rows: this.own(slices) };
+  }
+
   #push(width: number, op: (out: ValueId) => Op): ValueId {
     const out = this.#widths.push(width) - 1;
     this.ops.push(op(out));
@@ -243,18 +315,24 @@ export class ProgramRecorder {
     return width;
   }
 
-  #latentUp(name: string, rows: number, cols: number): WeightId {
-    return this.#weight({ name, shape: [rows, cols], kind: 'latentUp' });
+  #latentUp(name: string, heads: LatentHeadSlice): WeightId {
+    const { numHeads, firstHead, allHeads, nopeDim, valueDim, latentDim } = heads;
+    const rows = nopeDim + valueDim;
+    return this.#weight(
+      { name, shape: [allHeads * rows, latentDim], kind: 'latentUp' },
+      { first: firstHead * rows, count: numHeads * rows },
+    );
   }
 
   /** @param part rows of the parameter that become the weight; null for all. */
-  #weight(parameter: Parameter, part: RowRange | null = null): WeightId {
+  #weight(parameter: Parameter, part: Slice | null = null): WeightId {
     const { name, shape } = parameter;
-    const id = part === null ? name : `${name}[${part.first}:${part.first + part.count}]`;
+    const rows = shape[0] ?? 0;
+    const { first, count } = part ?? { first: 0, count: rows };
+    const id = count === rows ? name : `${name}[${first}:${first + count}]`;
     const known = this.#weightIds.get(id);
     if (known !== undefined) return known;
-    const { first, count } = part ?? { first: 0, count: shape[0] ?? 0 };
-    if (first < 0 || first + count > (shape[0] ?? 0)) throw new RangeError(`${id} is not within the ${shape[0]} rows`);
+    if (first < 0 || first + count > rows) throw new RangeError(`${id} is not within the ${rows} rows`);
     const { stored, quantize, tensorNames } = this.#parameters(parameter);
     for (const tensorName of tensorNames) this.usedTensors.add(tensorName);
     const taken = [count, ...shape.slice(1)];
@@ -266,7 +344,6 @@ export class ProgramRecorder {
 
 export type GatedActivation = 'silu' | 'geluTanh';
 
-interface RowRange {
-  readonly first: number;
-  readonly count: number;
+function countsOf(slices: readonly Slice[]): number[] {
+  return slices.map(({ count }) => count);
 }

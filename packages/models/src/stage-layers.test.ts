@@ -48,14 +48,14 @@ test('a quantized block has a scale for each row, of a latent row two', () => {
   const heads = { kind: 'heads', numKVHeads: 2, headDim: 9 } as const;
   const latent = { kind: 'latent', latentDim: 20, ropeDim: 6 } as const;
   for (const dtype of ['i8', 'f8e4m3'] as const) {
-    const bytes = kvBlockBytes({ kvCacheLayers: [heads, latent] }, [0, 2], { blockSize: 5, dtype });
+    const bytes = kvBlockBytes([heads, latent], { blockSize: 5, dtype });
     expect(bytes).toBe(2 * 2 * (48 + 5 * 4) + (132 + 2 * 5 * 4));
   }
 });
 
 test('a block counts K and V of every layer of the stage', () => {
-  const kvCacheLayers = Array.from({ length: 8 }, () => ({ kind: 'heads', numKVHeads: 8, headDim: 64 }) as const);
-  const bytes = kvBlockBytes({ kvCacheLayers }, [4, 8], { blockSize: 16, dtype: 'bf16' });
+  const layers = Array.from({ length: 4 }, () => ({ kind: 'heads', numKVHeads: 8, headDim: 64 }) as const);
+  const bytes = kvBlockBytes(layers, { blockSize: 16, dtype: 'bf16' });
   expect(bytes).toBe(2 * 4 * 8 * 64 * 16 * 2);
   expect(kvBlocksInBudget(10 * bytes - 1, bytes)).toBe(9);
   expect(kvBlocksInBudget(-1, bytes)).toBe(0);

@@ -6,6 +6,8 @@ import type { Model } from './model.ts';
 import { ProgramRecorder } from './program-recorder.ts';
 import type { QuantizationOption } from './quantization/quantization-option.ts';
 import type { LayerRange } from './stage-layers.ts';
+import { rankCacheLayers } from './rank-cache-layers.ts';
+import { type TensorPlace, WHOLE } from './tensor-shard.ts';
 
 export interface StageProgramOptions {
   readonly model: Model;
@@ -15,16 +17,19 @@ export interface StageProgramOptions {
   readonly stages: number;
   readonly stage: number;
   readonly layers: LayerRange;
+  /** Which of the ranks that share the stage's layers; one has them whole where it is left out. */
+  readonly tensor?: TensorPlace;
   readonly limits: ProgramLimits;
   readonly kvCache: { readonly numBlocks: number; readonly blockSize: number; readonly dtype: KVCacheDtype };
   /** Folder of the weight cache; none where it is left out. */
   readonly weightCache?: string | null;
 }
 
-/** The program of one stage, with its own weights and no others. Throws CheckpointError when a parameter is missing or has
- *  another shape, or when the checkpoint holds a tensor that no stage uses. */
+/** The program of one rank, with its own weights and no others. Throws CheckpointError when a parameter is missing or has
+ *  another shape, or when the checkpoint holds a tensor that no stage uses, and TensorSplitError when there are more ranks than
+ *  heads or rows. */
 export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
-  const { model, stages, stage, layers, limits, kvCache, weightCache = null } = options;
+  const { model, stages, stage, layers, tensor = WHOLE, limits, kvCache, weightCache = null } = options;
   const { config } = model;
   const [first, end] = layers;
   if (!(stage >= 0 && stage < stages && first >= 0 && first < end && end <= config.numLayers)) {
@@ -42,15 +47,15 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     );
   }
   checkCheckpoint(options);
-  const recorder = new ProgramRecorder(checkpointParameters(options));
+  const recorder = new ProgramRecorder(checkpointParameters(options), tensor);
   model.record(recorder, { index: stage, count: stages, layers, maxModelLen: limits.maxModelLen });
   return {
     vocabSize: config.vocabSize,
-    groups: [],
+    groups: recorder.groups,
     weights: recorder.weights,
     ops: recorder.ops,
     limits,
-    kvCache: { ...kvCache, layers: config.kvCacheLayers.slice(first, end) },
+    kvCache: { ...kvCache, layers: rankCacheLayers(config, layers, tensor) },
     weightCache: weightCache === null ? null : { dir: weightCache },
   };
 }

@@ -7,7 +7,7 @@ import { tokenNamesOf } from './logprobs.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
 import type { ChatRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
-import { logPrompt, modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
+import { logPrompt, modelNameOf, priorityOf, readJson, replicaOf, type Serving, textOptionsOf } from './serving.ts';
 import type { ChatMessage, RenderChatOptions } from './text-codec.ts';
 
 /** POST /v1/chat/completions */
@@ -19,6 +19,7 @@ export async function chatCompletions(exchange: Exchange, serving: Serving): Pro
   const numTop = request.logprobs === true ? (request.logprob_token_ids?.length ?? request.top_logprobs ?? 0) : null;
   const numPromptTop = request.prompt_logprobs ?? null;
   const priority = priorityOf(request, serving);
+  const replica = replicaOf(exchange, serving);
   const logitRules = await logitRulesOf(request, serving.sampling, codec);
   const sampling = sharedSampling(
     request,
@@ -49,6 +50,7 @@ export async function chatCompletions(exchange: Exchange, serving: Serving): Pro
       sampling: { ...sampling, choice: index, maxTokens },
       client: exchange.client,
       cacheSalt: request.cache_salt ?? null,
+      replica,
       priority,
     };
     return { index, generate, text };

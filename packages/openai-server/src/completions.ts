@@ -8,7 +8,7 @@ import { tokenNamesOf } from './logprobs.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
 import type { CompletionRequest } from './request-schema.ts';
 import { maxTokensFor, sharedSampling } from './sampling.ts';
-import { logPrompt, modelNameOf, priorityOf, readJson, type Serving, textOptionsOf } from './serving.ts';
+import { logPrompt, modelNameOf, priorityOf, readJson, replicaOf, type Serving, textOptionsOf } from './serving.ts';
 import type { RenderedPrompt, TextCodec } from './text-codec.ts';
 
 /** OpenAI's default for this endpoint. */
@@ -21,6 +21,7 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
   logPrompt(exchange, serving, request.prompt);
   const n = request.n ?? 1;
   const priority = priorityOf(request, serving);
+  const replica = replicaOf(exchange, serving);
   const { codec } = serving;
   const logitRules = await logitRulesOf(request, serving.sampling, codec);
   const numTop = request.logprobs == null ? null : (request.logprob_token_ids?.length ?? request.logprobs);
@@ -52,6 +53,7 @@ export async function completions(exchange: Exchange, serving: Serving): Promise
         sampling: { ...sampling, choice, maxTokens },
         client: exchange.client,
         cacheSalt: request.cache_salt ?? null,
+        replica,
         priority,
       };
       choices.push({ index, generate, text });

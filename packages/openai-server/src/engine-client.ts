@@ -18,6 +18,8 @@ export interface GenerateRequest {
   readonly client: string;
   /** Narrows who shares cached prefixes, beyond the client. */
   readonly cacheSalt: string | null;
+  /** The data-parallel replica that is to compute it; null for any. */
+  readonly replica: number | null;
   /** Lower goes first, where the engine schedules by priority. */
   readonly priority: number;
   /** Of the trace that this belongs to; absent when there is none. */

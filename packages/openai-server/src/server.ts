@@ -50,6 +50,8 @@ export interface OpenAIServerOptions {
   readonly maxLogprobs?: number;
   /** Whether the engine looks at `priority`; without it a request that sets one is refused. */
   readonly schedulesByPriority?: boolean;
+  /** Data-parallel replicas behind the engine. Default 1. */
+  readonly numReplicas?: number;
   /** Tokens that a streamed event waits for where the request does not say. Default 1. */
   readonly streamInterval?: number;
   /** Ends every stream with the usage, asked for or not. Default false. */
@@ -96,6 +98,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
     requests: new RequestParser({ maxLogprobs: options.maxLogprobs ?? defaultRequestBounds.maxLogprobs }),
     maxChoices: options.maxChoices ?? 512,
     schedulesByPriority: options.schedulesByPriority ?? false,
+    numReplicas: options.numReplicas ?? 1,
     streamInterval: options.streamInterval ?? 1,
     forceIncludeUsage: options.forceIncludeUsage ?? false,
     vllmMetrics: options.vllmMetrics ?? new VllmMetrics(metrics, { modelName: model.names[0] ?? '' }),

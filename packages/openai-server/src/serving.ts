@@ -22,6 +22,8 @@ export interface Serving {
   /** n times the number of prompts. */
   readonly maxChoices: number;
   readonly schedulesByPriority: boolean;
+  /** Data-parallel replicas behind the engine. */
+  readonly numReplicas: number;
   /** Tokens that a streamed event waits for where the request does not say. */
   readonly streamInterval: number;
   /** Whether streams end with the usage whatever they ask for. */
@@ -33,6 +35,8 @@ export interface Serving {
   /** Unix milliseconds. */
   readonly now: () => number;
 }
+
+const REPLICA_HEADER = 'x-data-parallel-rank';
 
 export interface BodyLimits extends JsonLimits {
   readonly maxBytes: number;
@@ -61,6 +65,18 @@ export function priorityOf(request: CommonRequest, serving: Serving): number {
   throw badRequest(
     `body.priority: must be 0, since this server does not schedule by priority; got ${priority}.`,
     'body.priority',
+  );
+}
+
+/** The data-parallel replica that a client chose with vLLM's header, or null. Throws 400 when there is none such. */
+export function replicaOf({ request }: Exchange, { numReplicas }: Serving): number | null {
+  const value = request.headers[REPLICA_HEADER];
+  if (value === undefined) return null;
+  const replica = Number(value);
+  if (/^\d+$/.test(String(value)) && replica < numReplicas) return replica;
+  throw badRequest(
+    `${REPLICA_HEADER}: must be a whole number below ${numReplicas}, the data-parallel size; got ${JSON.stringify(value)}.`,
+    REPLICA_HEADER,
   );
 }
 

@@ -3,6 +3,8 @@ import { z } from 'zod';
 /** What one rank tells of itself when it joins, and what the leader needs to form the group. */
 export const rankAdvertSchema = z.object({
   workerIndex: z.int().min(0),
+  /** Its number in the group: an agent's ranks are neighbours, in the order of worker indices. */
+  rankIndex: z.int().min(0),
   pid: z.int().min(1),
   /** Equal for two ranks exactly when they can share memory; see `hostId` in the agent. */
   hostId: z.string().max(200),

@@ -4,9 +4,13 @@ import { rankStateSchema } from './group.ts';
 
 const rankSchema = identitySchema.extend({
   workerIndex: z.int(),
+  rankIndex: z.int(),
   pid: z.int(),
   host: z.string(),
-  stage: z.int().nullable(),
+  /** The data-parallel replica that it is part of, its pipeline stage, and its place among the ranks that share the stage. */
+  replica: z.int(),
+  stage: z.int(),
+  tensorRank: z.int(),
   /** First layer, and one past the last, of this rank's stage. */
   layers: z.tuple([z.int(), z.int()]).nullable(),
   device: z.string(),
@@ -14,6 +18,10 @@ const rankSchema = identitySchema.extend({
   state: rankStateSchema,
   stateSeconds: z.number(),
   detail: z.string(),
+  /** Steps that it has run, and what it spent in them: computing, and waiting for other ranks. */
+  steps: z.int(),
+  computeUs: z.number(),
+  waitUs: z.number(),
 });
 
 const pairSchema = z.object({

@@ -20,6 +20,7 @@ export interface RequestEnd {
 export class VllmMetrics {
   readonly #metrics: Metrics;
   readonly #labels: { readonly model_name: string; readonly engine: string };
+  #cacheConfig: Record<string, string> | null = null;
   readonly #running: Gauge.Internal<string>;
   readonly #waiting: Gauge.Internal<string>;
   readonly #kvCacheUsage: Gauge.Internal<string>;
@@ -74,17 +75,17 @@ export class VllmMetrics {
     readonly enablePrefixCaching: boolean;
   }): void {
     const info = this.#metrics.gauge(vllmMetrics.cacheConfigInfo);
-    info.reset();
-    info.set(
-      {
-        engine: this.#labels.engine,
-        block_size: String(config.blockSize),
-        num_gpu_blocks: String(config.numBlocks),
-        cache_dtype: config.cacheDtype,
-        enable_prefix_caching: config.enablePrefixCaching ? 'True' : 'False',
-      },
-      1,
-    );
+    const labels = {
+      engine: this.#labels.engine,
+      block_size: String(config.blockSize),
+      num_gpu_blocks: String(config.numBlocks),
+      cache_dtype: config.cacheDtype,
+      enable_prefix_caching: config.enablePrefixCaching ? 'True' : 'False',
+    };
+    // The labels are what it tells: those of before must go.
+    if (this.#cacheConfig !== null) info.remove(this.#cacheConfig);
+    info.set(labels, 1);
+    this.#cacheConfig = labels;
   }
 
   /** A finished engine step. */

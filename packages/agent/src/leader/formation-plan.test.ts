@@ -1,7 +1,7 @@
 import { newIdentity, type RankAdvert } from '@skein/protocol';
 import { expect, test } from 'vitest';
-import { formationInput as input } from '../testing/llama-config.ts';
-import { type FormationInput, planFormation } from './formation-plan.ts';
+import { formationInput } from '../testing/llama-config.ts';
+import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
 import type { Member } from './membership.ts';
 
 function members(...changes: Partial<RankAdvert>[]): Member[] {
@@ -9,6 +9,7 @@ function members(...changes: Partial<RankAdvert>[]): Member[] {
     const rank = newIdentity(`g-${workerIndex}/0`);
     const advert: RankAdvert = {
       workerIndex,
+      rankIndex: workerIndex,
       pid: 1,
       hostId: 'a',
       host: 'a',
@@ -22,66 +23,106 @@ function members(...changes: Partial<RankAdvert>[]): Member[] {
     };
     return {
       agent: newIdentity(`g-${workerIndex}`),
-      agentAdvert: { workerIndex, host: 'a', pid: 1, rank },
+      agentAdvert: { workerIndex, host: 'a', pid: 1, ranks: [rank] },
       rank,
       advert,
     };
   });
 }
 
+/** A pipeline of as many stages as members, where `change` says nothing else. */
+function plan(of: readonly Member[], change: Partial<FormationInput> = {}): FormationPlan {
+  return planFormation(of, {
+    ...formationInput,
+    shape: { replicas: 1, stages: of.length, tensorSize: 1 },
+    ...change,
+  });
+}
+
 test('members of different revisions are refused with both', () => {
-  expect(() => planFormation(members({}, { revision: '1.1' }), input)).toThrow(
+  expect(() => plan(members({}, { revision: '1.1' }))).toThrow(
     'worker 1 runs revision 1.1, worker 0 runs 1.0; start all from one image',
   );
 });
 
 test('stages take the layers between them, and the channels form a ring', () => {
-  const plan = planFormation(members({}, {}, {}), input);
-  expect(plan.layers).toEqual([
+  const { layers, channels, loads } = plan(members({}, {}, {}));
+  expect(layers).toEqual([
     [0, 2],
     [2, 4],
     [4, 5],
   ]);
-  expect(plan.channels.map(({ from, to, name }) => [from, to, name])).toEqual([
-    [0, 1, 'stage-0-to-stage-1'],
-    [1, 2, 'stage-1-to-stage-2'],
-    [2, 0, 'stage-2-to-stage-0'],
+  expect(channels.map(({ from, to, name }) => [from, to, name])).toEqual([
+    [0, 1, 'rank-0-to-rank-1'],
+    [1, 2, 'rank-1-to-rank-2'],
+    [2, 0, 'rank-2-to-rank-0'],
   ]);
-  expect(plan.loads.map(({ stage, stages, layers }) => ({ stage, stages, layers }))).toEqual(
-    plan.layers.map((layers, stage) => ({ stage, stages: 3, layers })),
+  expect(loads.map(({ stage, stages, layers: own }) => ({ stage, stages, own }))).toEqual(
+    layers.map((own, stage) => ({ stage, stages: 3, own })),
   );
 });
 
+test('ranks that share a stage talk with each other, and with the one in their place of the next stage', () => {
+  const shape = { replicas: 2, stages: 2, tensorSize: 2 };
+  const second = members({ rankIndex: 4 }, { rankIndex: 5 }, { rankIndex: 6 }, { rankIndex: 7 });
+  const { places, loads, channels, blockBytes } = plan(second, { shape });
+  expect(places).toEqual([
+    { replica: 1, stage: 0, tensorRank: 0 },
+    { replica: 1, stage: 0, tensorRank: 1 },
+    { replica: 1, stage: 1, tensorRank: 0 },
+    { replica: 1, stage: 1, tensorRank: 1 },
+  ]);
+  expect(loads.map(({ stage, tensor }) => [stage, tensor])).toEqual(
+    places.map(({ stage, tensorRank }) => [stage, { rank: tensorRank, size: 2 }]),
+  );
+  const between = (carries: string): string[] =>
+    channels.filter((c) => c.carries === carries).map((c) => `${c.from} ${c.fromPeer} > ${c.to} ${c.toPeer}`);
+  expect(between('stage')).toEqual([
+    '0 stage-0 > 2 stage-1',
+    '1 stage-0 > 3 stage-1',
+    '2 stage-1 > 0 stage-0',
+    '3 stage-1 > 1 stage-0',
+  ]);
+  expect(between('group')).toEqual([
+    '0 tensor/0 > 1 tensor/1',
+    '1 tensor/1 > 0 tensor/0',
+    '2 tensor/0 > 3 tensor/1',
+    '3 tensor/1 > 2 tensor/0',
+  ]);
+  // Half of the key-value heads each; the first stage has one layer more than the second.
+  expect(blockBytes).toEqual([1536, 1536, 1024, 1024]);
+});
+
 test('one member has no channels', () => {
-  expect(planFormation(members({}), input)).toMatchObject({ channels: [], layers: [[0, 5]], warnings: [] });
+  expect(plan(members({}))).toMatchObject({ channels: [], layers: [[0, 5]], warnings: [] });
 });
 
 test('shared memory within a host, TCP between hosts', () => {
-  const plan = planFormation(members({ hostId: 'a' }, { hostId: 'a' }, { hostId: 'b' }), input);
-  expect(plan.channels.map((c) => c.transport)).toEqual(['shm', 'tcp', 'tcp']);
+  const { channels } = plan(members({ hostId: 'a' }, { hostId: 'a' }, { hostId: 'b' }));
+  expect(channels.map((c) => c.transport)).toEqual(['shm', 'tcp', 'tcp']);
 });
 
 test('a member that needs UCX and has none is refused with its reason; one that does not need it is not', () => {
   const without = { ucxUnavailable: 'libucp.so.0 was not found' };
-  expect(() => planFormation(members({ hostId: 'a' }, { hostId: 'b', ...without }), input)).toThrow(
+  expect(() => plan(members({ hostId: 'a' }, { hostId: 'b', ...without }))).toThrow(
     'worker 1 is on another host and cannot use UCX: libucp.so.0 was not found',
   );
-  expect(planFormation(members(without, without), input).channels.map((c) => c.transport)).toEqual(['shm', 'shm']);
+  expect(plan(members(without, without)).channels.map((c) => c.transport)).toEqual(['shm', 'shm']);
 });
 
 test('a layer partition is kept to; one that does not fit is refused with its numbers', () => {
-  expect(planFormation(members({}, {}), { ...input, layerPartition: [1, 4] }).layers).toEqual([
+  expect(plan(members({}, {}), { layerPartition: [1, 4] }).layers).toEqual([
     [0, 1],
     [1, 5],
   ]);
-  expect(() => planFormation(members({}, {}), { ...input, layerPartition: [1, 2] })).toThrow(/1,2.*5/);
-  expect(() => planFormation(members({}, {}), { ...input, layerPartition: [5] })).toThrow(/2 pipeline stages/);
-  expect(() => planFormation(members({}, {}, {}, {}, {}, {}), input)).toThrow(/5 layers/);
+  expect(() => plan(members({}, {}), { layerPartition: [1, 2] })).toThrow(/1,2.*5/);
+  expect(() => plan(members({}, {}), { layerPartition: [5] })).toThrow(/2 pipeline stages/);
+  expect(() => plan(members({}, {}, {}, {}, {}, {}))).toThrow(/5 layers/);
 });
 
 test('the KV cache has as many blocks as may be needed, or as fit the stage with most layers', () => {
   const blocks = (change: Partial<FormationInput>): number[] =>
-    planFormation(members({}, {}), { ...input, ...change }).loads.map((l) => l.numBlocks);
+    plan(members({}, {}), change).loads.map((l) => l.numBlocks);
   expect(blocks({})).toEqual([32, 32]);
   // A block of three layers: 3 layers x K and V x 2 heads x 8 wide x 16 tokens x 2 bytes.
   const blockBytes = 3 * 2 * 2 * 8 * 16 * 2;
@@ -93,7 +134,5 @@ test('the KV cache has as many blocks as may be needed, or as fit the stage with
 });
 
 test('different instruction levels are allowed with a warning that names them', () => {
-  expect(planFormation(members({}, { instructionLevel: 'AVX3' }), input).warnings).toEqual([
-    expect.stringContaining('AVX2, AVX3'),
-  ]);
+  expect(plan(members({}, { instructionLevel: 'AVX3' })).warnings).toEqual([expect.stringContaining('AVX2, AVX3')]);
 });

@@ -5,30 +5,37 @@ import {
   type LayerRange,
   type ModelConfig,
   type QuantizationOption,
+  rankCacheLayers,
+  type RankChannel,
+  rankChannels,
   stageLayers,
-  stagePeer,
 } from '@skein/models';
 import type { KVCacheDtype } from '@skein/native';
 import { FormationError } from '../errors.ts';
+import { type GroupShape, placeOf, type RankPlace } from '../group-shape.ts';
 import type { LoadSpec } from '../rank/rank-actor.ts';
 import type { Member } from './membership.ts';
 
+/** What each rank of a replica does. Ranks are by their place in the replica. */
 export interface FormationPlan {
+  readonly places: readonly RankPlace[];
+  /** By stage. */
   readonly layers: readonly LayerRange[];
   readonly loads: readonly LoadSpec[];
   readonly channels: readonly ChannelPlan[];
   readonly warnings: readonly string[];
-  /** Bytes of a KV block, by stage. */
+  /** Bytes of a KV block, by rank. */
   readonly blockBytes: readonly number[];
 }
 
-/** One direction between two stages. */
-export interface ChannelPlan {
+export interface ChannelPlan extends RankChannel {
   readonly name: string;
-  readonly from: number;
-  readonly to: number;
   readonly transport: 'shm' | 'tcp';
+  readonly capacityBytes: number;
 }
+
+/** The residual stream of a chunk is large, parts of a value go in rounds. */
+const CAPACITY_BYTES = { stage: 4 << 20, group: 1 << 20 } as const;
 
 export interface FormationInput {
   readonly model: string;
@@ -37,6 +44,7 @@ export interface FormationInput {
   readonly kvDtype: KVCacheDtype;
   readonly quantization: QuantizationOption;
   readonly weightCache: string | null;
+  readonly shape: GroupShape;
   readonly layerPartition: readonly number[] | null;
   readonly maxModelLen: number;
   readonly maxNumSeqs: number;
@@ -51,7 +59,7 @@ export interface FormationInput {
   readonly numBlocks: number | null;
 }
 
-/** Decides who does what, from the members (by worker index; the stage is the worker index) and the model.
+/** Decides who does what, from the members of a replica, by their numbers, and the model.
  *  @throws FormationError with both values when members do not fit together. */
 export function planFormation(members: readonly Member[], input: FormationInput): FormationPlan {
   const [first] = members;
@@ -60,17 +68,26 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     if (advert.revision !== first.advert.revision) {
       throw new FormationError(
         'ERR_REVISION',
-        `worker ${advert.workerIndex} runs revision ${advert.revision}, worker 0 runs ${first.advert.revision}; start all from one image`,
+        `worker ${advert.workerIndex} runs revision ${advert.revision}, worker ${first.advert.workerIndex} runs ${first.advert.revision}; start all from one image`,
       );
     }
   }
-  const layers = stageLayers(input.config.numLayers, members.length, input.layerPartition);
+  const { stages, tensorSize } = input.shape;
+  const layers = stageLayers(input.config.numLayers, stages, input.layerPartition);
+  const places = members.map(({ advert }) => placeOf(advert.rankIndex, input.shape));
   const blocksWanted = input.maxNumSeqs * Math.ceil(input.maxModelLen / input.blockSize);
   const block = { blockSize: input.blockSize, dtype: input.kvDtype };
-  const blockBytes = layers.map((range) => kvBlockBytes(input.config, range, block));
-  const fit = members.map(({ advert }, stage) => {
+  const ranks = places.map(({ stage, tensorRank }) => ({
+    stage,
+    range: layers[stage] ?? ([0, 0] as const),
+    tensor: { rank: tensorRank, size: tensorSize },
+  }));
+  const blockBytes = ranks.map(({ range, tensor }) =>
+    kvBlockBytes(rankCacheLayers(input.config, range, tensor), block),
+  );
+  const fit = members.map(({ advert }, rank) => {
     const budget = input.kvCacheBytes ?? advert.memoryBytes * input.memoryShare;
-    return kvBlocksInBudget(budget, blockBytes[stage] ?? Infinity);
+    return kvBlocksInBudget(budget, blockBytes[rank] ?? Infinity);
   });
   const numBlocks = input.numBlocks ?? Math.min(blocksWanted, ...fit);
   if (numBlocks < 1)
@@ -78,10 +95,11 @@ export function planFormation(members: readonly Member[], input: FormationInput)
       'ERR_KV_CACHE',
       `a KV cache of ${input.kvCacheBytes ?? 'a share of the memory'} bytes holds no block of ${Math.max(...blockBytes)}; raise ${input.kvCacheBytes === null ? '--cpu-memory-utilization' : '--kv-cache-memory-bytes'}`,
     );
-  const loads = layers.map((range, stage): LoadSpec => ({
+  const loads = ranks.map(({ stage, range, tensor }): LoadSpec => ({
     model: input.model,
-    stages: members.length,
+    stages,
     stage,
+    tensor,
     layers: [range[0], range[1]],
     kvCacheDtype: input.kvCacheDtype,
     quantization: input.quantization,
@@ -98,11 +116,11 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     numBlocks,
     blockSize: input.blockSize,
   }));
-  const channels = planChannels(members);
-  for (const { advert } of members) {
+  const channels = planChannels(members, input.shape);
+  for (const [rank, { advert }] of members.entries()) {
     if (
       advert.ucxUnavailable !== null &&
-      channels.some((c) => c.transport === 'tcp' && (c.from === advert.workerIndex || c.to === advert.workerIndex))
+      channels.some((c) => c.transport === 'tcp' && (c.from === rank || c.to === rank))
     ) {
       throw new FormationError(
         'ERR_TRANSPORT',
@@ -117,20 +135,17 @@ export function planFormation(members: readonly Member[], input: FormationInput)
           `ranks run at different instruction levels (${[...levels].join(', ')}); outputs may differ in the last bits from those of one level`,
         ]
       : [];
-  return { layers, loads, channels, warnings, blockBytes };
+  return { places, layers, loads, channels, warnings, blockBytes };
 }
 
-/** Activations go from each stage to the next; sampled ids from the last stage to the first. */
-function planChannels(members: readonly Member[]): ChannelPlan[] {
-  const p = members.length;
-  if (p === 1) return [];
-  return members.map((from, i) => {
-    const to = members[(i + 1) % p] ?? from;
+function planChannels(members: readonly Member[], { stages, tensorSize }: GroupShape): ChannelPlan[] {
+  return rankChannels({ stages, tensorSize }).map((channel) => {
+    const [from, to] = [members[channel.from]?.advert, members[channel.to]?.advert];
     return {
-      name: `${stagePeer(i)}-to-${stagePeer((i + 1) % p)}`,
-      from: i,
-      to: (i + 1) % p,
-      transport: from.advert.hostId === to.advert.hostId ? 'shm' : 'tcp',
+      ...channel,
+      name: `rank-${from?.rankIndex}-to-rank-${to?.rankIndex}`,
+      transport: from?.hostId === to?.hostId ? 'shm' : 'tcp',
+      capacityBytes: CAPACITY_BYTES[channel.carries],
     };
   });
 }

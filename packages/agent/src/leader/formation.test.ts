@@ -39,6 +39,7 @@ function lead(): Formation {
     directAddress: { host: '127.0.0.1', port: 9 },
     group: 'g',
     groupSize: 1,
+    replica: 0,
     stepDeadlineMs: 1000,
     input: formationInput,
     engine,
@@ -67,6 +68,7 @@ function join(change: Partial<Runner> = {}): { readonly identity: Identity; leav
   hostActor(bus, rankSubject('g', 0, identity), RankActor, service, { concurrent: ['status', 'abort'] });
   const advert: RankAdvert = {
     workerIndex: 0,
+    rankIndex: 0,
     pid: 7,
     hostId: 'h',
     host: 'h',
@@ -80,7 +82,7 @@ function join(change: Partial<Runner> = {}): { readonly identity: Identity; leav
   bus.announce(`${subjects.ranks('g')}.0.${identity.incarnation}`, advert, { ttlMs: 3000 });
   const lease = leader.announce(
     `${subjects.agents('g')}.0`,
-    { workerIndex: 0, host: 'h', pid: 1, rank: identity },
+    { workerIndex: 0, host: 'h', pid: 1, ranks: [identity] },
     { ttlMs: 3000 },
   );
   return {

@@ -2,9 +2,9 @@ import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { type ObjectRef, RemoteError } from '@skein/actor';
 import type { Engine } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
-import { stagePeer } from '@skein/models';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
+import { type GroupShape, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
 import { type LoadReport, RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
 import { kvPoolBlocks } from './kv-pool.ts';
@@ -19,8 +19,8 @@ const SETTLED_MS = 10_000;
 const PAUSE_MS_MAX = 2000;
 
 type RankHandle = ReturnType<typeof RankActor.handle>;
-/** Every rank's answer, by stage. */
-type CallAll = <T>(call: (rank: RankHandle, stage: number) => ObjectRef<T>) => Promise<T[]>;
+/** Every rank's answer, by place in the replica. */
+type CallAll = <T>(call: (rank: RankHandle, index: number) => ObjectRef<T>) => Promise<T[]>;
 
 export interface FormationState {
   readonly state: 'waiting' | 'forming' | 'ready' | 'lost';
@@ -39,6 +39,7 @@ export interface FormationOptions {
   readonly directAddress: { readonly host: string; readonly port: number };
   readonly group: string;
   readonly groupSize: number;
+  readonly replica: number;
   readonly stepDeadlineMs: number;
   readonly input: FormationInput;
   readonly engine: Engine;
@@ -47,7 +48,7 @@ export interface FormationOptions {
   readonly onFormed: () => void;
 }
 
-/** Forms the group, gives the engine its executor, and does it again each time a member is lost. */
+/** Forms a replica of the group's model, gives its engine its executor, and does it again each time a member is lost. */
 export class Formation {
   readonly #options: FormationOptions;
   readonly #membership: Membership;
@@ -57,9 +58,17 @@ export class Formation {
   readonly #loading = Promise.withResolvers<void>();
 
   constructor(options: FormationOptions) {
-    const { main, group, groupSize: size, logger } = options;
+    const { main, group, groupSize, replica, input, logger } = options;
+    const numRanks = ranksPerReplica(input.shape);
     this.#options = options;
-    this.#membership = new Membership(main, { group, size, logger });
+    this.#membership = new Membership(main, {
+      group,
+      groupSize,
+      ranksPerAgent: ranksPerAgent(input.shape, groupSize),
+      firstRank: replica * numRanks,
+      numRanks,
+      logger,
+    });
     this.#now = {
       state: 'waiting',
       sinceMs: performance.now(),
@@ -69,6 +78,10 @@ export class Formation {
       plan: null,
       fingerprint: '',
     };
+  }
+
+  get shape(): GroupShape {
+    return this.#options.input.shape;
   }
 
   get current(): FormationState {
@@ -134,7 +147,7 @@ export class Formation {
       ]);
       engine.attach(executor);
       this.#enter('ready', '');
-      logger.info({ epoch: this.#epoch, stages: members.length, seconds: seconds(startMs) }, 'the group is formed');
+      logger.info({ epoch: this.#epoch, ranks: members.length, seconds: seconds(startMs) }, 'the group is formed');
       onFormed();
       reason = await lost;
       if (!signal.aborted) logger.warn({ epoch: this.#epoch }, `the group is lost: ${reason}`);
@@ -159,11 +172,11 @@ export class Formation {
     members: readonly Member[],
     until: { readonly signal: AbortSignal; readonly onLost: (reason: string) => void },
   ): Promise<MeshExecutor> {
-    const { main, direct, directAddress, group, stepDeadlineMs, input } = this.#options;
+    const { main, direct, directAddress, group, replica, stepDeadlineMs, input } = this.#options;
     const { signal, onLost } = until;
     const plan = planFormation(members, input);
     const ranks = members.map((member) => this.#rank(member));
-    const all: CallAll = (call) => answers(ranks.map(call), signal);
+    const all: CallAll = (call) => answers(ranks.map(call), members, signal);
 
     // An earlier leader process may have got further than this one knows.
     const statuses = await all((rank) => rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({}));
@@ -175,18 +188,19 @@ export class Formation {
     await all((rank) =>
       rank.abort.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, reason: `epoch ${epoch} begins` }),
     );
-    const loading = all((rank, stage) =>
-      rank.load.options({ deadlineMs: LOAD_DEADLINE_MS }).remote({ epoch, spec: at(plan.loads, stage) }),
+    const loading = all((rank, index) =>
+      rank.load.options({ deadlineMs: LOAD_DEADLINE_MS }).remote({ epoch, spec: at(plan.loads, index) }),
     );
     // What was written by now leaves with this turn of the event loop.
     void setImmediate().then(this.#loading.resolve);
     const loaded = await loading;
     const [first] = loaded;
-    for (const [stage, { fingerprint }] of loaded.entries()) {
+    for (const [index, { fingerprint }] of loaded.entries()) {
       if (fingerprint !== first?.fingerprint) {
+        const workers = [index, 0].map((i) => members[i]?.advert.workerIndex);
         throw new FormationError(
           'ERR_FINGERPRINT',
-          `stage ${stage} has model ${fingerprint}, stage 0 has ${first?.fingerprint}; give every agent the same files`,
+          `worker ${workers[0]} has model ${fingerprint}, worker ${workers[1]} has ${first?.fingerprint}; give every agent the same files`,
         );
       }
     }
@@ -198,8 +212,9 @@ export class Formation {
       main,
       direct,
       group,
+      replica,
       epoch,
-      numStages: members.length,
+      numStages: input.shape.stages,
       numBlocks: this.#poolBlocks(members, plan, loaded),
       blockSize: input.blockSize,
       maxModelLen: input.maxModelLen,
@@ -209,7 +224,7 @@ export class Formation {
     });
     try {
       await all((rank) =>
-        rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, direct: directAddress }),
+        rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, replica, direct: directAddress }),
       );
       signal.throwIfAborted();
     } catch (error) {
@@ -226,9 +241,9 @@ export class Formation {
     if (input.numBlocks !== null || input.kvCacheBytes !== null) return capacity;
     const hosts = members.map(({ advert }) => advert.hostId).join(' ');
     if (this.#pool?.hosts !== hosts) {
-      const ranks = members.map(({ advert }, stage) => {
-        const { weightBytes, availableBytes } = at(loaded, stage);
-        return { hostId: advert.hostId, blockBytes: at(plan.blockBytes, stage), weightBytes, availableBytes };
+      const ranks = members.map(({ advert }, index) => {
+        const { weightBytes, availableBytes } = at(loaded, index);
+        return { hostId: advert.hostId, blockBytes: at(plan.blockBytes, index), weightBytes, availableBytes };
       });
       const numBlocks = Math.min(capacity, kvPoolBlocks(ranks, input.memoryShare));
       this.#pool = { hosts, numBlocks };
@@ -239,7 +254,7 @@ export class Formation {
   }
 
   #rank({ rank, advert }: Member): RankHandle {
-    return RankActor.handle(this.#options.main, rankSubject(this.#options.group, advert.workerIndex, rank));
+    return RankActor.handle(this.#options.main, rankSubject(this.#options.group, advert.rankIndex, rank));
   }
 
   #enter(state: FormationState['state'], detail: string): void {
@@ -251,20 +266,21 @@ export class Formation {
 async function openChannels(plan: FormationPlan, of: { readonly epoch: number; readonly all: CallAll }): Promise<void> {
   const { epoch, all } = of;
   const descriptors = new Map<string, Uint8Array>();
-  const opened = await all((rank, stage) => {
+  const opened = await all((rank, index) => {
     const channels = plan.channels
-      .filter((c) => c.to === stage)
-      .map(({ name, from, transport }) => ({ name, peer: stagePeer(from), transport }));
+      .filter((c) => c.to === index)
+      .map(({ name, fromPeer, transport, capacityBytes }) => ({ name, peer: fromPeer, transport, capacityBytes }));
     return rank.openReceive.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
   });
   for (const { name, descriptor } of opened.flat()) descriptors.set(name, descriptor);
-  await all((rank, stage) => {
+  await all((rank, index) => {
     const channels = plan.channels
-      .filter((c) => c.from === stage)
-      .map(({ name, to, transport }) => ({
+      .filter((c) => c.from === index)
+      .map(({ name, toPeer, transport, capacityBytes }) => ({
         name,
-        peer: stagePeer(to),
+        peer: toPeer,
         transport,
+        capacityBytes,
         descriptor: descriptors.get(name) ?? new Uint8Array(),
       }));
     return rank.openSend.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, channels });
@@ -276,8 +292,12 @@ const HOPELESS_CODES: ReadonlySet<string> = new Set(['ERR_KV_CACHE', 'ERR_CHECKP
 /** What a rank refuses a model's files with. */
 const REFUSED_MODEL_CODES: ReadonlySet<string> = new Set(['ERR_CHECKPOINT', 'ERR_MODEL_CONFIG']);
 
-/** Every rank's answer, by worker index. When one fails, or at `signal`, the calls still open are cancelled. */
-async function answers<T>(calls: readonly ObjectRef<T>[], signal: AbortSignal): Promise<T[]> {
+/** Every rank's answer, by place in the replica. When one fails, or at `signal`, the calls still open are cancelled. */
+async function answers<T>(
+  calls: readonly ObjectRef<T>[],
+  members: readonly Member[],
+  signal: AbortSignal,
+): Promise<T[]> {
   const cancel = (): void => {
     for (const call of calls) call.cancel();
   };
@@ -289,7 +309,7 @@ async function answers<T>(calls: readonly ObjectRef<T>[], signal: AbortSignal): 
         call.then(null, (error: unknown) => {
           throw new FormationError(
             error instanceof RemoteError && REFUSED_MODEL_CODES.has(error.code) ? 'ERR_CHECKPOINT' : 'ERR_FORMATION',
-            `worker ${i}: ${error instanceof Error ? error.message : String(error)}`,
+            `worker ${members[i]?.advert.workerIndex}: ${error instanceof Error ? error.message : String(error)}`,
             { cause: error },
           );
         }),

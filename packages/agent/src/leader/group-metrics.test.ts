@@ -8,10 +8,11 @@ import type { Member } from './membership.ts';
 function member(workerIndex: number): Member {
   return {
     agent: newIdentity(`g-${workerIndex}`),
-    agentAdvert: { workerIndex, host: 'h', pid: 1, rank: null },
+    agentAdvert: { workerIndex, host: 'h', pid: 1, ranks: [null] },
     rank: newIdentity(`g-${workerIndex}/0`),
     advert: {
       workerIndex,
+      rankIndex: workerIndex,
       pid: 1,
       hostId: 'h',
       host: 'h',
@@ -34,12 +35,11 @@ test('bytes add up over ranks and epochs, each once, and a rank that is silent h
   const members = [member(0), member(1), member(2)];
   const current = { epoch: 1, members };
   let answers: (Promise<RankStatus | null> | RankStatus)[] = [];
-  const group = new GroupMetrics(metrics, {
-    current,
-    status: async ({ advert }) => answers[advert.workerIndex] ?? null,
-  });
+  const group = new GroupMetrics(metrics, [
+    { current, status: async ({ advert }) => answers[advert.workerIndex] ?? null },
+  ]);
   const scrape = async (): Promise<string> => {
-    await group.scrape({ numFreeBlocks: 5, numCachedBlocks: 3, numUsedBlocks: 2 });
+    await group.scrape([{ numFreeBlocks: 5, numCachedBlocks: 3, numUsedBlocks: 2 }]);
     return metrics.text();
   };
   const series = (text: string, name: string): number => Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1]);

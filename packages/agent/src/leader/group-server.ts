@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Engine, type EngineConfig, engineConfig } from '@skein/engine';
+import { type EngineConfig, engineConfig, type EngineStats } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
 import { createOpenAIServer } from '@skein/openai-server';
 import { type LeaderAdvert, subjects } from '@skein/protocol';
@@ -7,17 +7,16 @@ import { type Logger, Metrics, Tracing, VllmMetrics } from '@skein/telemetry';
 import { isLoopback } from '../host.ts';
 import { LEASE_TTL_MS } from '../leases.ts';
 import { listen } from '../listen.ts';
+import { ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
 import { untilAbort } from '../until-aborted.ts';
-import { Canary } from './canary.ts';
-import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
-import { serveKVEvents } from './kv-events.ts';
 import { logprobsLimit } from './logprobs-limit.ts';
-import { observeEngine } from './observe-engine.ts';
 import { repeatableSeeds } from './repeatable-seeds.ts';
+import { Replica } from './replica.ts';
+import { Replicas } from './replicas.ts';
 import { RequestSpans } from './request-spans.ts';
 import type { ServedModelFiles } from './served-model.ts';
 import { isLargeTokenizer, readCodec } from './text-codec.ts';
@@ -65,44 +64,34 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
     maxNumRows: config.maxNumRows,
     maxPayloadBytes: direct.maxPayloadBytes,
   });
-  const engine = new Engine(config, {
-    observer: {
-      ...observeEngine({ metrics: vllmMetrics, canaryRunning: () => canary.running, spans, logger }),
-      onKVCacheEvents: (events) => kvEvents.push(events),
-    },
-  });
-  stack.defer(() => engine.close());
-  const kvEvents = await serveKVEvents({ engine, bus: main, group, zmq: options.kvEvents, logger });
-  stack.use(kvEvents);
-  const canary = new Canary(engine);
-  stack.defer(() => canary.close());
-  const formation = new Formation({
-    main,
-    direct,
-    directAddress,
-    group,
-    groupSize,
-    stepDeadlineMs: options.stepDeadlineMs,
-    input: formationInput(model, options, { ...config, maxLogprobs }),
-    engine,
-    logger,
-    onFormed: () => void canary.beat(),
-  });
-
-  const groupMetrics = new GroupMetrics(metrics, formation);
-
-  const stopping = new AbortController();
-  const forming = formation.run(stopping.signal);
+  const input = formationInput(model, options, groupSize, { ...config, maxLogprobs });
+  const replicas: Replica[] = [];
+  for (let index = 0; index < options.shape.replicas; index++) {
+    const replica = await Replica.start({
+      index,
+      engine: config,
+      formation: { main, direct, directAddress, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input },
+      bus: main,
+      kvEvents: options.kvEvents,
+      metrics: index === 0 ? vllmMetrics : new VllmMetrics(metrics, { modelName, engine: String(index) }),
+      spans,
+      logger: options.shape.replicas === 1 ? logger : logger.child({ replica: index }),
+    });
+    replicas.push(stack.use(replica));
+  }
+  const forming = Promise.all(replicas.map((replica) => replica.forming));
   // Awaited below; until then a rejection is nobody's.
   forming.catch(() => {});
-  stack.defer(async () => {
-    stopping.abort();
-    await forming.catch(() => {});
-  });
+  const formations = replicas.map(({ formation }) => formation);
+  const groupMetrics = new GroupMetrics(metrics, formations);
 
   // While this thread reads a large vocabulary no rank can be told what to load: that goes first, if ranks come soon.
   if (isLargeTokenizer(options))
-    await Promise.race([formation.loading, forming, delay(LOADING_MS_MAX, undefined, { signal })]);
+    await Promise.race([
+      ...formations.map(({ loading }) => loading),
+      forming,
+      delay(LOADING_MS_MAX, undefined, { signal }),
+    ]);
   const codec = await readCodec(options);
   const warnings =
     groupSize > 1 && options.groupKey === null && !isLoopback(address)
@@ -110,13 +99,15 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
       : [];
   for (const warning of warnings) logger.warn(warning);
   const isReady = (): { ready: boolean; reason: string } => {
-    const { state, detail } = formation.current;
-    const problem = state === 'ready' ? canary.problem() : `the group is ${state}${detail === '' ? '' : `: ${detail}`}`;
-    return { ready: problem === null, reason: problem ?? '' };
+    const problems = replicas.map((replica) => replica.problem());
+    // One that serves is enough: the others' requests wait or go to it.
+    const ready = problems.includes(null);
+    return { ready, reason: ready ? '' : problems.join('; ') };
   };
+  const engines = new Replicas(replicas);
   let url = '';
   const server = createOpenAIServer({
-    engine: spans?.over(engine) ?? engine,
+    engine: spans?.over(engines) ?? engines,
     tracing,
     codec,
     model: {
@@ -130,23 +121,25 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
     metrics,
     vllmMetrics,
     onScrape: async () => {
-      const stats = engine.stats();
-      vllmMetrics.setLoad(stats);
       const { blockSize, enablePrefixCaching } = options;
-      const { numBlocks } = stats;
-      vllmMetrics.setCacheConfig({ blockSize, numBlocks, cacheDtype: model.kvDtype, enablePrefixCaching });
-      await groupMetrics.scrape(stats);
+      for (const { engine, metrics: own } of replicas) {
+        const stats = engine.stats();
+        own.setLoad(stats);
+        own.setCacheConfig({ blockSize, numBlocks: stats.numBlocks, cacheDtype: model.kvDtype, enablePrefixCaching });
+      }
+      await groupMetrics.scrape(replicas.map(({ engine }) => engine.stats()));
     },
     version: options.revision,
     isReady,
     topology: async () => ({
       groups: [
-        await groupTopology(formation, { group, url, model: modelName, quantization: model.quantization, warnings }),
+        await groupTopology(formations, { group, url, model: modelName, quantization: model.quantization, warnings }),
       ],
     }),
     apiKeys: options.apiKeys,
     maxLogprobs,
     schedulesByPriority: options.schedulingPolicy === 'priority',
+    numReplicas: replicas.length,
     streamInterval: options.streamInterval,
     forceIncludeUsage: options.forceIncludeUsage,
     logRequests: options.logRequests,
@@ -161,13 +154,18 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
 
   let draining = false;
   const advert = (): LeaderAdvert => {
-    const { numRunning, numWaiting, kvCacheUsage } = engine.stats();
-    const load = { numRequestsRunning: numRunning, numRequestsWaiting: numWaiting, kvCacheUsage };
+    const stats = replicas.map(({ engine }) => engine.stats());
+    const sum = (of: (stats: EngineStats) => number): number => stats.reduce((total, one) => total + of(one), 0);
+    const load = {
+      numRequestsRunning: sum(({ numRunning }) => numRunning),
+      numRequestsWaiting: sum(({ numWaiting }) => numWaiting),
+      kvCacheUsage: sum(({ kvCacheUsage }) => kvCacheUsage) / stats.length,
+    };
     return {
       group,
       url,
       model: modelName,
-      fingerprint: formation.current.fingerprint,
+      fingerprint: formations.map(({ current }) => current.fingerprint).find((known) => known !== '') ?? '',
       ready: isReady().ready,
       draining,
       maxModelLen: model.maxModelLen,
@@ -196,11 +194,12 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
 function formationInput(
   model: ServedModelFiles,
   options: NodeOptions,
+  groupSize: number,
   engine: EngineConfig & Pick<FormationInput, 'maxLogprobs'>,
 ): FormationInput {
   const { config, dir, kvDtype, maxModelLen } = model;
   const { maxNumRows, maxNumSeqs, maxNumBatchedTokens, maxLogprobs } = engine;
-  const { layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
+  const { shape, layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
   return {
     model: dir,
     config,
@@ -208,6 +207,7 @@ function formationInput(
     kvDtype,
     quantization: options.quantization,
     weightCache: options.weightCache,
+    shape,
     layerPartition,
     maxModelLen,
     maxNumSeqs,
@@ -216,7 +216,8 @@ function formationInput(
     maxLogprobs,
     blockSize,
     kvCacheBytes,
-    memoryShare,
+    // Replicas that share a host share its memory: each measures what is left before the others' pools fill.
+    memoryShare: memoryShare / Math.max(1, ranksPerAgent(shape, groupSize) / ranksPerReplica(shape)),
     numBlocks,
   };
 }

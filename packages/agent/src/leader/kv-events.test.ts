@@ -94,12 +94,14 @@ test('a listener on the bus is told what is cached, then what changes', async ()
     engine,
     bus: hub.connect(newIdentity('leader')),
     group: 'g',
+    replica: 0,
+    numReplicas: 1,
     zmq: null,
     logger: silentLogger,
   });
   stack.use(events);
   const router = hub.connect(newIdentity('router'));
-  const stream = router.openStream(subjects.kvEvents('g'), null, { idleMs: 5000 })[Symbol.asyncIterator]();
+  const stream = router.openStream(subjects.kvEvents('g', 0), null, { idleMs: 5000 })[Symbol.asyncIterator]();
   const next = async (): Promise<KVEventBatchMessage> => kvEventBatchSchema.parse((await stream.next()).value);
   expect((await next()).events).toMatchObject([{ type: 'AllBlocksCleared' }, { extra_keys: ['key-1'], block_size: 2 }]);
   events.push([stored(2n, 1n)]);

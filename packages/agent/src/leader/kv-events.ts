@@ -17,21 +17,23 @@ export async function serveKVEvents(of: {
   readonly engine: Engine;
   readonly bus: MessageBus;
   readonly group: string;
+  readonly replica: number;
+  readonly numReplicas: number;
   readonly zmq: KVEventsConfig | null;
   readonly logger: Logger;
 }): Promise<KVEvents> {
-  const { engine, bus, group, logger } = of;
+  const { engine, bus, group, replica, logger } = of;
   await using stack = new AsyncDisposableStack();
   const feed = new KVEventFeed(() => engine.cachedBlocks());
   stack.defer(() => feed.close());
   const stop = new AbortController();
-  const served = bus.serveStream(subjects.kvEvents(group), async function* (_message, signal) {
+  const served = bus.serveStream(subjects.kvEvents(group, replica), async function* (_message, signal) {
     const ended = AbortSignal.any([signal, stop.signal]);
     for await (const batch of feed.listen(ended, { snapshot: true })) yield* kvEventMessages(batch);
   });
   stack.defer(() => served.close());
   if (of.zmq) {
-    const zmq = await ZmqKVEvents.bind(of.zmq);
+    const zmq = await ZmqKVEvents.bind(of.zmq, of.numReplicas > 1 ? replica : null);
     stack.use(zmq);
     logger.info(`KV events are published on ${zmq.endpoint}`);
     const publishing = zmq.run(feed.listen(stop.signal, { snapshot: false }));

@@ -1,18 +1,16 @@
-import { hostname } from 'node:os';
-import { type MessageBus, startLocalHub } from '@skein/message-bus';
+import { startLocalHub } from '@skein/message-bus';
 import { stageLayers } from '@skein/models';
-import { type Identity, newIdentity, subjects } from '@skein/protocol';
+import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { busWarnings, natsBus } from '../bus.ts';
 import { interfaceTowards, isLoopback, resolveLeader } from '../host.ts';
-import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
-import { RankSupervisor } from '../rank/rank-supervisor.ts';
+import { AgentRanks } from '../rank/agent-ranks.ts';
 import { Broker } from './broker.ts';
 import { readServedModel } from './served-model.ts';
 
-/** The leader of a group: the broker where none is given, the direct link, its own rank, the formation, the engine and the
+/** The leader of a group: the broker where none is given, the direct link, its own ranks, the formation, the engine and the
  *  OpenAI server. Runs until `signal`, then drains. With a group of one and `brokerless` there is the local bus alone. */
 export async function runLeaderAgent(
   place: GroupPlace,
@@ -23,7 +21,7 @@ export async function runLeaderAgent(
   const { group, groupSize } = place;
   // Weights that cannot be served, and a split that cannot be, are mistakes of the configuration: said before anyone joins.
   const model = await readServedModel(options);
-  stageLayers(model.config.numLayers, groupSize, options.layerPartition);
+  stageLayers(model.config.numLayers, options.shape.stages, options.layerPartition);
   const { numTensors: tensors, numUnneededTensors: unneededTensors, quantization } = model;
   const { architecture } = model.config;
   logger.info({ model: model.names[0], architecture, quantization, tensors, unneededTensors }, 'read the model');
@@ -45,19 +43,17 @@ export async function runLeaderAgent(
   const main =
     natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
-  const supervisor = superviseOwnRank({
+  const ranks = new AgentRanks({
     place,
     options,
-    identity,
-    main,
-    directAddress,
-    natsUrl,
-    logger,
+    bus: main,
+    rankBus: natsUrl === null ? { hub: directAddress } : { natsUrl },
     interfaceName: await interfaceTowards(address),
+    logger,
   });
-  stack.defer(() => supervisor.close());
+  stack.defer(() => ranks.close());
 
-  // The rank's process comes up while this one reads the engine and the server.
+  // The ranks' processes come up while this one reads the engine and the server.
   const { serveGroup } = await import('./group-server.ts');
   await serveGroup({ place, options, model, address, main, direct, directAddress }, logger, signal);
 }
@@ -73,39 +69,4 @@ async function brokerUrl(
   const broker = await Broker.start({ host: bindHost, port: options.natsPort, groupKey: options.groupKey, logger });
   stack.use(broker);
   return `nats://${address.includes(':') ? `[${address}]` : address}:${broker.port}`;
-}
-
-function superviseOwnRank(of: {
-  readonly place: GroupPlace;
-  readonly options: NodeOptions;
-  readonly identity: Identity;
-  readonly main: MessageBus;
-  readonly directAddress: { readonly host: string; readonly port: number };
-  readonly natsUrl: string | null;
-  readonly interfaceName: string | null;
-  readonly logger: Logger;
-}): RankSupervisor {
-  const { place, options, main } = of;
-  const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({
-    workerIndex: 0,
-    host: hostname(),
-    pid: process.pid,
-    rank,
-  });
-  const lease = main.announce(`${subjects.agents(place.group)}.0`, advert(null), { ttlMs: LEASE_TTL_MS });
-  return new RankSupervisor(
-    {
-      name: `${of.identity.name}-0/0`,
-      group: place.group,
-      workerIndex: 0,
-      revision: options.revision,
-      bus: of.natsUrl === null ? { hub: of.directAddress } : { natsUrl: of.natsUrl },
-      groupKey: options.groupKey,
-      threads: options.threads,
-      interfaceName: of.interfaceName,
-      logLevel: options.logLevel,
-      logFormat: options.logFormat,
-    },
-    { logger: of.logger, onChange: (rank) => lease.update(advert(rank)) },
-  );
 }

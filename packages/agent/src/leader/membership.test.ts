@@ -6,6 +6,7 @@ import type { AgentAdvert } from '../leases.ts';
 import { Membership } from './membership.ts';
 
 const TTL = { ttlMs: 3000 };
+const GROUP = { group: 'g', ranksPerAgent: 1, firstRank: 0 };
 let hub: LocalHub;
 let leader: MessageBus;
 let membership: Membership;
@@ -13,7 +14,7 @@ let membership: Membership;
 beforeEach(async () => {
   hub = await startLocalHub({ listen: null, groupKey: null });
   leader = hub.connect(newIdentity('g'));
-  membership = new Membership(leader, { group: 'g', size: 2, logger: silentLogger });
+  membership = new Membership(leader, { ...GROUP, groupSize: 2, numRanks: 2, logger: silentLogger });
 });
 
 afterEach(async () => {
@@ -22,12 +23,14 @@ afterEach(async () => {
   await hub.close();
 });
 
-/** A rank process that announces itself for `workerIndex`. */
-function rank(workerIndex: number): { readonly identity: Identity; readonly bus: MessageBus } {
-  const bus = hub.connect(newIdentity(`g-${workerIndex}/0`));
+/** A rank process that announces itself under this number. */
+function rank(rankIndex: number, ranksPerAgent = 1): { readonly identity: Identity; readonly bus: MessageBus } {
+  const workerIndex = Math.floor(rankIndex / ranksPerAgent);
+  const bus = hub.connect(newIdentity(`g-${workerIndex}/${rankIndex % ranksPerAgent}`));
   const advert: RankAdvert = {
     workerIndex,
-    pid: 100 + workerIndex,
+    rankIndex,
+    pid: 100 + rankIndex,
     hostId: 'h',
     host: 'h',
     revision: '1',
@@ -37,7 +40,7 @@ function rank(workerIndex: number): { readonly identity: Identity; readonly bus:
     memoryBytes: 2 ** 34,
     ucxUnavailable: null,
   };
-  bus.announce(`${subjects.ranks('g')}.${workerIndex}.${bus.identity.incarnation}`, advert, TTL);
+  bus.announce(`${subjects.ranks('g')}.${rankIndex}.${bus.identity.incarnation}`, advert, TTL);
   return { identity: bus.identity, bus };
 }
 
@@ -45,10 +48,15 @@ function agent(
   workerIndex: number,
   has: Identity | null,
   bus = hub.connect(newIdentity(`g-${workerIndex}`)),
-): { tell(rank: Identity | null): void; close(): void } {
-  const advert = (of: Identity | null): AgentAdvert => ({ workerIndex, host: 'h', pid: 10 + workerIndex, rank: of });
-  const lease = bus.announce(`${subjects.agents('g')}.${workerIndex}`, advert(has), TTL);
-  return { tell: (of) => lease.update(advert(of)), close: () => lease.close() };
+): { tell(...ranks: (Identity | null)[]): void; close(): void } {
+  const advert = (ranks: AgentAdvert['ranks']): AgentAdvert => ({
+    workerIndex,
+    host: 'h',
+    pid: 10 + workerIndex,
+    ranks,
+  });
+  const lease = bus.announce(`${subjects.agents('g')}.${workerIndex}`, advert([has]), TTL);
+  return { tell: (...ranks) => lease.update(advert(ranks)), close: () => lease.close() };
 }
 
 /** Waits until the membership has seen so many ranks: a later watch on the same bus sees each after it. */
@@ -83,10 +91,10 @@ test('a rank whose agent says that it has ended is lost at once, and so is one w
   second.tell(ranks[1]?.identity ?? null);
   const lostAgain = membership.lost(await membership.complete(signal), signal);
   second.tell(rank(1).identity);
-  expect(await lostAgain).toBe('worker 1 has a new rank process');
+  expect(await lostAgain).toBe('worker 1 has a new rank process g-1/0');
 });
 
-test('a second rank process with the same worker index changes nothing while its agent does not name it', async () => {
+test('a second rank process with the same number changes nothing while its agent does not name it', async () => {
   const ranks = [rank(0), rank(1)];
   agent(0, ranks[0]?.identity ?? null, leader);
   agent(1, ranks[1]?.identity ?? null);
@@ -110,7 +118,7 @@ test('a leader stands back for a younger one of its group, and says so', async (
   vi.useFakeTimers({ toFake: ['setInterval'] });
   const lines: string[] = [];
   const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
-  const own = new Membership(leader, { group: 'g', size: 1, logger });
+  const own = new Membership(leader, { ...GROUP, groupSize: 1, numRanks: 1, logger });
   const rival = rank(0);
   agent(0, rival.identity);
   await expect.poll(() => own.agents()).toHaveLength(1);
@@ -135,4 +143,48 @@ test('waits end with their signal and leave no listener on it', async () => {
   stop.abort();
   await expect(complete).rejects.toMatchObject({ name: 'AbortError' });
   expect(remove.mock.calls.length).toBe(add.mock.calls.length);
+});
+
+test('an agent may have several ranks; those of one replica are its members', async () => {
+  const second = new Membership(leader, {
+    group: 'g',
+    groupSize: 2,
+    ranksPerAgent: 2,
+    firstRank: 2,
+    numRanks: 2,
+    logger: silentLogger,
+  });
+  const complete = second.complete(AbortSignal.timeout(5000));
+  const ranks = [rank(2, 2), rank(3, 2)];
+  agent(0, null, leader);
+  const other = agent(1, null);
+  other.tell(ranks[0]?.identity ?? null, null);
+  await expect.poll(() => second.member(2)).not.toBeNull();
+  expect(second.member(3)).toBeNull();
+  other.tell(...ranks.map(({ identity }) => identity));
+  const members = await complete;
+  expect(members.map(({ advert }) => [advert.workerIndex, advert.rankIndex])).toEqual([
+    [1, 2],
+    [1, 3],
+  ]);
+  second.close();
+});
+
+test('an agent with another number of ranks is named with both numbers', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval'] });
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
+  const own = new Membership(leader, { ...GROUP, groupSize: 1, ranksPerAgent: 2, numRanks: 2, logger });
+  const first = rank(0);
+  agent(0, first.identity, leader);
+  await expect.poll(() => own.agents()).toHaveLength(1);
+  const stop = new AbortController();
+  const complete = own.complete(stop.signal);
+  vi.advanceTimersByTime(5000);
+  expect(lines.join()).toContain(
+    'worker 0 rank 1 (it runs 1 ranks, this leader expects 2: give all the same parallel sizes',
+  );
+  stop.abort();
+  await expect(complete).rejects.toMatchObject({ name: 'AbortError' });
+  own.close();
 });

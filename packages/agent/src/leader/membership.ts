@@ -11,22 +11,30 @@ export interface Member {
   readonly advert: RankAdvert;
 }
 
-/** Who is in the group now, from the leases of agents and ranks. A member is an agent together with the rank process that
- *  the agent says it has; an agent tells at once when its rank ends. */
+export interface MembershipOptions {
+  readonly group: string;
+  readonly groupSize: number;
+  readonly ranksPerAgent: number;
+  /** Numbers of the ranks that are counted as members. */
+  readonly firstRank: number;
+  readonly numRanks: number;
+  readonly logger: Logger;
+}
+
+/** Who is in the group now, from the leases of agents and ranks. A member is a rank process together with the agent that says
+ *  it has it; an agent tells at once when one of its ranks ends. */
 export class Membership {
   readonly #leader: Identity;
-  readonly #size: number;
-  readonly #logger: Logger;
+  readonly #options: MembershipOptions;
   readonly #agents: LeaseWatch;
   readonly #ranks: LeaseWatch;
   readonly #listeners = new Set<() => void>();
 
   /** `bus` is the leader's. */
-  constructor(bus: MessageBus, options: { readonly group: string; readonly size: number; readonly logger: Logger }) {
-    const { group, size, logger } = options;
+  constructor(bus: MessageBus, options: MembershipOptions) {
+    const { group } = options;
     this.#leader = bus.identity;
-    this.#size = size;
-    this.#logger = logger;
+    this.#options = options;
     const changed = (): void => {
       for (const listener of [...this.#listeners]) listener();
     };
@@ -37,30 +45,36 @@ export class Membership {
   agents(): { readonly identity: Identity; readonly advert: AgentAdvert }[] {
     return [...this.#agents.members.values()].flatMap(({ from, value }) => {
       const advert = agentAdvertSchema.safeParse(value);
-      return advert.success && advert.data.workerIndex < this.#size ? [{ identity: from, advert: advert.data }] : [];
+      return advert.success && advert.data.workerIndex < this.#options.groupSize
+        ? [{ identity: from, advert: advert.data }]
+        : [];
     });
   }
 
-  member(workerIndex: number): Member | null {
+  member(rankIndex: number): Member | null {
+    const { workerIndex, local } = this.#placeOf(rankIndex);
     const agent = this.#agent(workerIndex);
+    const rank = agent?.advert.ranks[local];
     // Two leaders of one group would take the ranks from each other for ever: the older one stands back.
-    if (!agent?.advert.rank || (workerIndex === 0 && !sameIdentity(agent.identity, this.#leader))) return null;
-    const { rank } = agent.advert;
+    if (!agent || !rank || (workerIndex === 0 && !sameIdentity(agent.identity, this.#leader))) return null;
     const lease = [...this.#ranks.members.values()]
       .map(parseRank)
-      .find((r) => r?.advert.workerIndex === workerIndex && sameIdentity(r.rank, rank));
+      .find((r) => r?.advert.rankIndex === rankIndex && sameIdentity(r.rank, rank));
     return lease ? { agent: agent.identity, agentAdvert: agent.advert, ...lease } : null;
   }
 
-  /** @returns all members, by worker index, as soon as none is missing. */
+  /** @returns all members, by number, as soon as none is missing. */
   async complete(signal: AbortSignal): Promise<Member[]> {
-    using waiting = new Waiting(this.#logger, `${this.#size} ranks`);
+    const { firstRank, numRanks, logger } = this.#options;
+    const wanted = Array.from({ length: numRanks }, (_, i) => firstRank + i);
+    using waiting = new Waiting(logger, `${numRanks} ranks`);
     for (;;) {
       signal.throwIfAborted();
-      const members = Array.from({ length: this.#size }, (_, i) => this.member(i));
+      const members = wanted.map((rankIndex) => this.member(rankIndex));
       const present = members.filter((m) => m !== null);
-      if (present.length === this.#size) return present;
-      waiting.detail = `missing ${members.flatMap((m, i) => (m ? [] : [this.#missing(i)])).join(', ')}`;
+      if (present.length === numRanks) return present;
+      const missing = wanted.filter((_, i) => members[i] === null);
+      waiting.detail = `missing ${missing.map((rankIndex) => this.#missing(rankIndex)).join(', ')}`;
       await this.#change(signal);
     }
   }
@@ -69,9 +83,10 @@ export class Membership {
   async lost(members: readonly Member[], signal: AbortSignal): Promise<string> {
     for (;;) {
       for (const was of members) {
-        const now = this.member(was.advert.workerIndex);
-        if (!now) return `worker ${was.advert.workerIndex} (rank ${was.rank.name}, pid ${was.advert.pid}) is gone`;
-        if (!sameIdentity(now.rank, was.rank)) return `worker ${was.advert.workerIndex} has a new rank process`;
+        const { workerIndex, rankIndex, pid } = was.advert;
+        const now = this.member(rankIndex);
+        if (!now) return `worker ${workerIndex} (rank ${was.rank.name}, pid ${pid}) is gone`;
+        if (!sameIdentity(now.rank, was.rank)) return `worker ${workerIndex} has a new rank process ${now.rank.name}`;
       }
       if (signal.aborted) return 'closing';
       await this.#change(signal);
@@ -87,12 +102,23 @@ export class Membership {
     return this.agents().find((a) => a.advert.workerIndex === workerIndex);
   }
 
-  #missing(workerIndex: number): string {
+  #placeOf(rankIndex: number): { readonly workerIndex: number; readonly local: number } {
+    const { ranksPerAgent } = this.#options;
+    return { workerIndex: Math.floor(rankIndex / ranksPerAgent), local: rankIndex % ranksPerAgent };
+  }
+
+  #missing(rankIndex: number): string {
+    const { workerIndex, local } = this.#placeOf(rankIndex);
+    const { ranksPerAgent } = this.#options;
+    const name = `worker ${workerIndex}${ranksPerAgent === 1 ? '' : ` rank ${local}`}`;
     const agent = this.#agent(workerIndex);
-    if (!agent) return `worker ${workerIndex}`;
-    const { host, pid } = agent.advert;
-    const isRival = workerIndex === 0 && !sameIdentity(agent.identity, this.#leader);
-    return `worker ${workerIndex} (${isRival ? 'another leader leads this group' : 'its rank has not joined'}: pid ${pid} on ${host})`;
+    if (!agent) return name;
+    const { host, pid, ranks } = agent.advert;
+    if (workerIndex === 0 && !sameIdentity(agent.identity, this.#leader))
+      return `${name} (another leader leads this group: pid ${pid} on ${host})`;
+    if (ranks.length !== ranksPerAgent)
+      return `${name} (it runs ${ranks.length} ranks, this leader expects ${ranksPerAgent}: give all the same parallel sizes; pid ${pid} on ${host})`;
+    return `${name} (its rank has not joined: pid ${pid} on ${host})`;
   }
 
   #change(signal: AbortSignal): Promise<void> {

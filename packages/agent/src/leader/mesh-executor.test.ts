@@ -26,8 +26,8 @@ beforeEach(async () => {
   directRank = directHub.connect(newIdentity('rank'));
   seen = [];
   lost = [];
-  rank.subscribe(subjects.plans('g'), ({ data }) => seen.push({ by: 'main', plan: stepPlanSchema.parse(data) }));
-  directRank.subscribe(subjects.plans('g'), ({ data }) =>
+  rank.subscribe(subjects.plans('g', 0), ({ data }) => seen.push({ by: 'main', plan: stepPlanSchema.parse(data) }));
+  directRank.subscribe(subjects.plans('g', 0), ({ data }) =>
     seen.push({ by: 'direct', plan: stepPlanSchema.parse(data) }),
   );
   executor = create({ direct: directHub.connect(newIdentity('leader')) });
@@ -44,6 +44,7 @@ function create(options: Pick<MeshExecutorOptions, 'direct'> & Partial<MeshExecu
   return new MeshExecutor({
     main,
     group: 'g',
+    replica: 0,
     epoch: EPOCH,
     ...shape,
     onLost: (error) => lost.push(error),
@@ -61,7 +62,7 @@ function answer(step: number, ids: readonly number[], change: Partial<StepResult
     output: outputBytes(ids),
     error: null,
   };
-  rank.publish(subjects.results('g'), { ...result, ...change });
+  rank.publish(subjects.results('g', 0), { ...result, ...change });
 }
 
 const steps = (): number[] => seen.map(({ plan }) => plan.step);
@@ -106,8 +107,8 @@ test('when the broker goes away what is under way, and what follows, takes the d
     output: outputBytes([4]),
     error: null,
   };
-  directRank.publish(subjects.results('g'), result);
-  directRank.publish(subjects.results('g'), { ...result, step: 1 });
+  directRank.publish(subjects.results('g', 0), result);
+  directRank.publish(subjects.results('g', 0), { ...result, step: 1 });
   expect((await first)[0]?.tokenId).toBe(4);
   await second;
 });
@@ -133,7 +134,7 @@ test('duplicates, unknown steps, other epochs and malformed messages change noth
   answer(0, [9], { epoch: EPOCH - 1 });
   answer(0, [9], { epoch: EPOCH + 1, error: { code: 'ERR_PEER_LOST', message: 'old news' } });
   answer(7, [9]);
-  rank.publish(subjects.results('g'), 'nonsense');
+  rank.publish(subjects.results('g', 0), 'nonsense');
   answer(0, [1]);
   answer(0, [2]);
   expect((await first)[0]?.tokenId).toBe(1);

@@ -22,6 +22,7 @@ export interface MeshExecutorOptions {
   readonly main: MessageBus;
   readonly direct: MessageBus;
   readonly group: string;
+  readonly replica: number;
   readonly epoch: number;
   readonly numStages: number;
   readonly numBlocks: number;
@@ -33,7 +34,7 @@ export interface MeshExecutorOptions {
   readonly onLost: (error: Error) => void;
 }
 
-/** Runs steps on all stages of a formed group. A plan is published on the broker; while the broker is away, and for a plan
+/** Runs steps on all ranks of a replica that is formed. A plan is published on the broker; while the broker is away, and for a plan
  *  that stays without an answer, the same frame goes over the direct link. Ranks take whichever comes first. */
 export class MeshExecutor implements Executor {
   readonly maxStepsInFlight: number;
@@ -60,9 +61,9 @@ export class MeshExecutor implements Executor {
     this.blockSize = options.blockSize;
     this.maxModelLen = options.maxModelLen;
     this.maxLogprobs = options.maxLogprobs;
-    const { main, direct, group } = options;
+    const { main, direct, group, replica } = options;
     for (const bus of new Set([main, direct])) {
-      const subscription = bus.subscribe(subjects.results(group), ({ data }) => this.#take(data));
+      const subscription = bus.subscribe(subjects.results(group, replica), ({ data }) => this.#take(data));
       this.#stop.push(() => subscription.close());
     }
     this.#stop.push(main.onConnectionChange((connected) => !connected && this.#resend()));
@@ -70,7 +71,7 @@ export class MeshExecutor implements Executor {
 
   execute(input: StepInput): Promise<readonly StepOutputRow[]> {
     if (this.#lost) return Promise.reject(this.#lost);
-    const { epoch, stepDeadlineMs, main, direct, group } = this.#options;
+    const { epoch, stepDeadlineMs, main, direct, group, replica } = this.#options;
     // The first stage reads sampled ids up to this step. Naming one that is known to be done costs no wait and keeps the
     // channel of ids from filling when no request depends on them.
     const feedbackStep = this.numStages > 1 ? Math.max(input.feedbackStep, this.#lastFinishedStep) : input.feedbackStep;
@@ -88,7 +89,7 @@ export class MeshExecutor implements Executor {
     const { promise, resolve, reject } = Promise.withResolvers<readonly StepOutputRow[]>();
     this.#underWay.set(plan.step, { plan, step: input.step, numRows: input.rows.length, resolve, reject });
     const goesByBroker = main.connected && bytes <= main.maxPayloadBytes;
-    (goesByBroker ? main : direct).publish(subjects.plans(group), plan);
+    (goesByBroker ? main : direct).publish(subjects.plans(group, replica), plan);
     this.#resendTimer ??= setTimeout(() => this.#resendOverdue(), this.#resendMs);
     return promise;
   }
@@ -147,8 +148,8 @@ export class MeshExecutor implements Executor {
   }
 
   #resend(): void {
-    for (const { plan } of this.#underWay.values())
-      this.#options.direct.publish(subjects.plans(this.#options.group), plan);
+    const { direct, group, replica } = this.#options;
+    for (const { plan } of this.#underWay.values()) direct.publish(subjects.plans(group, replica), plan);
   }
 }
 

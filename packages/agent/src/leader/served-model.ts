@@ -36,7 +36,12 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const { config } = described;
   const generation = await readGeneration(dir, options.generationConfig);
   const tensors = await readCheckpointTensors(dir);
-  const unneededTensors = checkCheckpoint({ model: described, tensors, quantization: options.quantization });
+  const unneededTensors = checkCheckpoint({
+    model: described,
+    tensors,
+    quantization: options.quantization,
+    tensorSize: options.shape.tensorSize,
+  });
   const kvDtype = resolveKVCacheDtype(options.kvCacheDtype, config, tensors);
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {

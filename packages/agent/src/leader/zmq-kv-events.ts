@@ -19,19 +19,23 @@ export class ZmqKVEvents implements AsyncDisposable {
   readonly #replay: Router | null;
   readonly #topic: string;
   readonly #bufferSteps: number;
+  readonly #dataParallelRank: number | null;
   /** The latest batches; the last one has sequence `#next - 1`. */
   readonly #kept: Uint8Array[] = [];
   #next = 0n;
 
-  private constructor(publisher: Publisher, replay: Router | null, config: KVEventsConfig) {
+  private constructor(publisher: Publisher, replay: Router | null, config: KVEventsConfig, replica: number | null) {
     this.#publisher = publisher;
     this.#replay = replay;
     this.#topic = config.topic;
+    this.#dataParallelRank = replica;
     this.#bufferSteps = replay ? config.bufferSteps : 0;
   }
 
-  /** @throws ConfigError ERR_KV_EVENTS_CONFIG when an endpoint cannot be bound. */
-  static async bind(config: KVEventsConfig): Promise<ZmqKVEvents> {
+  /** @param replica of several, which publish side by side; null where there is one.
+   *  @throws ConfigError ERR_KV_EVENTS_CONFIG when an endpoint cannot be bound. */
+  static async bind(of: KVEventsConfig, replica: number | null = null): Promise<ZmqKVEvents> {
+    const config = replica === null ? of : endpointsOf(replica, of);
     // Loaded on demand: the library is native, and few want it.
     const zmq = await import('zeromq');
     const publisher = new zmq.Publisher({ sendHighWaterMark: config.hwm, linger: 0 });
@@ -46,7 +50,7 @@ export class ZmqKVEvents implements AsyncDisposable {
       const message = `--kv-events-config: ${endpoints} cannot be bound: ${(cause as Error).message}`;
       throw new ConfigError('ERR_KV_EVENTS_CONFIG', message, { cause });
     }
-    return new ZmqKVEvents(publisher, replay, config);
+    return new ZmqKVEvents(publisher, replay, config, replica);
   }
 
   get endpoint(): string | null {
@@ -61,7 +65,7 @@ export class ZmqKVEvents implements AsyncDisposable {
   async run(batches: AsyncIterable<KVEventBatch>): Promise<void> {
     const replaying = this.#answerReplays();
     for await (const { ts, events } of batches) {
-      const payload = packr.pack([ts, events.map(vllmEvent), null]);
+      const payload = packr.pack([ts, events.map(vllmEvent), this.#dataParallelRank]);
       const sequence = this.#next++;
       if (this.#bufferSteps > 0) {
         this.#kept.push(payload);
@@ -94,6 +98,21 @@ export class ZmqKVEvents implements AsyncDisposable {
       await this.#replay.send([client, NOTHING, END_OF_REPLAY, NOTHING]);
     }
   }
+}
+
+/** Where vLLM has the listeners of a data-parallel rank connect: that many ports, or names, further on. */
+function endpointsOf(replica: number, config: KVEventsConfig): KVEventsConfig {
+  const shifted = (endpoint: string): string => {
+    const [, start, port] = /^(tcp:.*:)(\d+)$/.exec(endpoint) ?? [];
+    if (start === undefined) return endpoint.startsWith('tcp:') ? endpoint : `${endpoint}_dp${replica}`;
+    return `${start}${port === '0' ? 0 : Number(port) + replica}`;
+  };
+  const { endpoint, replayEndpoint } = config;
+  return {
+    ...config,
+    endpoint: shifted(endpoint),
+    replayEndpoint: replayEndpoint === null ? null : shifted(replayEndpoint),
+  };
 }
 
 /** In the current form of vLLM, a map whose key `type` is the event's name. */

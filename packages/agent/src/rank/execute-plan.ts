@@ -5,19 +5,19 @@ import type { StepPlan, StepResult } from '@skein/protocol';
 const CODE_CHARS_MAX = 100;
 const MESSAGE_CHARS_MAX = 4000;
 
-/** Runs a plan; the last stage answers with the output, any stage with its failure. Never rejects. */
+/** Runs a plan; the rank that answers does so with the output, any rank with its failure. Never rejects. */
 export async function executePlan(
   run: (input: Int32Array, deadlineMs: number) => Promise<RawStepOutput>,
   plan: StepPlan,
-  place: { readonly stage: number; readonly isLast: boolean },
+  place: { readonly stage: number; readonly answers: boolean },
 ): Promise<StepResult | null> {
   const { epoch, step } = plan;
-  const { stage, isLast } = place;
+  const { stage, answers } = place;
   try {
     // The addon refuses what is no whole number of words, as it does an empty input.
     const bytes = plan.input.byteLength % 4 === 0 ? new Uint8Array(plan.input) : new Uint8Array();
     const { words, computeUs, waitUs } = await run(new Int32Array(bytes.buffer), plan.deadlineMs);
-    if (!isLast) return null;
+    if (!answers) return null;
     return {
       epoch,
       step,

@@ -34,12 +34,13 @@ beforeEach(async () => {
     ['main', leader],
     ['direct', directLeader],
   ] as const) {
-    bus.subscribe(subjects.results('g'), ({ data }) => answers.push({ by, result: stepResultSchema.parse(data) }));
+    bus.subscribe(subjects.results('g', 0), ({ data }) => answers.push({ by, result: stepResultSchema.parse(data) }));
   }
   receiver = new PlanReceiver({
     main: mainHub.connect(newIdentity('rank')),
     direct: directHub.connect(newIdentity('rank')),
     group: 'g',
+    replica: 0,
     epoch: EPOCH,
     execute,
   });
@@ -61,7 +62,7 @@ function plan(step: number, epoch = EPOCH): StepPlan {
 }
 
 function send(bus: MessageBus, ...steps: number[]): void {
-  for (const step of steps) bus.publish(subjects.plans('g'), plan(step));
+  for (const step of steps) bus.publish(subjects.plans('g', 0), plan(step));
 }
 
 /** What was sent before has arrived, and then what was answered to it: on a hub in this process both are a flush away. */
@@ -112,9 +113,9 @@ test('what lies too far ahead of a gap is not kept', async () => {
 });
 
 test('plans of another epoch, and what is no plan, are let be', async () => {
-  leader.publish(subjects.plans('g'), plan(0, EPOCH - 1));
-  leader.publish(subjects.plans('g'), plan(0, EPOCH + 1));
-  leader.publish(subjects.plans('g'), { ...plan(0), input: 'text' });
+  leader.publish(subjects.plans('g', 0), plan(0, EPOCH - 1));
+  leader.publish(subjects.plans('g', 0), plan(0, EPOCH + 1));
+  leader.publish(subjects.plans('g', 0), { ...plan(0), input: 'text' });
   await arrived();
   expect(ran).toEqual([]);
 });

@@ -12,8 +12,9 @@ export interface PlanReceiverOptions {
   readonly main: MessageBus;
   readonly direct: MessageBus;
   readonly group: string;
+  readonly replica: number;
   readonly epoch: number;
-  /** @returns what to answer, or null when another stage answers. */
+  /** @returns what to answer, or null when another rank answers. */
   readonly execute: (plan: StepPlan) => Promise<StepResult | null>;
 }
 
@@ -21,6 +22,8 @@ export interface PlanReceiverOptions {
  *  them in step order. A plan that comes again is answered again, on the direct link. */
 export class PlanReceiver implements Disposable {
   readonly #options: PlanReceiverOptions;
+  /** Of results. */
+  readonly #subject: string;
   readonly #subscriptions: readonly { close(): void }[];
   readonly #ahead = new Map<number, StepPlan>();
   readonly #results = new Map<number, StepResult>();
@@ -29,9 +32,10 @@ export class PlanReceiver implements Disposable {
 
   constructor(options: PlanReceiverOptions) {
     this.#options = options;
-    const { main, direct, group } = options;
+    this.#subject = subjects.results(options.group, options.replica);
+    const { main, direct, group, replica } = options;
     this.#subscriptions = [...new Set([main, direct])].map((bus) =>
-      bus.subscribe(subjects.plans(group), ({ data }) => this.#take(data)),
+      bus.subscribe(subjects.plans(group, replica), ({ data }) => this.#take(data)),
     );
   }
 
@@ -46,7 +50,7 @@ export class PlanReceiver implements Disposable {
     const plan = parsed.data;
     if (plan.step < this.#nextStep) {
       const result = this.#results.get(plan.step);
-      if (result) this.#options.direct.publish(subjects.results(this.#options.group), result);
+      if (result) this.#options.direct.publish(this.#subject, result);
       return;
     }
     if (plan.step >= this.#nextStep + PLANS_AHEAD_MAX) return;
@@ -67,7 +71,7 @@ export class PlanReceiver implements Disposable {
     this.#results.set(plan.step, answer);
     this.#results.delete(plan.step - RESULTS_KEPT);
     const goesByBroker = main.connected && bytes <= main.maxPayloadBytes;
-    (goesByBroker ? main : direct).publish(subjects.results(this.#options.group), answer);
+    (goesByBroker ? main : direct).publish(this.#subject, answer);
   }
 }
 

@@ -3,13 +3,20 @@ import { KV_CACHE_DTYPE_OPTIONS, QUANTIZATION_OPTIONS } from '@skein/models';
 import { bytesSchema, type Identity, subjects } from '@skein/protocol';
 import { z } from 'zod';
 
-const channel = z.object({ name: z.string().max(200), peer: z.string().max(100), transport: z.enum(['shm', 'tcp']) });
+const channel = z.object({
+  name: z.string().max(200),
+  peer: z.string().max(100),
+  transport: z.enum(['shm', 'tcp']),
+  /** What it may hold ahead of its reader; a larger message streams through. */
+  capacityBytes: z.int().min(1),
+});
 export type ChannelSpec = z.infer<typeof channel>;
 
 export const loadSchema = z.object({
   model: z.string().max(4096),
   stages: z.int().min(1).max(4096),
   stage: z.int().min(0),
+  tensor: z.object({ rank: z.int().min(0), size: z.int().min(1).max(4096) }),
   layers: z.tuple([z.int().min(0), z.int().min(1)]),
   kvCacheDtype: z.enum(KV_CACHE_DTYPE_OPTIONS),
   quantization: z.enum(QUANTIZATION_OPTIONS),
@@ -55,28 +62,33 @@ export const rankStatusSchema = z.object({
 export type RankStatus = z.infer<typeof rankStatusSchema>;
 
 const epoch = z.int().min(0);
+const CHANNELS_MAX = 4096;
 
 /** What the leader calls on a rank, in this order: abort, which ends what ran and begins a newer epoch; load, openReceive on
  *  all, openSend on all, begin; then step plans arrive by subject. */
 export const RankActor = actorClass('Rank', {
   load: method(z.object({ epoch, spec: loadSchema }), loadReportSchema),
   openReceive: method(
-    z.object({ epoch, channels: z.array(channel).max(8) }),
+    z.object({ epoch, channels: z.array(channel).max(CHANNELS_MAX) }),
     z.array(z.object({ name: z.string(), descriptor: bytesSchema })),
   ),
   openSend: method(
-    z.object({ epoch, channels: z.array(channel.extend({ descriptor: bytesSchema })).max(8) }),
+    z.object({ epoch, channels: z.array(channel.extend({ descriptor: bytesSchema })).max(CHANNELS_MAX) }),
     z.null(),
   ),
   begin: method(
-    z.object({ epoch, direct: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }) }),
+    z.object({
+      epoch,
+      replica: z.int().min(0),
+      direct: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }),
+    }),
     z.null(),
   ),
   abort: method(z.object({ epoch, reason: z.string().max(1000) }), z.null()),
   status: method(z.object({}), rankStatusSchema),
 });
 
-/** Where one rank process takes its calls. Another process that claims the same worker index has another address. */
-export function rankSubject(group: string, workerIndex: number, rank: Identity): string {
-  return `${subjects.rankActor(group, workerIndex)}.${rank.incarnation}`;
+/** Where one rank process takes its calls. Another process that claims the same number has another address. */
+export function rankSubject(group: string, rankIndex: number, rank: Identity): string {
+  return `${subjects.rankActor(group, rankIndex)}.${rank.incarnation}`;
 }

@@ -5,6 +5,7 @@ export const rankInitSchema = z.object({
   name: z.string(),
   group: z.string(),
   workerIndex: z.int(),
+  rankIndex: z.int(),
   revision: z.string(),
   /** The broker, or for a group without one the leader's hub. */
   bus: z.union([z.object({ natsUrl: z.string() }), z.object({ hub: z.object({ host: z.string(), port: z.int() }) })]),

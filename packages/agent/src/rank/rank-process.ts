@@ -62,12 +62,13 @@ async function main(init: RankProcessInit): Promise<void> {
   const link = new DirectLink((address) => ('natsUrl' in init.bus ? directBus(address, about) : Promise.resolve(main)));
   const service = rankService({ main, link, group, runner });
   // A load may take minutes, and an abort must reach a rank that is busy.
-  hostActor(main, rankSubject(group, init.workerIndex, identity), RankActor, service, {
+  hostActor(main, rankSubject(group, init.rankIndex, identity), RankActor, service, {
     concurrent: ['status', 'abort'],
   });
 
   const advert: RankAdvert = {
     workerIndex: init.workerIndex,
+    rankIndex: init.rankIndex,
     pid: process.pid,
     hostId: hostId(),
     host: hostname(),
@@ -78,7 +79,7 @@ async function main(init: RankProcessInit): Promise<void> {
     memoryBytes: hostMemory().totalBytes,
     ucxUnavailable: runner.ucxUnavailable,
   };
-  main.announce(`${subjects.ranks(group)}.${init.workerIndex}.${identity.incarnation}`, advert, {
+  main.announce(`${subjects.ranks(group)}.${init.rankIndex}.${identity.incarnation}`, advert, {
     ttlMs: LEASE_TTL_MS,
   });
   process.send?.({ started: identity });

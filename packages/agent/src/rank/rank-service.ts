@@ -24,7 +24,7 @@ export function rankService({
 }: RankServiceOptions): ActorImplementation<typeof RankActor.methods> {
   let current = 0;
   let life = new AbortController();
-  let place = { stage: 0, isLast: true };
+  let place = { stage: 0, answers: true };
   let receiver: PlanReceiver | null = null;
   const stale = (epoch: number): SkeinError =>
     new SkeinError('ERR_STALE_EPOCH', `epoch ${epoch} is refused: this rank is at epoch ${current}`, {
@@ -39,7 +39,8 @@ export function rankService({
       check(epoch);
       const loaded = await runner.load(spec);
       check(epoch);
-      place = { stage: spec.stage, isLast: spec.stage === spec.stages - 1 };
+      // All ranks of the last stage have the same answer.
+      place = { stage: spec.stage, answers: spec.stage === spec.stages - 1 && spec.tensor.rank === 0 };
       return loaded;
     },
     openReceive: async ({ epoch, channels }) => {
@@ -52,7 +53,7 @@ export function rankService({
       check(epoch);
       return null;
     },
-    begin: async ({ epoch, direct: address }) => {
+    begin: async ({ epoch, replica, direct: address }) => {
       check(epoch);
       const direct = await link.to(address, life.signal);
       check(epoch);
@@ -64,6 +65,7 @@ export function rankService({
         main,
         direct,
         group,
+        replica,
         epoch,
         execute: (plan) => executePlan((input, deadlineMs) => runner.run(input, deadlineMs), plan, here),
       });

@@ -26,15 +26,13 @@ import { Waiting } from '../waiting.ts';
 import { hostMemory } from './host-memory.ts';
 import type { ChannelSpec, LoadReport, LoadSpec, RankStatus } from './rank-actor.ts';
 
-/** Bytes a channel may hold ahead of its reader; a larger message streams through. */
-const CHANNEL_BYTES = 4 << 20;
 /** An abort is seen between two operations, so the longest one is waited for. Below the leader's deadline for a call. */
 const ABORTED_STEP_MS_MAX = 12_000;
 
 /** What the addon refuses weights with, when the call itself is right. */
 const REFUSAL_CODES: ReadonlySet<NativeErrorCode> = new Set(['ERR_FILE', 'ERR_INVALID_ARGUMENT']);
 
-/** One stage of the model on one device: its program, its channels, and the phase it is in. */
+/** A rank's part of the model on one device: its program, its channels, and the phase it is in. */
 export class StageRunner implements Disposable {
   readonly #addon: NativeAddon;
   readonly #device: Device;
@@ -93,7 +91,7 @@ export class StageRunner implements Disposable {
       const model = await readModel(spec.model);
       const tensors = await readCheckpointTensors(spec.model);
       const dtype = resolveKVCacheDtype(spec.kvCacheDtype, model.config, tensors);
-      const { quantization, weightCache, stages, stage, layers, limits, numBlocks, blockSize } = spec;
+      const { quantization, weightCache, stages, stage, layers, tensor, limits, numBlocks, blockSize } = spec;
       const checkpoint = { model, tensors, quantization };
       const program = this.#addon.createProgram(
         this.#device,
@@ -103,6 +101,7 @@ export class StageRunner implements Disposable {
           stages,
           stage,
           layers,
+          tensor,
           limits,
           kvCache: { numBlocks, blockSize, dtype },
         }),
@@ -132,8 +131,8 @@ export class StageRunner implements Disposable {
   openReceive(channels: readonly ChannelSpec[]): { name: string; descriptor: Uint8Array }[] {
     this.#closeChannels('a new formation');
     const program = this.#program();
-    return channels.map(({ name, peer, transport }) => {
-      const channel = this.#transport.openReceive({ name, transport, capacityBytes: CHANNEL_BYTES });
+    return channels.map(({ name, peer, transport, capacityBytes }) => {
+      const channel = this.#transport.openReceive({ name, transport, capacityBytes });
       this.#receives.push({ peer, channel });
       program.bindReceive(peer, channel);
       return { name, descriptor: channel.descriptor() };

@@ -1,16 +1,14 @@
-import { hostname } from 'node:os';
 import { checkCheckpoint, readCheckpointTensors, readModel } from '@skein/models';
-import { newIdentity, subjects } from '@skein/protocol';
+import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { brokerPlace, natsBus } from '../bus.ts';
 import { interfaceTowards, resolveLeader } from '../host.ts';
-import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
-import { RankSupervisor } from '../rank/rank-supervisor.ts';
+import { AgentRanks } from '../rank/agent-ranks.ts';
 import { untilAbort } from '../until-aborted.ts';
 
-/** A pod that is not the leader: finds the leader, joins, and keeps a rank process at its service until told to stop. */
+/** A pod that is not the leader: finds the leader, joins, and keeps its rank processes at its service until told to stop. */
 export async function runWorkerAgent(
   place: GroupPlace,
   options: NodeOptions,
@@ -30,31 +28,14 @@ export async function runWorkerAgent(
     signal,
   });
 
-  const advert = (rank: AgentAdvert['rank']): AgentAdvert => ({
-    workerIndex: place.workerIndex,
-    host: hostname(),
-    pid: process.pid,
-    rank,
+  const ranks = new AgentRanks({
+    place,
+    options,
+    bus,
+    rankBus: { natsUrl },
+    interfaceName: await interfaceTowards(leader),
+    logger,
   });
-  const lease = bus.announce(`${subjects.agents(place.group)}.${place.workerIndex}`, advert(null), {
-    ttlMs: LEASE_TTL_MS,
-  });
-  const supervisor = new RankSupervisor(
-    {
-      name: `${identity.name}/0`,
-      group: place.group,
-      workerIndex: place.workerIndex,
-      revision: options.revision,
-      bus: { natsUrl },
-      groupKey: options.groupKey,
-      threads: options.threads,
-      interfaceName: await interfaceTowards(leader),
-      logLevel: options.logLevel,
-      logFormat: options.logFormat,
-    },
-    { logger, onChange: (rank) => lease.update(advert(rank)) },
-  );
   await untilAbort(signal);
-  lease.close();
-  await supervisor.close();
+  await ranks.close();
 }

@@ -245,7 +245,7 @@ test('up passes each flag to the processes that the table names, secrets by vari
         port: ['9000'],
         apiKey: ['s1', 's2'],
         pipelineParallelSize: ['3'],
-        dataParallelSize: ['2'],
+        groups: ['2'],
       },
       config: 'log-level: debug\nmodel: some/dir\n',
     }),

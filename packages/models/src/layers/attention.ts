@@ -2,6 +2,7 @@ import type { ValueId } from '@skein/native';
 import type { AttentionHeads } from '../model-config.ts';
 import type { NormOptions, ProgramRecorder } from '../program-recorder.ts';
 import type { RopeFrequencies } from '../rope-frequencies.ts';
+import { type HeadSlice, headSlices, type Slice } from '../tensor-shard.ts';
 
 export interface AttentionOptions extends AttentionHeads {
   /** Prefix of its parameters. */
@@ -22,16 +23,19 @@ export interface AttentionOptions extends AttentionHeads {
   readonly softCap: number | null;
 }
 
-/** Projects x to heads, turns q and k, attends, and projects back to the width of x. */
+/** Projects x to heads, turns q and k, attends, and projects back to the width of x. Each rank has some of the heads. */
 export function recordAttention(r: ProgramRecorder, x: ValueId, options: AttentionOptions): ValueId {
-  const { name, cacheLayer, numHeads, numKVHeads, headDim, scale, rope, bias, headNorm, window, softCap } = options;
+  const { name, cacheLayer, headDim, scale, rope, bias, headNorm, window, softCap } = options;
+  const slices = headSlices(options, r.tensor.size);
+  const own = r.own(slices);
+  const [numHeads, numKVHeads] = [own.queries.count, own.keys.count];
   const turn = (value: ValueId, part: 'q' | 'k', heads: number): ValueId => {
     const normed =
       headNorm === null ? value : r.rmsNormHeads(value, `${name}.${part}_norm.weight`, { ...headNorm, headDim });
     const rotaryDim = 2 * rope.inverseFrequencies.length;
     return r.rope(normed, { numHeads: heads, headDim, rotaryDim, ...rope });
   };
-  const { q, k, v } = project(r, x, options);
+  const { q, k, v } = project(r, x, own, options);
   const attended = r.attention({
     q: turn(q, 'q', numHeads),
     k: turn(k, 'k', numKVHeads),
@@ -44,23 +48,35 @@ export function recordAttention(r: ProgramRecorder, x: ValueId, options: Attenti
     window,
     softCap,
   });
-  return r.linear(attended, `${name}.o_proj`, { width: r.width(x), bias: bias.o });
+  const widths = slices.map(({ queries }) => queries.count * headDim);
+  return r.mergeLinear(attended, `${name}.o_proj`, { widths, width: r.width(x), bias: bias.o });
 }
 
 function project(
   r: ProgramRecorder,
   x: ValueId,
+  own: HeadSlice,
   { name, numHeads, numKVHeads, headDim, projections, bias: { qkv: bias } }: AttentionOptions,
 ): { q: ValueId; k: ValueId; v: ValueId } {
   const [queries, keys] = [numHeads * headDim, numKVHeads * headDim];
+  /** Heads of a module that has `of` rows, the first of them at row `offset`. */
+  const part = (module: string, heads: Slice, { offset, of }: { offset: number; of: number }): ValueId =>
+    r.linear(x, `${name}.${module}`, {
+      width: heads.count * headDim,
+      bias,
+      rows: { first: offset + heads.first * headDim, of },
+    });
   if (projections === 'separate') {
     return {
-      q: r.linear(x, `${name}.q_proj`, { width: queries, bias }),
-      k: r.linear(x, `${name}.k_proj`, { width: keys, bias }),
-      v: r.linear(x, `${name}.v_proj`, { width: keys, bias }),
+      q: part('q_proj', own.queries, { offset: 0, of: queries }),
+      k: part('k_proj', own.keys, { offset: 0, of: keys }),
+      v: part('v_proj', own.keys, { offset: 0, of: keys }),
     };
   }
-  const rowsFrom = (first: number, width: number): ValueId =>
-    r.linear(x, `${name}.qkv_proj`, { width, bias, rows: { first, of: queries + 2 * keys } });
-  return { q: rowsFrom(0, queries), k: rowsFrom(queries, keys), v: rowsFrom(queries + keys, keys) };
+  const of = queries + 2 * keys;
+  return {
+    q: part('qkv_proj', own.queries, { offset: 0, of }),
+    k: part('qkv_proj', own.keys, { offset: queries, of }),
+    v: part('qkv_proj', own.keys, { offset: queries + keys, of }),
+  };
 }

@@ -1,5 +1,6 @@
 import type { ValueId } from '@skein/native';
 import type { GatedActivation, ProgramRecorder } from '../program-recorder.ts';
+import { rowSlices } from '../tensor-shard.ts';
 
 export interface GatedMlpOptions {
   /** Prefix of its parameters. */
@@ -11,16 +12,23 @@ export interface GatedMlpOptions {
   readonly bias: boolean;
 }
 
-/** down(act(gate(x)) * up(x)). */
+/** down(act(gate(x)) * up(x)). Each rank has a part of the inner columns. */
 export function recordGatedMlp(
   r: ProgramRecorder,
   x: ValueId,
-  { name, intermediateSize: width, activation, projections, bias }: GatedMlpOptions,
+  { name, intermediateSize, activation, projections, bias }: GatedMlpOptions,
 ): ValueId {
-  const part = (which: 'gate' | 'up', first: number): ValueId =>
+  const slices = rowSlices(intermediateSize, r.tensor.size, `${name}.gate_proj`);
+  const { first, count: width } = r.own(slices);
+  const part = (which: 'gate' | 'up', offset: number): ValueId =>
     projections === 'separate'
-      ? r.linear(x, `${name}.${which}_proj`, { width, bias })
-      : r.linear(x, `${name}.gate_up_proj`, { width, bias, rows: { first, of: 2 * width } });
-  const gated = r.gatedMul(activation, part('gate', 0), part('up', width));
-  return r.linear(gated, `${name}.down_proj`, { width: r.width(x), bias });
+      ? r.linear(x, `${name}.${which}_proj`, { width, bias, rows: { first, of: intermediateSize } })
+      : r.linear(x, `${name}.gate_up_proj`, {
+          width,
+          bias,
+          rows: { first: offset + first, of: 2 * intermediateSize },
+        });
+  const gated = r.gatedMul(activation, part('gate', 0), part('up', intermediateSize));
+  const widths = slices.map(({ count }) => count);
+  return r.mergeLinear(gated, `${name}.down_proj`, { widths, width: r.width(x), bias });
 }

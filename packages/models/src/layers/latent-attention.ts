@@ -1,6 +1,7 @@
 import type { ValueId } from '@skein/native';
 import type { LatentHeads, ProgramRecorder } from '../program-recorder.ts';
 import type { RopeFrequencies } from '../rope-frequencies.ts';
+import { headSlices } from '../tensor-shard.ts';
 
 // The norms inside take no epsilon from config.json.
 const INNER_NORM = { eps: 1e-6, weightOffset: 0 };
@@ -20,11 +21,19 @@ export interface LatentAttentionOptions {
 }
 
 /** Multi-head latent attention in its absorbed form, which is the same for chunks and for single tokens: the cache keeps the
- *  normalised latent and the rotated key part, once for all heads. */
+ *  normalised latent and the rotated key part, once for all heads, which are spread over the ranks; each has the whole cache. */
 export function recordLatentAttention(r: ProgramRecorder, x: ValueId, options: LatentAttentionOptions): ValueId {
-  const { name, cacheLayer, heads, queryRank, scale, interleaved, bias } = options;
-  const { numHeads, nopeDim, ropeDim, latentDim } = heads;
-  const queries = { width: numHeads * (nopeDim + ropeDim), bias: false };
+  const { name, cacheLayer, queryRank, scale, interleaved, bias } = options;
+  const { numHeads: allHeads, nopeDim, ropeDim, valueDim, latentDim } = options.heads;
+  const slices = headSlices({ numHeads: allHeads, numKVHeads: allHeads }, r.tensor.size).map(({ queries }) => queries);
+  const { first: firstHead, count: numHeads } = r.own(slices);
+  const heads = { ...options.heads, numHeads, firstHead, allHeads };
+  const queryDim = nopeDim + ropeDim;
+  const queries = {
+    width: numHeads * queryDim,
+    bias: false,
+    rows: { first: firstHead * queryDim, of: allHeads * queryDim },
+  };
   const down = `${name}.kv_a_proj_with_mqa`;
   const rowsOfDown = latentDim + ropeDim;
   // The projections of x first, side by side: neighbours that share an input run as one.
@@ -51,5 +60,6 @@ export function recordLatentAttention(r: ProgramRecorder, x: ValueId, options: L
     ropeDim,
     scale,
   });
-  return r.linear(r.expandValue(attended, up, heads), `${name}.o_proj`, { width: r.width(x), bias });
+  const widths = slices.map(({ count }) => count * valueDim);
+  return r.mergeLinear(r.expandValue(attended, up, heads), `${name}.o_proj`, { widths, width: r.width(x), bias });
 }

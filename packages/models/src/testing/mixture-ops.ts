@@ -31,25 +31,37 @@ export function route(op: Extract<Op, { op: 'route' }>, logits: Value, bias: Flo
   });
 }
 
-export function experts(
+/** Of each token the outputs of its experts, [tokens, topK * width of x]; zeros for those of other ranks. */
+export function expertOutputs(
   op: Extract<Op, { op: 'experts' }>,
   { x, routes }: { readonly x: Value; readonly routes: Value },
   weight: (id: number) => Float32Array,
-): Value {
+): Float32Array {
   const topK = routes.width / 2;
   const tokens = [...Array(x.data.length / x.width).keys()];
-  return rows(x.width, tokens, (t, out) => {
+  return rows(topK * x.width, tokens, (t, out) => {
     const from = { width: x.width, data: row(x, t) };
     const route = row(routes, t);
-    const sums = new Float64Array(x.width);
     for (let k = 0; k < topK; k++) {
       const expert = op.experts.find((e) => e.id === route[k]);
       if (expert === undefined) continue;
       const [gate, up] = [linear(from, weight(expert.gate), null), linear(from, weight(expert.up), null)];
       const inner = zip(gate, up, (g, u) => (g / (1 + Math.exp(-g))) * u);
-      const { data } = linear(inner, weight(expert.down), null);
-      const share = route[topK + k] as number;
-      for (let i = 0; i < data.length; i++) sums[i] = (sums[i] as number) + share * (data[i] as number);
+      out.set(linear(inner, weight(expert.down), null).data, k * x.width);
+    }
+  }).data;
+}
+
+/** The weighted sum of each token's outputs, ids ascending. */
+export function addExperts(outputs: Float32Array, routes: Value, width: number): Value {
+  const topK = routes.width / 2;
+  const tokens = [...Array(outputs.length / (topK * width)).keys()];
+  return rows(width, tokens, (t, out) => {
+    const sums = new Float64Array(width);
+    for (let k = 0; k < topK; k++) {
+      const share = row(routes, t)[topK + k] as number;
+      const from = (t * topK + k) * width;
+      for (let i = 0; i < width; i++) sums[i] = (sums[i] as number) + share * (outputs[from + i] as number);
     }
     out.set(sums);
   });

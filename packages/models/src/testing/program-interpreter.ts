@@ -5,9 +5,9 @@ import { dequantize } from './dequantize.ts';
 import { decodeGgml } from './ggml-decode.ts';
 import { storedRow } from './kv-cache-row.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
-import { experts, route } from './mixture-ops.ts';
+import { addExperts, expertOutputs, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
-import { dot, dotAt, fail, linear, row, rows, softmax, type Value, zip } from './value.ts';
+import { besides, dot, dotAt, fail, linear, pickBits, row, rows, softmax, type Value, zip } from './value.ts';
 
 export { ropeRowOrder } from './rope-rows.ts';
 export { decodeGgml, dequantize };
@@ -70,6 +70,18 @@ export class ProgramInterpreter {
         const { step: sent, data } = await this.#link('recv', op.peer).shift();
         if (sent !== step.step) fail(`step ${step.step} received step ${sent}`);
         values.set(op.out, { width: op.width, data });
+      } else if (op.op === 'allGather') {
+        const parts = await this.#exchange(op.group, value(op.x).data, step.step);
+        values.set(op.out, besides(parts.map((data, r) => ({ width: op.widths[r] ?? 0, data }))));
+      } else if (op.op === 'allReduce') {
+        const { width, data } = value(op.x);
+        if (op.reduction === 'sum') fail('sums over ranks are not interpreted');
+        values.set(op.out, { width, data: pickBits(await this.#exchange(op.group, data, step.step)) });
+      } else if (op.op === 'experts') {
+        const [x, routes] = [value(op.x), value(op.routes)];
+        const own = expertOutputs(op, { x, routes }, (id) => this.#weight(id));
+        const all = op.spread === null ? own : pickBits(await this.#exchange(op.spread.group, own, step.step));
+        values.set(op.out, addExperts(all, routes, x.width));
       } else if (op.op === 'sample') sampled = this.#sample(value(op.logits), step);
       else values.set(op.out, this.#compute(op, value, step));
     }
@@ -87,7 +99,6 @@ export class ProgramInterpreter {
       case 'logits': {
         const logits = linear(value(op.x), this.#weight(op.weight), null);
         if (op.softCap !== null) capInPlace(logits.data, op.softCap);
-        this.#logits = logits.data;
         return logits;
       }
       case 'rope':
@@ -110,8 +121,6 @@ export class ProgramInterpreter {
         return expandValue(op, value(op.x), this.#weight(op.weight));
       case 'route':
         return route(op, value(op.logits), op.correctionBias === null ? null : this.#weight(op.correctionBias));
-      case 'experts':
-        return experts(op, { x: value(op.x), routes: value(op.routes) }, (id) => this.#weight(id));
       case 'siluMul':
         return zip(value(op.gate), value(op.up), (g, u) => (g / (1 + Math.exp(-g))) * u);
       case 'geluTanhMul':
@@ -121,20 +130,36 @@ export class ProgramInterpreter {
       case 'gatherRows':
         return rows(value(op.x).width, step.rowToken, (r, out) => out.set(row(value(op.x), r)));
       case 'recv':
+      case 'experts':
+      case 'allGather':
+      case 'allReduce':
         return fail('handled by the caller');
     }
   }
 
+  /** What every rank of the group has, in the order of ranks. */
+  async #exchange(group: string, data: Float32Array, step: number): Promise<Float32Array[]> {
+    const { rank: own, size } = this.#spec.groups.find(({ name }) => name === group) ?? fail(`no group ${group}`);
+    const others = [...Array(size).keys()].filter((rank) => rank !== own);
+    for (const rank of others) this.#link('send', `${group}/${rank}`).push({ step, data });
+    const all: Float32Array[] = [];
+    for (const rank of [...Array(size).keys()])
+      all.push(rank === own ? data : (await this.#link('recv', `${group}/${rank}`).shift()).data);
+    return all;
+  }
+
   #embed(op: Extract<Op, { op: 'embed' }>, step: StepWords): Value {
     const weight = this.#weight(op.weight);
-    const width = weight.length / this.#spec.vocabSize;
+    const [numRows = 0, width = 0] = this.#spec.weights[op.weight]?.shape ?? [];
     return rows(width, step.tokenIds, (id, out) => {
-      const token = id >= 0 ? id : (this.#slots[-1 - id] ?? fail(`no slot ${-1 - id}`));
+      const token = (id >= 0 ? id : (this.#slots[-1 - id] ?? fail(`no slot ${-1 - id}`))) - op.firstId;
+      if (token < 0 || token >= numRows) return;
       out.set(weight.subarray(token * width, (token + 1) * width).map((x) => x * op.scale));
     });
   }
 
   #sample(logits: Value, step: StepWords): number[] {
+    this.#logits = logits.data;
     return step.rowTarget.map((target, r) => {
       if (target >= 0) return target;
       const scores = row(logits, r);

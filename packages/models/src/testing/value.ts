@@ -27,6 +27,28 @@ export function zip(a: Value, b: Value, f: (a: number, b: number) => number): Va
   return { width: a.width, data: a.data.map((x, i) => f(x, b.data[i] ?? 0)) };
 }
 
+/** Values with the same rows as one. */
+export function besides(parts: readonly Value[]): Value {
+  const width = parts.reduce((sum, part) => sum + part.width, 0);
+  const [first] = parts;
+  const numRows = first === undefined ? 0 : first.data.length / first.width;
+  return rows(width, [...Array(numRows).keys()], (r, out) => {
+    let at = 0;
+    for (const part of parts) {
+      out.set(row(part, r), at);
+      at += part.width;
+    }
+  });
+}
+
+/** Of each element the one that is not zero. */
+export function pickBits(parts: readonly Float32Array[]): Float32Array {
+  const words = parts.map((part) => new Uint32Array(part.buffer, part.byteOffset, part.length));
+  const [first = new Uint32Array()] = words;
+  const picked = first.map((_, i) => words.reduce((bits, part) => bits | (part[i] ?? 0), 0));
+  return new Float32Array(picked.buffer);
+}
+
 export function dot(a: Float32Array, b: Float32Array): number {
   return dotAt(a, 0, b, 0, a.length);
 }

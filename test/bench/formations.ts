@@ -1,0 +1,105 @@
+import { type Served, skein, serving, topology } from '../support/cluster.ts';
+import { benchResult, type BenchResult } from './bench-result.ts';
+import { cachedCheckpoint } from './cached-checkpoint.ts';
+import { HttpLoad } from './http-load.ts';
+import { median } from './statistics.ts';
+
+const ROUNDS = 5;
+const MAX_TOKENS = 32;
+const SHAPE = 'llama-3.2-1b';
+const FLAGS = ['--kv-cache-memory-bytes', String(256 * 2 ** 20), '--max-model-len', '1024', '--log-level', 'warn'];
+
+/** The same two cores in three ways. */
+const FORMATIONS = {
+  '1 rank of 2 threads': ['--threads', '2'],
+  'tp 2 of 1 thread': ['--tp', '2', '--threads', '1'],
+  'pp 2 of 1 thread': ['--pp', '2', '--threads', '1'],
+} as const;
+type Name = keyof typeof FORMATIONS;
+
+const PEER: Name = '1 rank of 2 threads';
+const CASES: readonly { readonly name: Name; readonly streams: number; readonly goal: number }[] = [
+  { name: 'tp 2 of 1 thread', streams: 1, goal: 0.9 },
+  { name: 'pp 2 of 1 thread', streams: 16, goal: 0.9 },
+  { name: 'pp 2 of 1 thread', streams: 32, goal: 0.95 },
+];
+
+interface Measured {
+  readonly tokensPerSecond: number;
+  /** Of each rank: time of the load in which it computed nothing. */
+  readonly idleShares: readonly number[];
+}
+
+/** Rate of decoding with one model split in different ways over the same two cores, one server at a time, in turns. */
+export async function formations(progress: (line: string) => void): Promise<BenchResult[]> {
+  const dir = await cachedCheckpoint(SHAPE, progress);
+  const samples = new Map<string, Measured[]>();
+  const names = Object.keys(FORMATIONS) as Name[];
+  for (let round = 0; round <= ROUNDS; round++) {
+    // Each comes first in turn; the first round warms up.
+    for (const name of [...names.slice(round % names.length), ...names.slice(0, round % names.length)]) {
+      await using server = await serving((port) =>
+        skein(['serve', dir, '--port', String(port), ...FORMATIONS[name], ...FLAGS]),
+      );
+      for (const streams of new Set(CASES.filter((c) => name === PEER || c.name === name).map((c) => c.streams))) {
+        const measured = await measure(server, streams);
+        progress(
+          `round ${round} of ${ROUNDS}: ${name}, ${streams} streams: ${measured.tokensPerSecond.toFixed(1)} tok/s`,
+        );
+        if (round === 0) continue;
+        const key = `${name}, ${streams}`;
+        samples.set(key, [...(samples.get(key) ?? []), measured]);
+      }
+    }
+  }
+  return CASES.flatMap(({ name, streams, goal }) => {
+    const [own, peer] = [samples.get(`${name}, ${streams}`) ?? [], samples.get(`${PEER}, ${streams}`) ?? []];
+    const rates = (of: readonly Measured[]): number[] => of.map(({ tokensPerSecond }) => tokensPerSecond);
+    const load = `${streams} stream${streams > 1 ? 's' : ''}`;
+    const ratio = median(own.map((m, i) => m.tokensPerSecond / (peer[i]?.tokensPerSecond ?? Number.NaN)));
+    return [
+      benchResult({
+        name: `${name}, ${load}`,
+        value: median(rates(own)),
+        unit: 'tok/s',
+        peer: PEER,
+        peerValue: median(rates(peer)),
+        ratio,
+        goal,
+      }),
+      ...(own[0]?.idleShares ?? []).map((_, rank) =>
+        benchResult({
+          name: `${name}, ${load}, idle share of rank ${rank}`,
+          value: median(own.map(({ idleShares }) => idleShares[rank] ?? Number.NaN)),
+          unit: 'of the time',
+        }),
+      ),
+    ];
+  });
+}
+
+async function measure({ url }: Served, streams: number): Promise<Measured> {
+  await using load = new HttpLoad();
+  const ask = (id: string): object => ({
+    messages: [{ role: 'user', content: `${id} ${'x'.repeat(40)}` }],
+    max_tokens: MAX_TOKENS,
+    temperature: 0,
+    ignore_eos: true,
+    skip_special_tokens: false,
+  });
+  await load.stream(url, ask('warm-up'));
+  const before = await computeUs(url);
+  const startMs = performance.now();
+  const timings = await Promise.all(Array.from({ length: streams }, (_, i) => load.stream(url, ask(`${i}`))));
+  const ms = performance.now() - startMs;
+  const after = await computeUs(url);
+  return {
+    tokensPerSecond: (timings.reduce((sum, { numTokens }) => sum + numTokens, 0) / ms) * 1000,
+    idleShares: after.map((us, rank) => Math.max(0, 1 - (us - (before[rank] ?? 0)) / 1000 / ms)),
+  };
+}
+
+/** So far, by rank. */
+async function computeUs(url: string): Promise<number[]> {
+  return (await topology(url)).groups.flatMap(({ ranks }) => ranks.map((rank) => rank.computeUs));
+}
