@@ -1,112 +1,81 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import type { GroupTopology } from '@skein/protocol';
-import { Launched, ROOT, TINY_CHAT, until } from '../support/cluster.ts';
+import { type Launched, ROOT, TINY_CHAT, until } from '../support/cluster.ts';
+import { canNetns, NetworkHosts, type NetworkPlan } from '../support/network-hosts.ts';
 
-/** Three hosts: network namespaces on one bridge of veth pairs, each with its own IPC namespace and /dev/shm, and names as
- *  LeaderWorkerSet's headless service would give them, in a hosts file. */
-const HOSTS = ['skt0', 'skt1', 'skt2'];
-const NAMES = ['chat-0.chat', 'chat-0-1.chat', 'chat-0-2.chat'];
-const canNetns = process.getuid?.() === 0 && spawnSync('ip', ['netns', 'add', 'sktprobe']).status === 0;
-if (canNetns) ip('netns', 'del', 'sktprobe');
+const PORT = 8080;
 
-function ip(...args: string[]): void {
-  const { status, stderr } = spawnSync('ip', args, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
-}
-
-let running: Launched[] = [];
-const hostsFile = join(mkdtempSync(join(tmpdir(), 'skein-lws-')), 'hosts');
-
-beforeEach(() => {
-  if (!canNetns) return;
-  cleanUp();
-  ip('netns', 'add', 'sktsw');
-  ip('-n', 'sktsw', 'link', 'add', 'br0', 'type', 'bridge');
-  ip('-n', 'sktsw', 'link', 'set', 'br0', 'up');
-  for (const [i, host] of HOSTS.entries()) {
-    ip('netns', 'add', host);
-    ip('-n', 'sktsw', 'link', 'add', `p${i}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', host);
-    ip('-n', 'sktsw', 'link', 'set', `p${i}`, 'master', 'br0', 'up');
-    ip('-n', host, 'addr', 'add', `10.77.0.${i + 1}/24`, 'dev', 'eth0');
-    ip('-n', host, 'link', 'set', 'eth0', 'up');
-    ip('-n', host, 'link', 'set', 'lo', 'up');
-  }
-  writeFileSync(
-    hostsFile,
-    ['127.0.0.1 localhost', ...NAMES.map((name, i) => `10.77.0.${i + 1} ${name}`)].join('\n') + '\n',
-  );
-});
+let hosts: NetworkHosts | null = null;
 
 afterEach(async () => {
-  await Promise.all(running.map((p) => p[Symbol.asyncDispose]()));
-  running = [];
-  if (canNetns) cleanUp();
+  await hosts?.[Symbol.asyncDispose]();
+  hosts = null;
 });
 
-function cleanUp(): void {
-  for (const name of [...HOSTS, 'sktsw']) spawnSync('ip', ['netns', 'del', name]);
+function names(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => (i === 0 ? 'chat-0.chat' : `chat-0-${i}.chat`));
 }
 
-function startNode(worker: number, key: string | null): Launched {
-  const script = `mount --bind ${hostsFile} /etc/hosts && mount -t tmpfs shm /dev/shm && exec "$@"`;
+function makeHosts(plan: NetworkPlan): NetworkHosts {
+  hosts = new NetworkHosts(plan);
+  return hosts;
+}
+
+function startNode(
+  at: NetworkHosts,
+  worker: number,
+  of: { readonly size: number; readonly key: string | null },
+): Launched {
   const command = [
     `${ROOT}packages/cli/bin/skein`,
     'node',
     TINY_CHAT,
     '--host',
-    '0.0.0.0',
+    at.address(0).includes(':') ? '::' : '0.0.0.0',
     '--port',
-    '8080',
+    `${PORT}`,
     '--threads',
     '1',
   ];
-  const node = new Launched(
-    'ip',
-    ['netns', 'exec', HOSTS[worker] ?? '', 'unshare', '--mount', '--ipc', 'sh', '-c', script, 'sh', ...command],
-    {
-      LWS_LEADER_ADDRESS: NAMES[0] ?? '',
-      LWS_GROUP_SIZE: '3',
+  return at.start(worker, command, {
+    env: {
+      LWS_LEADER_ADDRESS: 'chat-0.chat',
+      LWS_GROUP_SIZE: String(of.size),
       LWS_WORKER_INDEX: String(worker),
-      ...(key === null ? {} : { SKEIN_GROUP_KEY: key }),
+      ...(of.key === null ? {} : { SKEIN_GROUP_KEY: of.key }),
     },
-  );
-  running.push(node);
-  return node;
+  });
 }
 
 /** Asks the leader from inside its own namespace. */
-function ask(path: string, body: unknown = null): { readonly status: number; readonly text: string } {
+function ask(at: NetworkHosts, path: string, body: unknown = null): { readonly status: number; readonly text: string } {
   const data = body === null ? [] : ['-H', 'content-type: application/json', '-d', JSON.stringify(body)];
-  const result = spawnSync(
-    'ip',
-    [
-      'netns',
-      'exec',
-      'skt0',
-      'curl',
-      '-s',
-      '-m',
-      '20',
-      '-w',
-      '\n%{http_code}',
-      ...data,
-      `http://10.77.0.1:8080${path}`,
-    ],
-    { encoding: 'utf8' },
-  );
-  const lines = result.stdout.split('\n');
+  const address = at.address(0);
+  const url = `http://${address.includes(':') ? `[${address}]` : address}:${PORT}${path}`;
+  const lines = at.run(0, ['curl', '-s', '-g', '-m', '20', '-w', '\n%{http_code}', ...data, url]).split('\n');
   return { status: Number(lines.pop()), text: lines.join('\n') };
 }
 
-function vethBytes(host: string): number {
-  const { stdout } = spawnSync('ip', ['netns', 'exec', host, 'cat', '/sys/class/net/eth0/statistics/tx_bytes'], {
-    encoding: 'utf8',
+async function ready(at: NetworkHosts): Promise<void> {
+  await until('the group to be ready', 60_000, () => ask(at, '/readyz').status === 200).catch((error: Error) => {
+    throw new Error(`${error.message}\n${at.outputs}`);
   });
-  return Number(stdout);
+}
+
+function capitalOfFrance(at: NetworkHosts): string {
+  return ask(at, '/v1/chat/completions', {
+    messages: [{ role: 'user', content: 'What is the capital of France?' }],
+  }).text;
+}
+
+function topologyOf(at: NetworkHosts): GroupTopology {
+  const [group] = (JSON.parse(ask(at, '/v1/skein/topology').text) as { groups: GroupTopology[] }).groups;
+  if (!group) throw new Error('no group');
+  return group;
+}
+
+function sentBytes(at: NetworkHosts, index: number): number {
+  return Number(at.run(index, ['cat', '/sys/class/net/eth0/statistics/tx_bytes']));
 }
 
 const ORDERS = [
@@ -121,26 +90,21 @@ const ORDERS = [
 test.skipIf(!canNetns).each(ORDERS)(
   'three hosts, started in the order %i %i %i, form a group over TCP and answer',
   async (...order) => {
+    const at = makeHosts({ names: names(3) });
     const withKey = ORDERS.findIndex((o) => o.join() === order.join()) % 2 === 0;
     for (const worker of order) {
-      startNode(worker, withKey ? 'correct horse' : null);
+      startNode(at, worker, { size: 3, key: withKey ? 'correct horse' : null });
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
-    await until('the group to be ready', 60_000, () => ask('/readyz').status === 200).catch((error: Error) => {
-      throw new Error(`${error.message}\n${running.map((p) => p.output.slice(-1500)).join('\n---\n')}`);
-    });
-    const before = HOSTS.map(vethBytes);
-    const answer = ask('/v1/chat/completions', {
-      messages: [{ role: 'user', content: 'What is the capital of France?' }],
-    });
-    expect(answer.text).toContain('The capital of France is Paris.');
-    const [group] = (JSON.parse(ask('/v1/skein/topology').text) as { groups: GroupTopology[] }).groups;
-    expect(group?.ranks).toHaveLength(3);
-    expect(group?.pairs.map((p) => p.transport)).toEqual(['tcp', 'tcp', 'tcp']);
-    expect(group?.warnings.some((w) => w.includes('SKEIN_GROUP_KEY'))).toBe(!withKey);
-    for (const [i, host] of HOSTS.entries()) expect(vethBytes(host) - (before[i] ?? 0)).toBeGreaterThan(1000);
-    const sent = group?.pairs[0]?.bytes ?? 0;
-    expect(vethBytes('skt0')).toBeGreaterThan(sent);
+    await ready(at);
+    const before = [0, 1, 2].map((index) => sentBytes(at, index));
+    expect(capitalOfFrance(at)).toContain('The capital of France is Paris.');
+    const group = topologyOf(at);
+    expect(group.ranks).toHaveLength(3);
+    expect(group.pairs.map((p) => p.transport)).toEqual(['tcp', 'tcp', 'tcp']);
+    expect(group.warnings.some((w) => w.includes('SKEIN_GROUP_KEY'))).toBe(!withKey);
+    for (const index of [0, 1, 2]) expect(sentBytes(at, index) - (before[index] ?? 0)).toBeGreaterThan(1000);
+    expect(sentBytes(at, 0)).toBeGreaterThan(group.pairs[0]?.bytes ?? 0);
   },
   90_000,
 );
@@ -148,11 +112,57 @@ test.skipIf(!canNetns).each(ORDERS)(
 test.skipIf(!canNetns)(
   'a worker with another group key is refused by name and ends with a configuration error',
   async () => {
-    startNode(0, 'one key');
-    startNode(1, 'one key');
-    const stranger = startNode(2, 'another key');
+    const at = makeHosts({ names: names(3) });
+    startNode(at, 0, { size: 3, key: 'one key' });
+    startNode(at, 1, { size: 3, key: 'one key' });
+    const stranger = startNode(at, 2, { size: 3, key: 'another key' });
     expect(await stranger.exit()).toBe(78);
     expect(stranger.output).toContain('SKEIN_GROUP_KEY');
   },
   60_000,
+);
+
+test.skipIf(!canNetns).each(['IPv4', 'IPv6'] as const)(
+  'six hosts of %s alone form a group, and the topology has their matrix',
+  async (family) => {
+    const at = makeHosts({ names: names(6), family });
+    for (let worker = 5; worker >= 0; worker--) startNode(at, worker, { size: 6, key: 'correct horse' });
+    await ready(at);
+    expect(capitalOfFrance(at)).toContain('The capital of France is Paris.');
+    const { network, pairs } = topologyOf(at);
+    expect(pairs.every((p) => p.transport === 'tcp')).toBe(true);
+    expect(network?.faults).toEqual([]);
+    expect(network?.agents.map(({ interface: name, address }) => `${name} ${address}`)).toEqual(
+      Array.from({ length: 6 }, (_, i) => `eth0 ${at.address(i)}`),
+    );
+    expect(network?.pairs).toHaveLength(30);
+    for (const pair of network?.pairs ?? []) {
+      expect(pair).toMatchObject({ fault: null, packetBytes: 1500 });
+      expect(pair.rttUs).toBeGreaterThan(0);
+      expect(pair.bytesPerSecond).toBeGreaterThan(0);
+    }
+  },
+  120_000,
+);
+
+test.skipIf(!canNetns)(
+  'a group whose packets vanish is refused with the fault, and forms once it is mended',
+  async () => {
+    const at = makeHosts({ names: names(2) });
+    // What is larger than the port takes is dropped without a word.
+    at.switchIp('link', 'set', 'p1', 'mtu', '1400');
+    const leader = startNode(at, 0, { size: 2, key: null });
+    startNode(at, 1, { size: 2, key: null });
+    await until('the fault to be told', 40_000, () =>
+      leader.output.includes('the group could not be formed: preflight'),
+    );
+    expect(leader.output).toMatch(
+      /packets of 1500 bytes between worker 0 .* and worker 1 .* vanish, those of 1400 cross/,
+    );
+    expect(topologyOf(at).network?.faults).toHaveLength(1);
+    at.switchIp('link', 'set', 'p1', 'mtu', '1500');
+    await ready(at);
+    expect(topologyOf(at).network?.faults).toEqual([]);
+  },
+  120_000,
 );

@@ -1,6 +1,7 @@
 import { createLogger, silentLogger } from '@skein/telemetry';
 import { afterEach, expect, test, vi } from 'vitest';
-import { hostId, interfaceTowards, isLoopback, resolveLeader } from './host.ts';
+import { routeSource } from './network/host-network.ts';
+import { hostId, isLoopback, resolveLeader } from './host.ts';
 
 const never = new AbortController().signal;
 
@@ -24,11 +25,11 @@ test('a name is asked for until it resolves, and the wait says for what and why'
   const lines: string[] = [];
   const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
   let asked = 0;
-  const resolver = async (): Promise<{ address: string }> => {
+  const resolver = async (): Promise<{ address: string }[]> => {
     asked += 1;
     if (asked === 2) vi.advanceTimersByTime(5000);
     if (asked < 3) throw Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' });
-    return { address: '10.0.0.9' };
+    return [{ address: '10.0.0.9' }];
   };
   expect(await resolveLeader('chat-0.chat', { logger, signal: never, resolver })).toBe('10.0.0.9');
   expect(asked).toBe(3);
@@ -41,7 +42,7 @@ test.each(['127.0.1.1', '::1'])(
   'a name that resolves to %s is refused: others would find themselves',
   async (address) => {
     await expect(
-      resolveLeader('chat-0', { logger: silentLogger, signal: never, resolver: async () => ({ address }) }),
+      resolveLeader('chat-0', { logger: silentLogger, signal: never, resolver: async () => [{ address }] }),
     ).rejects.toMatchObject({
       code: 'ERR_LWS_ENVIRONMENT',
       message: expect.stringContaining(`LWS_LEADER_ADDRESS chat-0 resolves to ${address}`),
@@ -76,11 +77,22 @@ test.each([
   },
 );
 
-test('the host id is one for this process, and the interface towards loopback is lo', async () => {
+test('the host id is one for this process', () => {
   expect(hostId()).toBe(hostId());
   expect(hostId()).toMatch(/^[0-9a-f]{16}$/);
-  expect(await interfaceTowards('127.0.0.1')).toBe('lo');
-  expect(await interfaceTowards('not an address')).toBeNull();
+});
+
+test('of several addresses the first with a route is taken, else the first', async () => {
+  // A broadcast, to which a plain socket cannot be connected.
+  const resolver = async (): Promise<{ address: string }[]> => [
+    { address: '255.255.255.255' },
+    { address: '10.0.0.9' },
+  ];
+  const only = async (): Promise<{ address: string }[]> => [{ address: '255.255.255.255' }];
+  const hasRoute = (await routeSource('10.0.0.9')) !== null;
+  const options = { logger: silentLogger, signal: never };
+  expect(await resolveLeader('chat-0', { ...options, resolver })).toBe(hasRoute ? '10.0.0.9' : '255.255.255.255');
+  expect(await resolveLeader('chat-0', { ...options, resolver: only })).toBe('255.255.255.255');
 });
 
 test('loopback is told from other addresses', () => {

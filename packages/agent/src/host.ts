@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { networkInterfaces } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '@skein/telemetry';
 import { ConfigError, LeaderNotFoundError } from './errors.ts';
+import { isLoopbackAddress } from './network/choose-interface.ts';
+import { routeSource } from './network/host-network.ts';
+import { nameServerFault } from './network/name-servers.ts';
 import { untilAborted } from './until-aborted.ts';
 import { Waiting } from './waiting.ts';
 
@@ -22,13 +23,17 @@ export interface ResolveOptions {
   readonly logger: Logger;
   readonly signal: AbortSignal;
   /** Default: the system's. */
-  readonly resolver?: (name: string) => Promise<{ readonly address: string }>;
+  readonly resolver?: (name: string) => Promise<readonly { readonly address: string }[]>;
   /** Default: RESOLVE_DEADLINE_MS. */
   readonly deadlineMs?: number;
+  /** Told once when no nameserver answers, with what to check. */
+  readonly onSilence?: (fault: string) => void;
 }
 
 /** Pods of a group are made together; a name that is missing for so long is wrong, or its leader cannot be placed. */
 const RESOLVE_DEADLINE_MS = 600_000;
+/** A resolver that takes longer is not waited for before its nameservers are asked. */
+const SILENT_MS = 2000;
 
 /** The leader's address. `*.localhost` is loopback (RFC 6761), whatever the resolver knows.
  *  @throws LeaderNotFoundError when the name does not resolve in time; ConfigError when it resolves to this host itself. */
@@ -36,7 +41,7 @@ export async function resolveLeader(address: string, options: ResolveOptions): P
   if (isIP(address)) return address;
   if (/(^|\.)localhost$/.test(address)) return '127.0.0.1';
   const found = await resolved(address, options);
-  if (!/^127\.|^::1$/.test(found)) return found;
+  if (!isLoopbackAddress(found)) return found;
   throw new ConfigError(
     'ERR_LWS_ENVIRONMENT',
     `LWS_LEADER_ADDRESS ${address} resolves to ${found}, which is this host itself; check the hosts file or the headless service`,
@@ -44,11 +49,20 @@ export async function resolveLeader(address: string, options: ResolveOptions): P
 }
 
 async function resolved(name: string, options: ResolveOptions): Promise<string> {
-  const { logger, signal, resolver = lookup, deadlineMs = RESOLVE_DEADLINE_MS } = options;
+  const { logger, signal, resolver = lookupAll, deadlineMs = RESOLVE_DEADLINE_MS } = options;
   const deadline = AbortSignal.timeout(deadlineMs);
   const ended = AbortSignal.any([signal, deadline]);
   using waiting = new Waiting(logger, `the name ${name} (LWS_LEADER_ADDRESS) to resolve`);
   let failure = 'the resolver does not answer';
+  const silent = setTimeout(() => {
+    void nameServerFault(name).then((fault) => {
+      if (fault === null || ended.aborted) return;
+      failure = fault;
+      waiting.detail = fault;
+      logger.warn(`the name ${name} (LWS_LEADER_ADDRESS) does not resolve: ${fault}`);
+      options.onSilence?.(fault);
+    });
+  }, SILENT_MS);
   try {
     for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 2000)) {
       ended.throwIfAborted();
@@ -57,7 +71,7 @@ async function resolved(name: string, options: ResolveOptions): Promise<string> 
         resolver(name).catch((error: NodeJS.ErrnoException) => error),
         ended,
       );
-      if (!(found instanceof Error)) return found.address;
+      if (!(found instanceof Error)) return await reachable(found.map(({ address }) => address));
       failure = found.code ?? found.message;
       waiting.detail = failure;
       await delay(pauseMs, undefined, { signal: ended });
@@ -69,36 +83,21 @@ async function resolved(name: string, options: ResolveOptions): Promise<string> 
       `LWS_LEADER_ADDRESS ${name} has not resolved in ${deadlineMs / 1000} s (${failure}); check that the leader runs and that its headless service publishes addresses that are not ready`,
       { details: { name, deadlineMs }, cause: error },
     );
-  }
-}
-
-/** The network interface that carries traffic to `address`, by the route's own source address; no packet is sent. On the
- *  leader `address` is its own. Null when it cannot be told. */
-export async function interfaceTowards(address: string): Promise<string | null> {
-  const own = interfaceOf(address);
-  if (own !== null) return own;
-  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-  try {
-    await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject);
-      socket.connect(9, address, resolve);
-    });
-    return interfaceOf(socket.address().address);
-  } catch {
-    // No route yet: the dial that follows says so with the address.
-    return null;
   } finally {
-    socket.close();
+    clearTimeout(silent);
   }
 }
 
-function interfaceOf(address: string): string | null {
-  for (const [name, addresses] of Object.entries(networkInterfaces())) {
-    if (addresses?.some((a) => a.address === address)) return name;
-  }
-  return null;
+function lookupAll(name: string): Promise<{ readonly address: string }[]> {
+  return lookup(name, { all: true });
+}
+
+/** The first address that there is a route to: a name may have one of a family that this host does not speak. */
+async function reachable(addresses: readonly string[]): Promise<string> {
+  for (const address of addresses) if ((await routeSource(address)) !== null) return address;
+  return addresses[0] ?? '';
 }
 
 export function isLoopback(address: string): boolean {
-  return /^127\.|^::1$|^localhost$/.test(address);
+  return address === 'localhost' || isLoopbackAddress(address);
 }

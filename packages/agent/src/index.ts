@@ -12,3 +12,5 @@ export { Waiting } from './waiting.ts';
 export { runWorkerAgent } from './worker/worker-agent.ts';
 export { untilAbort } from './until-aborted.ts';
 export { watchParent } from './watch-parent.ts';
+export type { Check } from './doctor/check.ts';
+export { type DoctorOptions, examine } from './doctor/doctor.ts';

@@ -37,6 +37,8 @@ export interface NodeOptions {
   readonly natsPort: number;
   readonly shape: GroupShape;
   /** Compute threads of each rank. */
+  /** Interfaces or networks that ranks may use, the best first; null leaves it to the route to the leader. */
+  readonly interfaces: readonly string[] | null;
   readonly threads: number;
   readonly maxModelLen: number | null;
   /** Most logprobs of a token that a request may ask for. */

@@ -41,6 +41,7 @@ export function nodeOptions(
     natsPort: settings.natsPort,
     shape: of.shape,
     threads: settings.threads ?? Math.max(1, Math.floor(hostCores() / ranksPerAgent(of.shape, of.groupSize))),
+    interfaces: settings.interface,
     maxModelLen: settings.maxModelLen,
     maxLogprobs: settings.maxLogprobs,
     maxNumSeqs: settings.maxNumSeqs,

@@ -7,7 +7,7 @@ export interface ProcessCommand {
 }
 
 /** The parts of a command are loaded when it runs: most need few of them. */
-export const processCommands: Readonly<Record<'up' | 'serve' | 'node' | 'router', ProcessCommand>> = {
+export const processCommands: Readonly<Record<'up' | 'serve' | 'node' | 'router' | 'doctor', ProcessCommand>> = {
   up: {
     description: 'start a whole cluster on this machine: broker, router, and agents with their ranks',
     takesModel: true,
@@ -27,5 +27,11 @@ export const processCommands: Readonly<Record<'up' | 'serve' | 'node' | 'router'
     description: 'the front door: finds leaders on the broker and relays requests',
     takesModel: false,
     run: async (running) => (await import('./router.ts')).router(running),
+  },
+  doctor: {
+    description:
+      'say what is wrong with this machine, and in a group (LWS variables) with the network between its hosts',
+    takesModel: true,
+    run: async (running) => (await import('./doctor.ts')).doctor(running),
   },
 };

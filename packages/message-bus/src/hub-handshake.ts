@@ -59,11 +59,17 @@ export function newNonce(): Uint8Array {
   return new Uint8Array(randomBytes(NONCE_BYTES));
 }
 
-export function proof(groupKey: string | null, prover: 'client' | 'hub', transcript: Transcript): Uint8Array {
+/** `purpose` keeps a proof given at one kind of port from being passed on to another. */
+export function proof(
+  groupKey: string | null,
+  prover: 'client' | 'hub',
+  transcript: Transcript,
+  purpose: string = 'hub',
+): Uint8Array {
   const { hubNonce, clientNonce, identity } = transcript;
   const hmac = createHmac('sha256', groupKey ?? '');
   // Fixed lengths come first, so that no two transcripts read alike.
-  hmac.update(`skein hub handshake ${HANDSHAKE_VERSION} ${prover.padEnd(6)}`);
+  hmac.update(`skein ${purpose} handshake ${HANDSHAKE_VERSION} ${prover.padEnd(6)}`);
   hmac.update(hubNonce).update(clientNonce).update(identity.incarnation).update(identity.name);
   return new Uint8Array(hmac.digest());
 }

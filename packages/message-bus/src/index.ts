@@ -19,6 +19,7 @@ export { type HubAddress, LocalHub, type LocalHubOptions, startLocalHub } from '
 export { connectNats, type ConnectNatsOptions } from './connect-nats.ts';
 export { spawnBound } from './child-process.ts';
 export { RestartPause, SupervisedProcess } from './supervised-process.ts';
+export { acceptProof, offerProof, type ProofOptions } from './proven-socket.ts';
 export { natsToken } from './nats-token.ts';
 export { type NatsServer, type NatsServerOptions, startNatsServer } from './nats-server.ts';
 export type { ConnectOptions } from './reconnecting-carrier.ts';

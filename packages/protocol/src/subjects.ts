@@ -5,9 +5,11 @@ export const subjects = {
   plans: (group: string, replica: number): string => `skein.${token(group)}.plans.${replica}`,
   results: (group: string, replica: number): string => `skein.${token(group)}.results.${replica}`,
   kvEvents: (group: string, replica: number): string => `skein.${token(group)}.kv-events.${replica}`,
+  preflight: (group: string, worker: number): string => `skein.${token(group)}.preflight.${worker}`,
   /** Lease keys. */
   ranks: (group: string): string => `group.${token(group)}.rank`,
   agents: (group: string): string => `group.${token(group)}.agent`,
+  doctors: (group: string): string => `group.${token(group)}.doctor`,
   leaders: (): string => 'leader',
 } as const;
 

@@ -32,6 +32,37 @@ const pairSchema = z.object({
   messages: z.number(),
 });
 
+/** What the preflight between the group's hosts found: every ordered pair of agents on different hosts. */
+const networkSchema = z.object({
+  agents: z.array(
+    z.object({
+      workerIndex: z.int(),
+      host: z.string(),
+      interface: z.string(),
+      address: z.string(),
+      /** Why this interface. */
+      why: z.string(),
+      mtu: z.int(),
+    }),
+  ),
+  pairs: z.array(
+    z.object({
+      from: z.int(),
+      to: z.int(),
+      /** A word such as `no-route`; null for none. */
+      fault: z.string().nullable(),
+      rttUs: z.number().nullable(),
+      /** Of a burst of 1 MiB or 50 ms. */
+      bytesPerSecond: z.number().nullable(),
+      /** The largest packet that crossed, IP header included. */
+      packetBytes: z.number().nullable(),
+    }),
+  ),
+  /** Each with its remedy. */
+  faults: z.array(z.string()),
+});
+export type NetworkTopology = z.infer<typeof networkSchema>;
+
 /** What `GET /v1/skein/topology` answers, on the leader (one group) and on the router (all of them). */
 export const topologySchema = z.object({
   groups: z.array(
@@ -50,6 +81,8 @@ export const topologySchema = z.object({
       agents: z.array(identitySchema.extend({ workerIndex: z.int(), host: z.string(), pid: z.int() })),
       ranks: z.array(rankSchema),
       pairs: z.array(pairSchema),
+      /** Null until it was measured, and for a group on one host. */
+      network: networkSchema.nullable(),
     }),
   ),
 });

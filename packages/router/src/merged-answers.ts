@@ -97,5 +97,6 @@ function unknownGroup(advert: LeaderAdvert, warning: string): GroupTopology {
     agents: [],
     ranks: [],
     pairs: [],
+    network: null,
   };
 }

@@ -11,6 +11,7 @@ export type VariableKey =
   | 'lwsGroupIndex'
   | 'natsUrl'
   | 'groupKey'
+  | 'interface'
   | 'apiKey'
   | 'logLevel'
   | 'logFormat'
@@ -36,6 +37,10 @@ export const variables: Readonly<Record<VariableKey, Variable>> = {
   groupKey: {
     name: 'SKEIN_GROUP_KEY',
     doc: 'Secret shared by the processes of a deployment; handshakes and signed identities prove it.',
+  },
+  interface: {
+    name: 'SKEIN_INTERFACE',
+    doc: 'Interfaces or networks that ranks use, as --interface.',
   },
   apiKey: { name: 'SKEIN_API_KEY', doc: 'API key clients must bring; several are separated by commas.' },
   logLevel: { name: 'SKEIN_LOG_LEVEL', doc: 'trace, debug, info (default), warn, error, fatal or silent.' },

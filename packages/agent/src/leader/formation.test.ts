@@ -4,6 +4,7 @@ import { type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bu
 import { type Identity, newIdentity, type RankAdvert, subjects } from '@skein/protocol';
 import { silentLogger } from '@skein/telemetry';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Preflight } from '../preflight/preflight.ts';
 import { DirectLink } from '../rank/direct-link.ts';
 import { RankActor, rankSubject } from '../rank/rank-actor.ts';
 import { rankService, type RankServiceOptions } from '../rank/rank-service.ts';
@@ -40,6 +41,7 @@ function lead(): Formation {
     group: 'g',
     groupSize: 1,
     replica: 0,
+    preflight: new Preflight(leader, { group: 'g', logger: silentLogger }),
     stepDeadlineMs: 1000,
     input: formationInput,
     engine,

@@ -5,6 +5,7 @@ import type { MessageBus } from '@skein/message-bus';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
 import { type GroupShape, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
+import type { Preflight } from '../preflight/preflight.ts';
 import { type LoadReport, RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
 import { kvPoolBlocks } from './kv-pool.ts';
@@ -40,6 +41,8 @@ export interface FormationOptions {
   readonly group: string;
   readonly groupSize: number;
   readonly replica: number;
+  /** One for all replicas. */
+  readonly preflight: Pick<Preflight, 'check'>;
   readonly stepDeadlineMs: number;
   readonly input: FormationInput;
   readonly engine: Engine;
@@ -172,9 +175,10 @@ export class Formation {
     members: readonly Member[],
     until: { readonly signal: AbortSignal; readonly onLost: (reason: string) => void },
   ): Promise<MeshExecutor> {
-    const { main, direct, directAddress, group, replica, stepDeadlineMs, input } = this.#options;
+    const { main, direct, directAddress, group, replica, preflight, stepDeadlineMs, input } = this.#options;
     const { signal, onLost } = until;
     const plan = planFormation(members, input);
+    await preflight.check(members, signal);
     const ranks = members.map((member) => this.#rank(member));
     const all: CallAll = (call) => answers(ranks.map(call), members, signal);
 

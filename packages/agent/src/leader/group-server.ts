@@ -10,6 +10,8 @@ import { listen } from '../listen.ts';
 import { ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
+import { networkTopology } from '../preflight/network-view.ts';
+import { Preflight } from '../preflight/preflight.ts';
 import { untilAbort } from '../until-aborted.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
@@ -64,13 +66,23 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
     maxNumRows: config.maxNumRows,
     maxPayloadBytes: direct.maxPayloadBytes,
   });
+  const preflight = new Preflight(main, { group, logger });
   const input = formationInput(model, options, groupSize, { ...config, maxLogprobs });
   const replicas: Replica[] = [];
   for (let index = 0; index < options.shape.replicas; index++) {
     const replica = await Replica.start({
       index,
       engine: config,
-      formation: { main, direct, directAddress, group, groupSize, stepDeadlineMs: options.stepDeadlineMs, input },
+      formation: {
+        main,
+        direct,
+        directAddress,
+        group,
+        groupSize,
+        preflight,
+        stepDeadlineMs: options.stepDeadlineMs,
+        input,
+      },
       bus: main,
       kvEvents: options.kvEvents,
       metrics: index === 0 ? vllmMetrics : new VllmMetrics(metrics, { modelName, engine: String(index) }),
@@ -133,7 +145,14 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
     isReady,
     topology: async () => ({
       groups: [
-        await groupTopology(formations, { group, url, model: modelName, quantization: model.quantization, warnings }),
+        await groupTopology(formations, {
+          group,
+          url,
+          model: modelName,
+          quantization: model.quantization,
+          warnings,
+          network: preflight.view && networkTopology(preflight.view),
+        }),
       ],
     }),
     apiKeys: options.apiKeys,

@@ -3,9 +3,11 @@ import { stageLayers } from '@skein/models';
 import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { busWarnings, natsBus } from '../bus.ts';
-import { interfaceTowards, isLoopback, resolveLeader } from '../host.ts';
+import { isLoopback, resolveLeader } from '../host.ts';
 import type { GroupPlace } from '../lws-environment.ts';
+import { hostInterface } from '../network/host-network.ts';
 import type { NodeOptions } from '../node-options.ts';
+import { servePreflight } from '../preflight/preflight-service.ts';
 import { AgentRanks } from '../rank/agent-ranks.ts';
 import { Broker } from './broker.ts';
 import { readServedModel } from './served-model.ts';
@@ -27,6 +29,7 @@ export async function runLeaderAgent(
   logger.info({ model: model.names[0], architecture, quantization, tensors, unneededTensors }, 'read the model');
   const address =
     groupSize === 1 && options.brokerless ? '127.0.0.1' : await resolveLeader(place.leaderAddress, { logger, signal });
+  const chosen = await hostInterface(address, options.interfaces);
   const bindHost = isLoopback(address) ? address : address.includes(':') ? '::' : '0.0.0.0';
   const identity = newIdentity(group);
   await using stack = new AsyncDisposableStack();
@@ -43,12 +46,14 @@ export async function runLeaderAgent(
   const main =
     natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
+  // Before the agent is announced: whoever sees it may ask.
+  if (groupSize > 1) stack.use(servePreflight(main, { group, workerIndex: 0, groupKey: options.groupKey, chosen }));
   const ranks = new AgentRanks({
     place,
     options,
     bus: main,
     rankBus: natsUrl === null ? { hub: directAddress } : { natsUrl },
-    interfaceName: await interfaceTowards(address),
+    interfaceName: chosen?.name ?? null,
     logger,
   });
   stack.defer(() => ranks.close());

@@ -6,7 +6,7 @@ import type { Formation } from './formation.ts';
  *  @param formations one of each replica, at least one. */
 export async function groupTopology(
   formations: readonly Formation[],
-  about: Pick<GroupTopology, 'url' | 'model' | 'quantization' | 'warnings'> & { readonly group: string },
+  about: Pick<GroupTopology, 'url' | 'model' | 'quantization' | 'warnings' | 'network'> & { readonly group: string },
 ): Promise<GroupTopology> {
   const current = formations.map((formation) => formation.current);
   const parts = await Promise.all(formations.map(replicaTopology));
@@ -30,6 +30,7 @@ export async function groupTopology(
     })),
     ranks: parts.flatMap(({ ranks }) => ranks),
     pairs: parts.flatMap(({ pairs }) => pairs),
+    network: about.network,
   };
 }
 

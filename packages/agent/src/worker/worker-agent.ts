@@ -2,9 +2,12 @@ import { checkCheckpoint, readCheckpointTensors, readModel } from '@skein/models
 import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { brokerPlace, natsBus } from '../bus.ts';
-import { interfaceTowards, resolveLeader } from '../host.ts';
+import { resolveLeader } from '../host.ts';
 import type { GroupPlace } from '../lws-environment.ts';
+import { hostInterface } from '../network/host-network.ts';
+import { warnIfUnreachable } from '../network/reach-leader.ts';
 import type { NodeOptions } from '../node-options.ts';
+import { servePreflight } from '../preflight/preflight-service.ts';
 import { AgentRanks } from '../rank/agent-ranks.ts';
 import { untilAbort } from '../until-aborted.ts';
 
@@ -18,6 +21,12 @@ export async function runWorkerAgent(
   // The leader names the folder; one that is broken here is found out before anyone waits for this rank.
   checkCheckpoint({ model: await readModel(options.model), tensors: await readCheckpointTensors(options.model) });
   const leader = await resolveLeader(place.leaderAddress, { logger, signal });
+  const chosen = await hostInterface(leader, options.interfaces);
+  logger.info(
+    { interface: chosen?.name ?? null, address: chosen?.address ?? null, why: chosen?.why },
+    'chose the interface',
+  );
+  if (options.natsUrl === null) warnIfUnreachable({ address: leader, port: options.natsPort }, logger);
   const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
   const identity = newIdentity(`${place.group}-${place.workerIndex}`);
   await using bus = await natsBus(natsUrl, {
@@ -28,12 +37,15 @@ export async function runWorkerAgent(
     signal,
   });
 
+  const { group, workerIndex } = place;
+  // Before the agent is announced: whoever sees it may ask.
+  using _preflight = servePreflight(bus, { group, workerIndex, groupKey: options.groupKey, chosen });
   const ranks = new AgentRanks({
     place,
     options,
     bus,
     rankBus: { natsUrl },
-    interfaceName: await interfaceTowards(leader),
+    interfaceName: chosen?.name ?? null,
     logger,
   });
   await untilAbort(signal);

@@ -10,7 +10,10 @@ export function flagOf(key: FlagKey): Flag<unknown> {
 }
 
 export function flagsOf(command: CommandName): FlagKey[] {
-  return flagKeys.filter((key) => flagOf(key).commands.includes(command));
+  return flagKeys.filter((key) => {
+    const { commands } = flagOf(key);
+    return commands.includes(command) || (command === 'doctor' && commands.includes('node'));
+  });
 }
 
 /** commander's options for a command. They collect texts only: what these may be is judged in one place for all sources. */

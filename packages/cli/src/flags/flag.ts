@@ -1,7 +1,7 @@
 import type { VariableKey } from '@skein/telemetry';
 
 /** Commands that run processes of ours. */
-export type CommandName = 'up' | 'serve' | 'node' | 'router' | 'make-checkpoint';
+export type CommandName = 'up' | 'serve' | 'node' | 'router' | 'doctor' | 'make-checkpoint';
 
 /** Headings of `--help` and of docs/flags.md, in their order. */
 export const flagGroups = ['Model', 'KV cache', 'Scheduler', 'Parallel', 'API', 'Mesh', 'Observability'] as const;
@@ -12,7 +12,7 @@ export interface Flag<T> {
   readonly group: FlagGroup;
   /** One line; shown by --help and in docs/flags.md. */
   readonly doc: string;
-  /** Which commands take it. */
+  /** Which commands take it; doctor takes those of node as well. */
   readonly commands: readonly CommandName[];
   /** The processes to which `skein up` passes it on. A secret goes by its variable, which other users cannot read. */
   readonly upPassesTo: readonly ('node' | 'router')[];

@@ -1,9 +1,9 @@
 import { variables } from '@skein/telemetry';
-import { defaultText, flagOf, flagsOf } from './argv.ts';
+import { defaultText, flagOf } from './argv.ts';
 import { flagGroups } from './flag.ts';
 import { type FlagKey, flagKeys, flagName } from './flag-table.ts';
 
-const processes = ['up', 'serve', 'node', 'router'] as const;
+const processes = ['up', 'serve', 'node', 'router', 'doctor'] as const;
 
 /** docs/flags.md, from the table. */
 export function flagsPage(): string {
@@ -14,7 +14,7 @@ export function flagsPage(): string {
     'config file (`--config FILE` or `SKEIN_CONFIG`: YAML, the names below without dashes in front), and that above the default.',
     '`skein config up …` (or `serve`, `node`, `router`) shows what a command would run with and where each value came from.',
     'A switch is `--name` or `--no-name`. Sizes take suffixes: `8k` is 8000, `8K` is 8192. A flag that several commands take is passed',
-    'on by `skein up` to the processes in the last column.',
+    'on by `skein up` to the processes in the last column. `skein doctor` takes the flags of `node`.',
     '',
     ...flagGroups.flatMap((group) => [
       `## ${group}`,
@@ -42,7 +42,7 @@ function row(key: FlagKey): string {
     ...names.map((name) => `variable \`${variables[name.key].name}\``),
   ];
   const meaning = [doc, ...notes].join('; ');
-  const commands = processes.filter((command) => flagsOf(command).includes(key)).join(', ');
+  const commands = processes.filter((command) => flagOf(key).commands.includes(command)).join(', ');
   return `| ${flag} | ${cell(defaultText(key))} | ${cell(meaning)} | ${commands} | ${upPassesTo.join(', ')} |`;
 }
 

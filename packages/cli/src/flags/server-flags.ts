@@ -81,6 +81,19 @@ export const serverFlags = {
     { argument: '<port>', min: 0, max: 65535 },
     { group: 'Mesh', doc: "port of the leader's own broker", commands: ['node'], default: 4222 },
   ),
+  interface: list('<name...>', {
+    group: 'Mesh',
+    doc: 'network interfaces that ranks may use, the best first: names, or networks such as 10.0.0.0/16; commas may separate several',
+    separator: ',',
+    commands: ['node'],
+    default: null,
+    defaultDoc: 'the one that leads to the leader',
+    variables: [{ key: 'interface' }],
+  }),
+  wait: integer(
+    { argument: '<seconds>', min: 1, max: 3600 },
+    { group: 'Mesh', doc: 'how long the doctors of a group wait for each other', commands: ['doctor'], default: 60 },
+  ),
   advertiseUrl: text('<url>', {
     group: 'Mesh',
     doc: 'how routers reach this leader',
