@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "cpu/slot_rules.h"
+#include "rules_record.h"
 #include "tiny_model.h"
 
 // The rules against torch and transformers (test/fixtures/logit_rules.py), and what the sample op makes of
@@ -53,27 +54,9 @@ TEST(RulesDoWhatTheReferenceDoes) {
   CHECK(forbidden > 100);
 }
 
-struct Rules {
-  int32_t slot = 0;
-  float repetition = 1;
-  int32_t min_tokens = 0;
-  std::vector<int32_t> outputs, stops, allowed, words, logprob_ids;
-};
-
-std::vector<int32_t> Record(const Rules& r) {
-  const auto n = [](const std::vector<int32_t>& v) { return static_cast<int32_t>(v.size()); };
-  std::vector<int32_t> words = {r.slot,       0, 0,           std::bit_cast<int32_t>(r.repetition),
-                                r.min_tokens, 0, n(r.outputs), n(r.stops),
-                                0,            n(r.allowed),    n(r.words), n(r.logprob_ids)};
-  for (const auto* list : {&r.outputs, &r.stops, &r.allowed, &r.words, &r.logprob_ids}) {
-    words.insert(words.end(), list->begin(), list->end());
-  }
-  return words;
-}
-
 /// The tokens that one step samples after the sequence {5}, one per row; row i is output `positions[i]`.
-std::vector<int32_t> Sampled(Runner& runner, const std::vector<Row>& rows, const std::vector<int32_t>& positions,
-                             const std::vector<Rules>& rules) {
+std::vector<int32_t> Sampled(Runner& runner, const std::vector<Row>& rows,
+                             const std::vector<int32_t>& positions, const std::vector<Rules>& rules) {
   std::vector<std::vector<int32_t>> records;
   for (const Rules& r : rules) records.push_back(Record(r));
   std::vector<int32_t> words = Pack({{{5}, 0, {1}}}, rows, records);

@@ -1,6 +1,6 @@
-#include <deque>
 #include <thread>
 
+#include "pipe.h"
 #include "tiny_model.h"
 
 namespace skein::test {
@@ -134,44 +134,6 @@ TEST(AbortAndCloseAnswerEveryCall) {
     CHECK_EQ(static_cast<int>(RunStep(*runner, words).code()), static_cast<int>(Code::kAborted));
   }
 }
-
-/// Both ends of a queue in memory.
-struct Pipe : SendChannel, ReceiveChannel {
-  struct Message {
-    uint64_t step;
-    std::string data;
-  };
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::deque<Message> messages;
-
-  Status Send(uint64_t step, const void* data, size_t size, Deadline) override {
-    std::lock_guard lock(mutex);
-    messages.push_back({step, std::string(static_cast<const char*>(data), size)});
-    wake.notify_all();
-    return Status::Ok();
-  }
-  Status WaitMessage(Deadline deadline) override {
-    std::unique_lock lock(mutex);
-    if (wake.wait_until(lock, deadline, [&] { return !messages.empty(); })) return Status::Ok();
-    return {Code::kDeadline, "nothing came"};
-  }
-  Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) override {
-    std::lock_guard lock(mutex);
-    // A receive that ran out of time inside a message would fail a real channel: it is given the step's whole
-    // deadline.
-    CHECK(!messages.empty() && deadline > Clock::now() + std::chrono::seconds(1));
-    const Message message = std::move(messages.front());
-    messages.pop_front();
-    if (message.data.size() > capacity) return {Code::kInvalidArgument, "too large"};
-    *step = message.step;
-    *size = message.data.size();
-    std::memcpy(data, message.data.data(), *size);
-    return Status::Ok();
-  }
-  void Fail(const std::string&) override {}
-  ChannelCounters counters() const override { return {}; }
-};
 
 /// Takes nothing until it is failed.
 struct FullPipe : SendChannel {

@@ -51,6 +51,20 @@ struct TinyShape {
   uint32_t block_size = 16, num_blocks = 128, max_len = 1200;
 };
 
+/// A runner of `spec` with its weights loaded.
+inline std::unique_ptr<Runner> StartRunner(const ProgramSpec& spec, size_t threads) {
+  std::shared_ptr<cpu::CpuDevice> device;
+  CHECK_OK(cpu::CpuDevice::Create(threads, &device));
+  Program program;
+  CHECK_OK(Program::Create(spec, &program));
+  std::unique_ptr<Runner> runner;
+  CHECK_OK(Runner::Create(device, std::move(program), &runner));
+  std::promise<Status> loaded;
+  runner->Load([](uint64_t, uint64_t) {}, [&](Status s) { loaded.set_value(std::move(s)); });
+  CHECK_OK(loaded.get_future().get());
+  return runner;
+}
+
 class TinyModel {
  public:
   explicit TinyModel(const TinyShape& shape) : shape_(shape) {
@@ -63,18 +77,7 @@ class TinyModel {
   ~TinyModel() { unlink(path_.c_str()); }
   ProgramSpec spec;
 
-  std::unique_ptr<Runner> Start(size_t threads) const {
-    std::shared_ptr<cpu::CpuDevice> device;
-    CHECK_OK(cpu::CpuDevice::Create(threads, &device));
-    Program program;
-    CHECK_OK(Program::Create(spec, &program));
-    std::unique_ptr<Runner> runner;
-    CHECK_OK(Runner::Create(device, std::move(program), &runner));
-    std::promise<Status> loaded;
-    runner->Load([](uint64_t, uint64_t) {}, [&](Status s) { loaded.set_value(std::move(s)); });
-    CHECK_OK(loaded.get_future().get());
-    return runner;
-  }
+  std::unique_ptr<Runner> Start(size_t threads) const { return StartRunner(spec, threads); }
 
  private:
   int64_t Weight(std::vector<uint64_t> shape) {
@@ -172,6 +175,8 @@ struct Row {
   int32_t ruled = 0;
   int32_t top_k = 0;
   float top_p = 1;
+  /// Of the request's outputs; below 0, `token` stands for it.
+  int32_t position = -1;
 };
 
 /// `rules`: records of logit rules, packed.
@@ -222,7 +227,7 @@ inline std::vector<int32_t> Pack(const std::vector<Sequence>& sequences, const s
   column([](const Row&) { return 11; });
   column([](const Row&) { return 0; });
   column([](const Row&) { return 0; });
-  column([](const Row& r) { return r.token; });
+  column([](const Row& r) { return r.position < 0 ? r.token : r.position; });
   column([](const Row& r) { return r.num_logprobs; });
   column([](const Row& r) { return r.ruled; });
   for (const auto* section : {&rule_starts, &rule_words}) w.insert(w.end(), section->begin(), section->end());

@@ -38,7 +38,8 @@ class ReceiveChannel {
   /// Waits until a message has begun to arrive, or the channel failed, and takes nothing: kDeadline leaves the channel as it
   /// was. Whoever must look up while waiting calls this in turns; a Receive that ends inside a message fails the channel.
   virtual Status WaitMessage(Deadline deadline) = 0;
-  /// Takes the next message into `data`. kInvalidArgument when it is larger than `capacity` (the channel is then failed).
+  /// Takes the next message into `data`. kInvalidArgument when it is larger than `capacity` (the channel is then failed);
+  /// `step` and `size` are then the message's too.
   virtual Status Receive(uint64_t* step, void* data, size_t capacity, size_t* size, Deadline deadline) = 0;
   virtual void Fail(const std::string& reason) = 0;
   virtual ChannelCounters counters() const = 0;

@@ -39,6 +39,12 @@ RouteSpec ReadRoute(const Field& field) {
           .scale = field["scale"].Float()};
 }
 
+Reduction ReadReduction(const Field& field) {
+  const std::string name = field.String();
+  if (name != "sum" && name != "pick") field.Fail("'sum' or 'pick'");
+  return name == "sum" ? Reduction::kSum : Reduction::kPick;
+}
+
 Op ReadOp(const Field& field) {
   Op op;
   op.kind = ReadOpKind(field["op"]);
@@ -59,6 +65,7 @@ Op ReadOp(const Field& field) {
   switch (op.kind) {
     case OpKind::kEmbed:
       op.weight = ReadId(field["weight"]);
+      op.first_id = field["firstId"].Uint32();
       op.scale = field["scale"].Float();
       out();
       break;
@@ -158,6 +165,21 @@ Op ReadOp(const Field& field) {
     case OpKind::kSample:
       inputs("logits");
       break;
+    case OpKind::kAllGather: {
+      inputs("x");
+      op.group = field["group"].String();
+      const Field widths = field["widths"];
+      for (uint32_t i = 0, n = widths.length(); i < n; ++i) op.widths.push_back(widths.at(i).Uint32());
+      out();
+      break;
+    }
+    case OpKind::kAllReduce:
+      inputs("x");
+      op.group = field["group"].String();
+      op.reduction = ReadReduction(field["reduction"]);
+      op.bias = ReadIdOrNull(field["bias"]);
+      out();
+      break;
     case OpKind::kSend:
       inputs("x");
       peer();
@@ -204,6 +226,11 @@ KVCacheLayerSpec ReadKVCacheLayer(const Field& layer) {
 ProgramSpec ReadProgramSpec(const Field& field) {
   ProgramSpec spec;
   spec.vocab_size = field["vocabSize"].Uint32();
+  const Field groups = field["groups"];
+  for (uint32_t i = 0, n = groups.length(); i < n; ++i) {
+    const Field group = groups.at(i);
+    spec.groups.push_back({group["name"].String(), group["size"].Uint32(), group["rank"].Uint32()});
+  }
   const Field weights = field["weights"];
   for (uint32_t i = 0, n = weights.length(); i < n; ++i)
     spec.weights.push_back(ReadWeightSource(weights.at(i)));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/kv_cache.h"
+#include "core/matrix.h"
 #include "core/program.h"
 #include "core/step_io.h"
 #include "core/thread_pool.h"
@@ -14,14 +15,6 @@
 #include "skein/status.h"
 
 namespace skein {
-
-/// f32 [rows, width], `stride` floats from row to row, in the backend's memory.
-struct Matrix {
-  float* data = nullptr;
-  size_t rows = 0;
-  size_t width = 0;
-  size_t stride = 0;
-};
 
 /// One of several linears that share an input. `bias` may be null.
 struct LinearPart {
@@ -67,7 +60,7 @@ class Backend {
   /// not.
   virtual void Flush() = 0;
   /// weight: kFloatPanels, as of all weights of linears and experts. ids: one per row of `out`, all in [0,
-  /// weight.rows).
+  /// weight.rows), or -1 for a row of zeros.
   virtual void Embed(const Op& op, const WeightView& weight, const int32_t* ids, Matrix out) = 0;
   /// Each run of `norm_width` columns is normalised by itself; weight [norm_width].
   virtual void RmsNorm(const Op& op, const float* weight, size_t norm_width, Matrix x, Matrix out) = 0;

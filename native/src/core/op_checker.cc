@@ -87,16 +87,8 @@ Status OpChecker::Peer(const Op& op) const { return op.peer.empty() ? Fail("peer
 
 Status OpChecker::CheckOp(const Op& op) {
   switch (op.kind) {
-    case OpKind::kEmbed: {
-      const WeightSource* weight;
-      if (Status s = Weight(op.weight, "weight", 2, &weight); !s.ok()) return s;
-      if (weight->shape[0] < spec_.vocab_size) {
-        return Fail("weight '" + weight->name + "' is " + ShapeText(*weight) + ", vocabSize is " +
-                    std::to_string(spec_.vocab_size));
-      }
-      if (!std::isfinite(op.scale)) return Fail("scale is not finite");
-      return Output(op.out, weight->shape[1], RowKind::kToken);
-    }
+    case OpKind::kEmbed:
+      return CheckEmbed(op);
     case OpKind::kRmsNorm:
       return CheckRmsNorm(op);
     case OpKind::kLinear:
@@ -157,6 +149,10 @@ Status OpChecker::CheckOp(const Op& op) {
       program_->samples = true;
       return Status::Ok();
     }
+    case OpKind::kAllGather:
+      return CheckAllGather(op);
+    case OpKind::kAllReduce:
+      return CheckAllReduce(op);
     case OpKind::kSend: {
       const Value* x;
       if (Status s = Peer(op); !s.ok()) return s;
@@ -179,6 +175,20 @@ Status OpChecker::CheckOp(const Op& op) {
 RowKind OpChecker::RowKindOf(int64_t id) const {
   const bool known = id >= 0 && id < static_cast<int64_t>(program_->values.size());
   return known ? program_->values[static_cast<size_t>(id)].rows : RowKind::kToken;
+}
+
+Status OpChecker::CheckEmbed(const Op& op) {
+  const WeightSource* weight;
+  if (Status s = Weight(op.weight, "weight", 2, &weight); !s.ok()) return s;
+  // Rows of zeros are for others to fill.
+  const bool whole = op.first_id == 0 && weight->shape[0] >= spec_.vocab_size;
+  if (op.first_id > kMaxDim || (!whole && spec_.groups.empty())) {
+    return Fail("weight '" + weight->name + "' is " + ShapeText(*weight) + " of ids from " +
+                std::to_string(op.first_id) + " on, vocabSize is " + std::to_string(spec_.vocab_size) +
+                ", and no group has the others");
+  }
+  if (!std::isfinite(op.scale)) return Fail("scale is not finite");
+  return Output(op.out, weight->shape[1], RowKind::kToken);
 }
 
 Status OpChecker::CheckRmsNorm(const Op& op) {

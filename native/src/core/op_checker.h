@@ -28,8 +28,10 @@ class OpChecker {
   Status Heads(const Value& x, const char* name, uint64_t heads, uint64_t head_dim) const;
   Status SoftCap(const Op& op) const;
   Status Peer(const Op& op) const;
+  Status Group(const Op& op, const RankGroup** out) const;
   Status CheckOp(const Op& op);
   RowKind RowKindOf(int64_t id) const;
+  Status CheckEmbed(const Op& op);
   Status CheckRmsNorm(const Op& op);
   Status CheckLinear(const Op& op);
   Status CheckCacheLayer(const Op& op, const KVCacheLayerSpec& need) const;
@@ -41,6 +43,8 @@ class OpChecker {
   Status CheckExpandValue(const Op& op);
   Status CheckRoute(const Op& op);
   Status CheckExperts(const Op& op);
+  Status CheckAllGather(const Op& op);
+  Status CheckAllReduce(const Op& op);
 
   const ProgramSpec& spec_;
   Program* program_;

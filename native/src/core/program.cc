@@ -1,5 +1,6 @@
 #include "core/program.h"
 
+#include <set>
 #include <utility>
 
 #include "core/buffer_plan.h"
@@ -12,6 +13,23 @@ namespace skein {
 namespace {
 
 constexpr size_t kMaxOps = 100'000;
+/// Every rank of a group has a channel to every other.
+constexpr uint32_t kMaxGroupSize = 256;
+
+Status CheckGroups(const ProgramSpec& spec) {
+  std::set<std::string> names;
+  for (const RankGroup& group : spec.groups) {
+    const std::string where = "group '" + group.name + "' ";
+    if (group.name.empty() || !names.insert(group.name).second)
+      return {Code::kInvalidArgument, where + "needs a name of its own"};
+    if (group.size == 0 || group.size > kMaxGroupSize || group.rank >= group.size) {
+      return {Code::kInvalidArgument, where + "has rank " + std::to_string(group.rank) + " of " +
+                                          std::to_string(group.size) + ", needs one of 1 to " +
+                                          std::to_string(kMaxGroupSize)};
+    }
+  }
+  return Status::Ok();
+}
 
 Status CheckLimits(const ProgramSpec& spec) {
   const ProgramLimits& l = spec.limits;
@@ -44,15 +62,17 @@ Status CheckLimits(const ProgramSpec& spec) {
 
 const char* OpName(OpKind kind) {
   static constexpr const char* kNames[] = {
-      "embed",       "rmsNorm", "linear",      "rope", "attention",  "absorbKey", "latentAttention",
-      "expandValue", "siluMul", "geluTanhMul", "add",  "route",      "experts",   "gatherRows",
-      "logits",      "sample",  "send",        "recv", "sendTokens", "recvTokens"};
+      "embed",       "rmsNorm", "linear",      "rope",      "attention", "absorbKey", "latentAttention",
+      "expandValue", "siluMul", "geluTanhMul", "add",       "route",     "experts",   "gatherRows",
+      "logits",      "sample",  "allGather",   "allReduce", "send",      "recv",      "sendTokens",
+      "recvTokens"};
   return kNames[static_cast<size_t>(kind)];
 }
 
 Status Program::Create(ProgramSpec spec, Program* out) {
   Program program;
   if (Status s = CheckLimits(spec); !s.ok()) return s;
+  if (Status s = CheckGroups(spec); !s.ok()) return s;
   for (const WeightSource& source : spec.weights) {
     if (Status s = CheckWeightSource(source); !s.ok()) return s;
   }

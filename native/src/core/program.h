@@ -42,7 +42,7 @@ struct Program {
   size_t arena_bytes = 0;
   size_t weight_bytes = 0;
   size_t kv_cache_bytes = 0;
-  /// The value of the logits op, or -1.
+  /// The value of the logits op, or of the allGather that puts the parts of several ranks together; or -1.
   int64_t logits = -1;
   bool samples = false;
 };

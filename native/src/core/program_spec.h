@@ -29,6 +29,8 @@ enum class OpKind {
   kGatherRows,
   kLogits,
   kSample,
+  kAllGather,
+  kAllReduce,
   kSend,
   kRecv,
   kSendTokens,
@@ -57,6 +59,20 @@ struct ExpertWeightIds {
   uint32_t id = 0;
   int64_t gate = -1, up = -1, down = -1;
 };
+
+/// How the values of several ranks become one: added up, or taken where one has bits that are not zero.
+enum class Reduction { kSum, kPick };
+
+/// Ranks that make values together. Rank r of it is the peer PeerOf(name, r).
+struct RankGroup {
+  std::string name;
+  uint32_t size = 1;
+  uint32_t rank = 0;
+};
+
+inline std::string PeerOf(const std::string& group, uint32_t rank) {
+  return group + "/" + std::to_string(rank);
+}
 
 /// Sizes of a head of multi-head latent attention.
 struct LatentShape {
@@ -87,6 +103,8 @@ struct Op {
   uint32_t cache_layer = 0;
   /// Of scores, or of embedded rows.
   float scale = 1;
+  /// The id of an embedding's first row.
+  uint32_t first_id = 0;
   /// Positions that a token attends to, its own included; 0 for all.
   uint32_t window = 0;
   /// 0 for none.
@@ -96,6 +114,11 @@ struct Op {
   std::vector<ExpertWeightIds> experts;
   LatentShape latent;
   std::string peer;
+  /// Name of the group of an op among ranks.
+  std::string group;
+  /// Of what allGather puts together, by rank.
+  std::vector<uint32_t> widths;
+  Reduction reduction = Reduction::kSum;
 };
 
 struct ProgramLimits {
@@ -137,6 +160,7 @@ struct KVCacheSpec {
 
 struct ProgramSpec {
   uint32_t vocab_size = 0;
+  std::vector<RankGroup> groups;
   std::vector<WeightSource> weights;
   std::vector<Op> ops;
   ProgramLimits limits;

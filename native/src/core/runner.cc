@@ -115,11 +115,11 @@ bool Runner::CopyLogits(std::vector<float>* out) {
 }
 
 void Runner::BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel) {
-  if (executor_) executor_->BindSend(peer, std::move(channel));
+  if (executor_) executor_->channels().BindSend(peer, std::move(channel));
 }
 
 void Runner::BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel) {
-  if (executor_) executor_->BindReceive(peer, std::move(channel));
+  if (executor_) executor_->channels().BindReceive(peer, std::move(channel));
 }
 
 void Runner::Close() {
@@ -130,7 +130,7 @@ void Runner::Close() {
   }
   Abort();
   // A blocked send would hold the join until its deadline.
-  executor_->InterruptSend("the program was closed");
+  executor_->channels().InterruptSend("the program was closed");
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
   executor_.reset();

@@ -1,17 +1,8 @@
-#include <algorithm>
-
 #include "core/step_executor.h"
 
 // The ops of StepExecutor that cross to other ranks.
 namespace skein {
 namespace {
-
-/// How often a waiting receive looks at the abort flag.
-constexpr auto kAbortPoll = std::chrono::milliseconds(20);
-
-Status NotBound(const Op& op) {
-  return {Code::kPeerLost, "peer '" + op.peer + "' of " + OpName(op.kind) + " is not bound to a channel"};
-}
 
 Status Mismatch(const Op& op, const char* what, int64_t got, int64_t want) {
   return {Code::kInternal, "peer '" + op.peer + "' of " + OpName(op.kind) + " sent " + what + " " +
@@ -22,7 +13,7 @@ Status Mismatch(const Op& op, const char* what, int64_t got, int64_t want) {
 
 Status StepExecutor::Send(const Op& op) {
   const Matrix x = At(op.inputs[0]);
-  return SendMessage(op, x.data, x.rows * x.width * sizeof(float));
+  return channels_.Send(op.peer, static_cast<uint64_t>(input_.step), x.data, x.elements() * sizeof(float));
 }
 
 Status StepExecutor::SendTokens(const Op& op) {
@@ -32,58 +23,16 @@ Status StepExecutor::SendTokens(const Op& op) {
     message_[words++] = input_.row_slot[r];
     message_[words++] = output_.token(r);
   }
-  return SendMessage(op, message_.data(), words * sizeof(int32_t));
-}
-
-Status StepExecutor::SendMessage(const Op& op, const void* data, size_t size) {
-  std::shared_ptr<SendChannel> channel;
-  {
-    std::lock_guard lock(channels_mutex_);
-    // Under the lock: either InterruptSend sees the channel, or this sees the flag set before it.
-    if (cancelled_.load()) return {Code::kAborted, "the step was aborted"};
-    if (const auto it = sends_.find(op.peer); it != sends_.end()) channel = it->second;
-    sending_ = channel;
-  }
-  if (channel == nullptr) return NotBound(op);
-  const Status status = channel->Send(static_cast<uint64_t>(input_.step), data, size, deadline_);
-  std::lock_guard lock(channels_mutex_);
-  sending_ = nullptr;
-  return status;
-}
-
-void StepExecutor::InterruptSend(const std::string& reason) {
-  std::lock_guard lock(channels_mutex_);
-  if (sending_ != nullptr) sending_->Fail(reason);
-}
-
-Status StepExecutor::ReceiveMessage(const Op& op, void* data, size_t capacity, uint64_t* step, size_t* size) {
-  std::shared_ptr<ReceiveChannel> channel;
-  {
-    std::lock_guard lock(channels_mutex_);
-    if (const auto it = receives_.find(op.peer); it != receives_.end()) channel = it->second;
-  }
-  if (channel == nullptr) return NotBound(op);
-  const auto start = Clock::now();
-  Status status;
-  do {
-    if (cancelled_.load(std::memory_order_relaxed)) {
-      status = {Code::kAborted, "the step was aborted"};
-      break;
-    }
-    status = channel->WaitMessage(std::min(deadline_, Clock::now() + kAbortPoll));
-  } while (status.code() == Code::kDeadline && Clock::now() < deadline_);
-  if (status.ok()) status = channel->Receive(step, data, capacity, size, deadline_);
-  wait_us_ += static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
-  return status;
+  return channels_.Send(op.peer, static_cast<uint64_t>(input_.step), message_.data(),
+                        words * sizeof(int32_t));
 }
 
 Status StepExecutor::Receive(const Op& op) {
   const Matrix out = At(op.out);
-  const size_t want = out.rows * out.width * sizeof(float);
+  const size_t want = out.elements() * sizeof(float);
   uint64_t step = 0;
   size_t size = 0;
-  if (Status s = ReceiveMessage(op, out.data, want, &step, &size); !s.ok()) return s;
+  if (Status s = channels_.Receive(op.peer, &step, out.data, want, &size); !s.ok()) return s;
   if (step != static_cast<uint64_t>(input_.step)) {
     return Mismatch(op, "step", static_cast<int64_t>(step), input_.step);
   }
@@ -95,7 +44,8 @@ Status StepExecutor::ReceiveTokens(const Op& op) {
   while (feedback_reached_ < input_.feedback_step) {
     uint64_t step = 0;
     size_t size = 0;
-    if (Status s = ReceiveMessage(op, message_.data(), message_.size() * sizeof(int32_t), &step, &size);
+    if (Status s =
+            channels_.Receive(op.peer, &step, message_.data(), message_.size() * sizeof(int32_t), &size);
         !s.ok()) {
       return s;
     }
@@ -122,6 +72,31 @@ Status StepExecutor::StoreTokens(std::span<const int32_t> pairs) {
                                    std::to_string(program_.spec.vocab_size)};
     }
     slots_[static_cast<size_t>(slot)] = id;
+  }
+  return Status::Ok();
+}
+
+Communicator& StepExecutor::GroupOf(const Op& op) const {
+  // As checked, it is one of the few.
+  size_t i = 0;
+  while (program_.spec.groups[i].name != op.group) ++i;
+  return *communicators_[i];
+}
+
+Status StepExecutor::AllGather(const Op& op) {
+  backend_->Flush();
+  return GroupOf(op).AllGather(OpName(op.kind), At(op.inputs[0]), op.widths, At(op.out));
+}
+
+Status StepExecutor::AllReduce(const Op& op) {
+  backend_->Flush();
+  const Matrix out = At(op.out);
+  if (Status s = GroupOf(op).AllReduce(OpName(op.kind), At(op.inputs[0]), op.reduction, out); !s.ok())
+    return s;
+  if (op.bias >= 0) {
+    // One row for all.
+    auto* bias = const_cast<float*>(weights_.vector(op.bias).data());
+    backend_->Add(out, {bias, out.rows, out.width, 0}, out);
   }
   return Status::Ok();
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/channel_communicator.h"
+
 namespace skein {
 namespace {
 
@@ -24,6 +26,10 @@ Status StepExecutor::Init(Device& device) {
   size_t max_experts = 0;
   for (const Op& op : program_.spec.ops) max_experts = std::max(max_experts, op.experts.size());
   experts_.reserve(max_experts);
+  for (const RankGroup& group : program_.spec.groups) {
+    if (Status s = ChannelCommunicator::Create(group, &channels_, &communicators_.emplace_back()); !s.ok())
+      return s;
+  }
   ResetFeedback();
   return device.CreateBackend(program_, cancelled_, &backend_);
 }
@@ -36,8 +42,8 @@ void StepExecutor::ResetFeedback() {
 Status StepExecutor::Run(std::span<const int32_t> words, Deadline deadline, StepResult* result) {
   const auto start = Clock::now();
   if (Status s = ParseStepInput(words, program_.spec, &input_); !s.ok()) return s;
-  deadline_ = deadline;
-  wait_us_ = 0;
+  channels_.BeginStep(deadline);
+  for (const auto& communicator : communicators_) communicator->BeginStep(static_cast<uint64_t>(input_.step));
   has_logits_ = false;
   if (program_.samples) {
     output_.Resize(input_.num_rows, input_.max_logprobs);
@@ -55,9 +61,9 @@ Status StepExecutor::Run(std::span<const int32_t> words, Deadline deadline, Step
   has_logits_ = program_.logits >= 0 && keeps_logits_;
   logit_rows_ = input_.num_rows;
   result->words = output_.words();
-  result->wait_us = wait_us_;
+  result->wait_us = channels_.wait_us();
   const uint64_t total = MicrosSince(start);
-  result->compute_us = total - std::min(total, wait_us_);
+  result->compute_us = total - std::min(total, result->wait_us);
   return Status::Ok();
 }
 
@@ -139,6 +145,10 @@ Status StepExecutor::RunOp(const Op& op) {
       if (Status s = backend_->Sample(At(op.inputs[0]), &output_); !s.ok()) return s;
       StoreSampled();
       break;
+    case OpKind::kAllGather:
+      return AllGather(op);
+    case OpKind::kAllReduce:
+      return AllReduce(op);
     case OpKind::kSend:
       backend_->Flush();
       return Send(op);
@@ -210,6 +220,7 @@ void StepExecutor::Experts(const Op& op) {
 }
 
 Status StepExecutor::Embed(const Op& op) {
+  const WeightView& weight = weights_.panels(op.weight);
   for (uint32_t t = 0; t < input_.num_tokens; ++t) {
     int32_t id = input_.token_ids[t];
     if (id < 0) {
@@ -220,9 +231,11 @@ Status StepExecutor::Embed(const Op& op) {
                                       std::to_string(slot) + ", which holds no token"};
       }
     }
-    resolved_ids_[t] = id;
+    const int64_t row = int64_t{id} - op.first_id;
+    const bool here = row >= 0 && static_cast<size_t>(row) < weight.rows;
+    resolved_ids_[t] = here ? static_cast<int32_t>(row) : -1;
   }
-  backend_->Embed(op, weights_.panels(op.weight), resolved_ids_.data(), At(op.out));
+  backend_->Embed(op, weight, resolved_ids_.data(), At(op.out));
   return Status::Ok();
 }
 
@@ -235,16 +248,6 @@ bool StepExecutor::CopyLogits(std::vector<float>* out) const {
                 value.width * sizeof(float));
   }
   return true;
-}
-
-void StepExecutor::BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel) {
-  std::lock_guard lock(channels_mutex_);
-  sends_[peer] = std::move(channel);
-}
-
-void StepExecutor::BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel) {
-  std::lock_guard lock(channels_mutex_);
-  receives_[peer] = std::move(channel);
 }
 
 }  // namespace skein

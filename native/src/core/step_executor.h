@@ -2,15 +2,14 @@
 
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/backend.h"
-#include "skein/channel.h"
+#include "core/communicator.h"
+#include "core/peer_channels.h"
 
 namespace skein {
 
@@ -27,7 +26,7 @@ class StepExecutor {
   /// The references must outlive the executor. Weights must be loaded before Run.
   StepExecutor(const Program& program, const WeightStore& weights, const KVCache& cache,
                const std::atomic<bool>& cancelled)
-      : program_(program), weights_(weights), cache_(cache), cancelled_(cancelled) {}
+      : program_(program), weights_(weights), cache_(cache), cancelled_(cancelled), channels_(cancelled) {}
 
   Status Init(Device& device);
   /// One step. `words` are the packed input. After a failure the cache rows of this step are undefined.
@@ -38,12 +37,7 @@ class StepExecutor {
   /// Copy of the last finished step's logits [num_rows, vocab]; false when it kept none. Not while Run runs.
   bool CopyLogits(std::vector<float>* out) const;
 
-  /// Thread-safe; a step that runs keeps the channel it started with.
-  void BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel);
-  void BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel);
-  /// Thread-safe. Fails the channel of a Send that is under way; set `cancelled` before, so that none
-  /// follows.
-  void InterruptSend(const std::string& reason);
+  PeerChannels& channels() { return channels_; }
 
  private:
   Status RunGroup(size_t index);
@@ -60,8 +54,9 @@ class StepExecutor {
   Status SendTokens(const Op& op);
   Status ReceiveTokens(const Op& op);
   Status StoreTokens(std::span<const int32_t> pairs);
-  Status SendMessage(const Op& op, const void* data, size_t size);
-  Status ReceiveMessage(const Op& op, void* data, size_t capacity, uint64_t* step, size_t* size);
+  Communicator& GroupOf(const Op& op) const;
+  Status AllGather(const Op& op);
+  Status AllReduce(const Op& op);
   Matrix At(int64_t id) const;
 
   const Program& program_;
@@ -72,9 +67,7 @@ class StepExecutor {
   MappedMemory arena_;
 
   StepInput input_;
-  Deadline deadline_;
   StepOutput output_;
-  uint64_t wait_us_ = 0;
   std::atomic<bool> keep_logits_{false};
   bool keeps_logits_ = false;
   bool has_logits_ = false;
@@ -87,10 +80,8 @@ class StepExecutor {
   std::vector<int32_t> slots_;
   int64_t feedback_reached_ = -1;
 
-  std::mutex channels_mutex_;
-  std::map<std::string, std::shared_ptr<SendChannel>> sends_;
-  std::map<std::string, std::shared_ptr<ReceiveChannel>> receives_;
-  std::shared_ptr<SendChannel> sending_;
+  PeerChannels channels_;
+  std::vector<std::unique_ptr<Communicator>> communicators_;  // by index in spec.groups
 };
 
 }  // namespace skein

@@ -16,6 +16,10 @@ float* Out(const Matrix& m, size_t row) { return m.data + row * m.stride; }
 void Run(const EmbedRow& op, size_t row) {
   const auto unpack = IsQuantized(op.weight) ? UnpackIntRow : UnpackFloatRow;
   float* out = Out(op.out, row);
+  if (op.ids[row] < 0) {
+    std::fill_n(out, op.out.width, 0.0f);
+    return;
+  }
   unpack(op.weight, static_cast<size_t>(op.ids[row]), out);
   if (op.scale != 1) ScaleRow(out, op.scale, op.out.width, out);
 }

@@ -13,6 +13,7 @@ namespace skein::cpu {
 
 struct EmbedRow {
   WeightView weight;
+  /// Below 0: zeros.
   const int32_t* ids;
   float scale;
   Matrix out;

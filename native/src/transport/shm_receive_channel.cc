@@ -37,6 +37,8 @@ Status ShmReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, s
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (record.magic != kShmRecordMagic || record.sequence != sequence_ || record.size > SIZE_MAX / 2)
     return Corrupt("a message's header");
+  *step = record.step;
+  *size = static_cast<size_t>(record.size);
   if (record.size > capacity) {
     const std::string message = "channel '" + name_ + "': a message of " + std::to_string(record.size) +
                                 " bytes, room for " + std::to_string(capacity);
@@ -50,8 +52,6 @@ Status ShmReceiveChannel::Receive(uint64_t* step, void* data, size_t capacity, s
     Fail("channel '" + name_ + "': a receive ended inside its message (" + status.message() + ")");
     return status;
   }
-  *step = record.step;
-  *size = static_cast<size_t>(record.size);
   bytes_.fetch_add(record.size, std::memory_order_relaxed);
   messages_.fetch_add(1, std::memory_order_relaxed);
   return status;

@@ -179,14 +179,15 @@ Status UcxReceiveChannel::ReceivePieces(uint64_t* step, uint8_t* data, size_t ca
     }
     const size_t count = slot.size - sizeof(piece);
     if (!*started) {
-      if (piece.total > capacity) {
-        *started = true;
-        return {Code::kInvalidArgument, "channel '" + state.name + "': a message of " +
-                                            std::to_string(piece.total) + " bytes, room for " +
-                                            std::to_string(capacity)};
-      }
       total = piece.total;
       *step = piece.step;
+      *size = static_cast<size_t>(total);
+      if (total > capacity) {
+        *started = true;
+        return {Code::kInvalidArgument, "channel '" + state.name + "': a message of " +
+                                            std::to_string(total) + " bytes, room for " +
+                                            std::to_string(capacity)};
+      }
     }
     const bool in_order = piece.sequence == state.consumed && piece.total == total && piece.step == *step &&
                           piece.offset == offset && count == std::min<uint64_t>(total - offset, kPieceBytes);
@@ -202,7 +203,6 @@ Status UcxReceiveChannel::ReceivePieces(uint64_t* step, uint8_t* data, size_t ca
     ++state.consumed;
     if (state.consumed - state.credited >= state.window / 4) state.SendCredit(*worker_, 0);
   } while (offset < total);
-  *size = static_cast<size_t>(total);
   return Status::Ok();
 }
 
