@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "core/communicator.h"
 #include "core/kv_cache.h"
 #include "core/matrix.h"
 #include "core/program.h"
@@ -38,6 +39,20 @@ struct GatedParts {
   /// The weight of the one linear that reads the result, or null: then it may be kept in that linear's codes
   /// alone.
   const WeightView* reader = nullptr;
+};
+
+/// What makes the logits that are sampled.
+struct SampledHead {
+  LinearPart part;
+  /// 0 for none.
+  float soft_cap = 0;
+  /// Whether the logits of all rows are to be written.
+  bool keep_logits = false;
+  /// Where ranks have a part of the vocabulary each, widths[r] ids of rank r: they, and room for the logits
+  /// of all, of which part.out is this rank's columns. Null for one rank.
+  Communicator* ranks = nullptr;
+  std::span<const uint32_t> widths;
+  Matrix logits;
 };
 
 /// One expert of a mixture: gate and up [inter, hidden], down [hidden, inter].
@@ -89,10 +104,9 @@ class Backend {
   virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;
   /// kInternal names a row whose logits are not finite.
   virtual Status Sample(Matrix logits, StepOutput* output) = 0;
-  /// The same from the logits of `head`, capped when `soft_cap` > 0; head.out holds them afterwards for rows
-  /// that need them whole, for all with `keep_logits`. The ids are those of Sample.
-  virtual Status SampleLogits(Matrix x, const LinearPart& head, float soft_cap, bool keep_logits,
-                              StepOutput* output) = 0;
+  /// The same from the logits of `head`, which are written for rows that need them whole. The ids are those
+  /// of Sample, and, where ranks share the head, the same on all of them.
+  virtual Status SampleLogits(Matrix x, const SampledHead& head, StepOutput* output) = 0;
 };
 
 /// A device: makes backends. Shared by programs.

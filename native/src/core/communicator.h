@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 
 #include "core/matrix.h"
@@ -8,6 +9,11 @@
 #include "skein/channel.h"
 
 namespace skein {
+
+/// Columns of the ranks before `rank`.
+inline size_t ColumnsBefore(std::span<const uint32_t> widths, size_t rank) {
+  return std::accumulate(widths.begin(), widths.begin() + static_cast<long>(rank), size_t{0});
+}
 
 /// What the ranks of a group do together. All of them call the same operations in the same order, with shapes
 /// that follow from the step, so that each knows what every other sends. ChannelCommunicator does it in the

@@ -35,22 +35,31 @@ bool IsGated(std::span<const Op> ops, std::span<const Value> values, size_t i) {
          read_by_product(up);
 }
 
-bool IsSampled(std::span<const Op> ops, size_t i) {
-  return i + 1 < ops.size() && ops[i].kind == OpKind::kLogits && ops[i + 1].kind == OpKind::kSample &&
-         ops[i + 1].inputs[0] == ops[i].out;
+/// Index past the sample op that alone reads the logits of op `i`, or the allGather between them; 0 for none.
+size_t SampledEnd(std::span<const Op> ops, std::span<const Value> values, size_t i) {
+  if (ops[i].kind != OpKind::kLogits) return 0;
+  const auto reads = [&](size_t reader, OpKind kind) {
+    const int64_t out = ops[reader - 1].out;
+    return reader < ops.size() && ops[reader].kind == kind && ops[reader].inputs[0] == out &&
+           values[static_cast<size_t>(out)].last_op == reader;
+  };
+  if (reads(i + 1, OpKind::kSample)) return i + 2;
+  return reads(i + 1, OpKind::kAllGather) && reads(i + 2, OpKind::kSample) ? i + 3 : 0;
 }
 
 }  // namespace
 
 std::vector<OpGroup> GroupOps(std::span<const Op> ops, std::span<const Value> values) {
   std::vector<OpGroup> groups;
-  const auto starts_pair = [&](size_t i) { return IsGated(ops, values, i) || IsSampled(ops, i); };
+  const auto starts_pair = [&](size_t i) {
+    return IsGated(ops, values, i) || SampledEnd(ops, values, i) > 0;
+  };
   for (size_t i = 0; i < ops.size();) {
     OpGroup group{Fusion::kNone, i, i + 1};
     if (IsGated(ops, values, i)) {
       group = {Fusion::kGated, i, i + 3};
-    } else if (IsSampled(ops, i)) {
-      group = {Fusion::kSample, i, i + 2};
+    } else if (const size_t end = SampledEnd(ops, values, i); end > 0) {
+      group = {Fusion::kSample, i, end};
     } else if (IsLinear(ops[i])) {
       group.fusion = Fusion::kLinears;
       while (group.end < ops.size() && IsLinear(ops[group.end]) &&

@@ -16,7 +16,7 @@ enum class Fusion {
   kRows,     ///< each row of a value depends on the same row of others: all of them pass row by row
   kLinears,  ///< linears of one input
   kGated,    ///< gate, up and their product, which alone reads them
-  kSample,   ///< logits and what samples them
+  kSample,   ///< logits, what puts the parts of several ranks together, and what samples them
 };
 
 /// Ops [begin, end).

@@ -195,12 +195,16 @@ void StepExecutor::Gated(size_t index) {
 }
 
 Status StepExecutor::Sample(const OpGroup& group) {
-  const Op& head = program_.spec.ops[group.begin];
-  if (Status s =
-          backend_->SampleLogits(At(head.inputs[0]), PartOf(head), head.soft_cap, keeps_logits_, &output_);
-      !s.ok()) {
-    return s;
+  const Op &op = program_.spec.ops[group.begin], &next = program_.spec.ops[group.begin + 1];
+  SampledHead head{PartOf(op), op.soft_cap, keeps_logits_};
+  if (next.kind == OpKind::kAllGather) {
+    head.ranks = &GroupOf(next);
+    head.widths = next.widths;
+    head.logits = At(next.out);
+    head.part.out =
+        head.logits.Columns(ColumnsBefore(next.widths, head.ranks->rank()), head.part.weight.rows);
   }
+  if (Status s = backend_->SampleLogits(At(op.inputs[0]), head, &output_); !s.ok()) return s;
   StoreSampled();
   return Status::Ok();
 }

@@ -15,28 +15,22 @@ Status CpuBackend::Init() {
   deferred_.reserve(kMaxDeferred);
   if (Status s = InitLinear(); !s.ok()) return s;
   if (Status s = InitAttention(); !s.ok()) return s;
-  top_ids_.resize(pool_.threads() * limits.max_logprobs);
   rope_table_of_op_.resize(program_.spec.ops.size());
   for (size_t i = 0; i < program_.spec.ops.size(); ++i) {
     const Op& op = program_.spec.ops[i];
-    if (op.kind == OpKind::kSample) {
-      const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
-      scratch_bytes_ = std::max(scratch_bytes_, logits.width * (2 * sizeof(float) + sizeof(int32_t)));
-      slot_rules_.resize(limits.num_slots);
-      row_draws_.resize(pool_.threads() * limits.max_rows);
-    } else if (op.kind == OpKind::kRope) {
-      const auto same = [&](const RopeTable& t) {
-        return t.op->inverse_frequencies == op.inverse_frequencies &&
-               t.op->attention_factor == op.attention_factor;
-      };
-      auto it = std::find_if(rope_tables_.begin(), rope_tables_.end(), same);
-      if (it == rope_tables_.end()) {
-        const size_t size = limits.max_tokens * op.inverse_frequencies.size();
-        it = rope_tables_.insert(it, {&op, false, std::vector<float>(size), std::vector<float>(size)});
-      }
-      rope_table_of_op_[i] = static_cast<size_t>(it - rope_tables_.begin());
+    if (op.kind != OpKind::kRope) continue;
+    const auto same = [&](const RopeTable& t) {
+      return t.op->inverse_frequencies == op.inverse_frequencies &&
+             t.op->attention_factor == op.attention_factor;
+    };
+    auto it = std::find_if(rope_tables_.begin(), rope_tables_.end(), same);
+    if (it == rope_tables_.end()) {
+      const size_t size = limits.max_tokens * op.inverse_frequencies.size();
+      it = rope_tables_.insert(it, {&op, false, std::vector<float>(size), std::vector<float>(size)});
     }
+    rope_table_of_op_[i] = static_cast<size_t>(it - rope_tables_.begin());
   }
+  InitSample();
   if (Status s = InitExperts(); !s.ok()) return s;
   // An odd number of lines apart, so that threads do not work on the same cache sets.
   scratch_bytes_ = RoundUp(scratch_bytes_, 4096) + 64;

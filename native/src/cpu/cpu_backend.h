@@ -56,8 +56,7 @@ class CpuBackend final : public Backend {
   void Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) override;
   void GatherRows(Matrix x, const int32_t* row_token, Matrix out) override;
   Status Sample(Matrix logits, StepOutput* output) override;
-  Status SampleLogits(Matrix x, const LinearPart& head, float soft_cap, bool keep_logits,
-                      StepOutput* output) override;
+  Status SampleLogits(Matrix x, const SampledHead& head, StepOutput* output) override;
 
  private:
   /// Elements below which a row-wise operation is not worth a second thread's wake-up.
@@ -134,6 +133,9 @@ class CpuBackend final : public Backend {
   uint32_t LatentHeadsPerItem(uint32_t num_heads) const;
   bool SampleRow(const Matrix& logits, uint32_t row, size_t thread, StepOutput* output);
   bool NeedsLogits(uint32_t row) const;
+  template <typename Whole>
+  Status ShareRows(const SampledHead& head, const Whole& whole);
+  void InitSample();
   SampleParams ParamsOf(uint32_t row) const;
   template <typename Whole>
   Status SampleRows(const Matrix& logits, StepOutput* output, const Whole& whole);
@@ -176,6 +178,9 @@ class CpuBackend final : public Backend {
     QuantizedRows codes;
   } ready_codes_;
   std::vector<RowDraw> row_draws_;  // [threads][max_rows], where a step samples
+  /// Draws of this rank, and of all, where ranks share the head.
+  std::vector<float> stored_draws_, gathered_draws_;
+  std::vector<uint32_t> draw_widths_;
   ExpertDispatch expert_dispatch_;
   std::vector<size_t> group_items_;
   MappedMemory expert_rows_, gate_codes_, up_codes_;

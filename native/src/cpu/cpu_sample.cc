@@ -12,6 +12,23 @@
 // The sample op of CpuBackend.
 namespace skein::cpu {
 
+void CpuBackend::InitSample() {
+  const ProgramLimits& limits = program_.spec.limits;
+  for (const OpGroup& group : program_.groups) {
+    const Op& op = program_.spec.ops[group.end - 1];
+    if (op.kind != OpKind::kSample) continue;
+    const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
+    scratch_bytes_ = std::max(scratch_bytes_, logits.width * (2 * sizeof(float) + sizeof(int32_t)));
+    slot_rules_.resize(limits.num_slots);
+    top_ids_.resize(pool_.threads() * limits.max_logprobs);
+    row_draws_.resize(pool_.threads() * limits.max_rows);
+    if (group.end - group.begin < 3) continue;
+    draw_widths_.resize(program_.spec.ops[group.begin + 1].widths.size());
+    stored_draws_.resize(limits.max_rows * RowDraw::kMaxStoredFloats);
+    gathered_draws_.resize(draw_widths_.size() * stored_draws_.size());
+  }
+}
+
 SampleParams CpuBackend::ParamsOf(uint32_t row) const {
   const StepInput& in = *input_;
   return {.temperature = StepInput::Float(in.row_temperature, row),
@@ -143,35 +160,78 @@ Status CpuBackend::Sample(Matrix logits, StepOutput* output) {
   return SampleRows(logits, output, [](uint32_t) { return true; });
 }
 
-Status CpuBackend::SampleLogits(Matrix x, const LinearPart& head, float soft_cap, bool keep_logits,
-                                StepOutput* output) {
+/// Makes of what this rank has seen of the rows what all ranks have: of rows that `whole` names the logits,
+/// of others the draws.
+template <typename Whole>
+Status CpuBackend::ShareRows(const SampledHead& head, const Whole& whole) {
+  size_t floats = 0;
+  for (uint32_t r = 0; r < input_->num_rows; ++r) {
+    if (whole(r)) continue;
+    RowDraw& draw = RowDrawOf(r, 0);
+    for (size_t thread = 1; thread < pool_.threads(); ++thread) {
+      draw.Merge(RowDrawOf(r, thread));
+      RowDrawOf(r, thread).Begin(ParamsOf(r));
+    }
+    draw.Store(&stored_draws_[floats]);
+    floats += draw.StoredFloats();
+  }
+  Communicator& ranks = *head.ranks;
+  std::fill(draw_widths_.begin(), draw_widths_.end(), static_cast<uint32_t>(floats));
+  const size_t all = floats * ranks.size();
+  if (Status s = ranks.AllGather("sample", {stored_draws_.data(), 1, floats, floats}, draw_widths_,
+                                 {gathered_draws_.data(), 1, all, all});
+      !s.ok()) {
+    return s;
+  }
+  size_t at = 0;
+  for (uint32_t r = 0; r < input_->num_rows; ++r) {
+    if (whole(r)) {
+      const Matrix row{head.logits.data + r * head.logits.stride, 1, head.logits.width, head.logits.stride};
+      const Matrix own = row.Columns(ColumnsBefore(head.widths, ranks.rank()), head.part.weight.rows);
+      if (Status s = ranks.AllGather("sample", own, head.widths, row); !s.ok()) return s;
+      continue;
+    }
+    RowDraw& draw = RowDrawOf(r, 0);
+    for (size_t rank = 0; rank < ranks.size(); ++rank) {
+      if (rank != ranks.rank()) draw.MergeStored(&gathered_draws_[rank * floats + at]);
+    }
+    at += draw.StoredFloats();
+  }
+  return Status::Ok();
+}
+
+Status CpuBackend::SampleLogits(Matrix x, const SampledHead& head, StepOutput* output) {
   if (Status s = InstallRules(); !s.ok()) return s;
-  const auto whole = [&](uint32_t row) { return keep_logits || NeedsLogits(row); };
+  const auto whole = [&](uint32_t row) { return head.keep_logits || NeedsLogits(row); };
   for (uint32_t r = 0; r < x.rows; ++r) {
     for (size_t thread = 0; thread < pool_.threads(); ++thread) RowDrawOf(r, thread).Begin(ParamsOf(r));
   }
-  const QuantizedRows codes = Quantize(x, head.weight, linear_codes_.data());
+  const LinearPart& part = head.part;
+  const QuantizedRows codes = Quantize(x, part.weight, linear_codes_.data());
   Flush();
-  const PartGrid grid(head.weight, x.rows);
+  const size_t first_id = head.ranks != nullptr ? ColumnsBefore(head.widths, head.ranks->rank()) : 0;
+  // Rows of the head past the vocabulary are padding.
+  const size_t vocab = program_.spec.vocab_size, ids = vocab - std::min(vocab, first_id);
+  const PartGrid grid(part.weight, x.rows);
   pool_.Run(grid.items(), cancelled_, [&](size_t item, size_t thread) {
     const PartGrid::Block b = grid.At(item);
     if (b.rows() == 0) return;
-    const Matrix block = BlockProduct(x, codes, head, b, thread, 0);
-    // Rows of the head past the vocabulary are padding.
-    const size_t cols = std::min(b.col_end, size_t{program_.spec.vocab_size}) -
-                        std::min(b.col_begin, size_t{program_.spec.vocab_size});
+    const Matrix block = BlockProduct(x, codes, part, b, thread, 0);
+    const size_t cols = std::min(b.col_end, ids) - std::min(b.col_begin, ids);
     for (size_t r = 0; r < b.rows(); ++r) {
       float* logits = block.data + r * block.stride;
       const auto row = static_cast<uint32_t>(b.row_begin + r);
-      if (soft_cap > 0) SoftCapRow(logits, soft_cap, b.cols(), logits);
+      if (head.soft_cap > 0) SoftCapRow(logits, head.soft_cap, b.cols(), logits);
       if (whole(row)) {
-        std::copy_n(logits, b.cols(), head.out.data + row * head.out.stride + b.col_begin);
+        std::copy_n(logits, b.cols(), part.out.data + row * part.out.stride + b.col_begin);
       } else if (cols > 0) {
-        RowDrawOf(row, thread).Add(logits, cols, static_cast<int32_t>(b.col_begin));
+        RowDrawOf(row, thread).Add(logits, cols, static_cast<int32_t>(first_id + b.col_begin));
       }
     }
   });
-  return SampleRows(head.out, output, whole);
+  if (head.ranks == nullptr) return SampleRows(part.out, output, whole);
+  if (Status s = ShareRows(head, whole); !s.ok()) return s;
+  return SampleRows(head.logits, output, whole);
 }
 
 }  // namespace skein::cpu

@@ -1,5 +1,8 @@
 #include "cpu/row_draw.h"
 
+#include <algorithm>
+#include <bit>
+
 namespace skein::cpu {
 
 void RowDraw::Begin(const SampleParams& params) {
@@ -36,6 +39,33 @@ void RowDraw::Merge(const RowDraw& other) {
   greedy_.Take(other.greedy_);
   drawn_.Take(other.drawn_);
   for (uint32_t i = 0; i < other.count_; ++i) AddCandidate(other.top_[i]);
+}
+
+void RowDraw::Store(float* out) const {
+  *out++ = finite_ ? 1.0f : 0.0f;
+  if (factor_ == 0 || top_k_ == 0) {
+    const Draw& draw = factor_ == 0 ? greedy_ : drawn_;
+    *out++ = draw.score;
+    *out = std::bit_cast<float>(draw.id);
+    return;
+  }
+  *out++ = std::bit_cast<float>(count_);
+  for (uint32_t i = 0; i < count_; ++i) {
+    *out++ = top_[i].logit;
+    *out++ = std::bit_cast<float>(top_[i].id);
+  }
+}
+
+void RowDraw::MergeStored(const float* stored) {
+  finite_ &= *stored++ == 1;
+  if (factor_ == 0 || top_k_ == 0) {
+    (factor_ == 0 ? greedy_ : drawn_).Take({stored[0], std::bit_cast<int32_t>(stored[1])});
+    return;
+  }
+  // A peer's word: no more than there is.
+  const uint32_t count = std::min(std::bit_cast<uint32_t>(*stored++), top_k_);
+  for (uint32_t i = 0; i < count; ++i)
+    AddCandidate({stored[2 * i], std::bit_cast<int32_t>(stored[2 * i + 1])});
 }
 
 int32_t RowDraw::Token() const {

@@ -14,6 +14,7 @@ class RowDraw {
  public:
   /// Logits that are kept for top_k.
   static constexpr uint32_t kMaxTopK = 64;
+  static constexpr size_t kMaxStoredFloats = 2 + 2 * size_t{kMaxTopK};
   /// Whether pieces are enough: top_p and min_p ask for the whole row, and so does a large top_k.
   static bool Suffices(const SampleParams& params) {
     const bool whole = params.top_p < 1 || params.min_p > 0 || params.top_k > kMaxTopK;
@@ -26,6 +27,11 @@ class RowDraw {
   /// What another thread saw of the same row.
   void Merge(const RowDraw& other);
   bool finite() const { return finite_; }
+  /// What another rank needs to merge this: as many floats for every draw with the same parameters, whose
+  /// bits are not all numbers.
+  size_t StoredFloats() const { return top_k_ > 0 && factor_ != 0 ? 2 + 2 * size_t{top_k_} : 3; }
+  void Store(float* out) const;
+  void MergeStored(const float* stored);
   int32_t Token() const;
 
  private:
