@@ -104,7 +104,7 @@ struct Bench {
       for (size_t k = 0; k < kTopK; ++k)
         routes.data[t * routes.stride + k] = static_cast<float>(10 * k + (t * 7 + k + turn) % 10);
     }
-    return Seconds([&] { backend->Experts(experts, x, routes, out); });
+    return Seconds([&] { Require(backend->Experts({experts}, x, routes, out)); });
   }
   double Attention(uint32_t tokens) {
     memory.clear();

@@ -7,6 +7,7 @@
 
 #include "cpu/expert_dispatch.h"
 #include "op_backend.h"
+#include "ranks.h"
 
 namespace skein::test {
 namespace {
@@ -32,7 +33,7 @@ TEST(DispatchMeetsEveryPairOnceInOrder) {
     std::vector<ExpertWeights> owned;
     for (uint32_t e = 0; e < experts; e += 2) owned.push_back({.id = e});
     cpu::ExpertDispatch dispatch;
-    dispatch.Reserve(tokens, top_k, owned.size(), round_rows);
+    dispatch.Reserve(tokens, top_k, owned.size(), round_rows, 0);
     dispatch.Assign(owned, routes.view());
     std::vector<std::vector<float>> seen(tokens);
     for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
@@ -71,7 +72,9 @@ struct Mixture {
   OpBackend room;
   Backend* backend;
 
-  Mixture(uint32_t tokens, uint32_t experts, uint32_t k, uint32_t h, uint32_t n, Dtype dtype)
+  /// With `owners`, expert i is that of rank owners[i] of a group, of which this is `rank`.
+  Mixture(uint32_t tokens, uint32_t experts, uint32_t k, uint32_t h, uint32_t n, Dtype dtype,
+          const std::vector<uint32_t>& owners = {}, uint32_t rank = 0)
       : hidden(h), inter(n), top_k(k), room(tokens) {
     std::mt19937 random(experts);
     const int64_t x = room.Value(h), logits = room.Value(experts);
@@ -82,8 +85,14 @@ struct Mixture {
       gate.emplace_back(n, h, dtype, random, 1 / std::sqrt(static_cast<float>(h)));
       up.emplace_back(n, h, dtype, random, 1 / std::sqrt(static_cast<float>(h)));
       down.emplace_back(h, n, dtype, random, 1 / std::sqrt(static_cast<float>(n)));
+      if (!owners.empty() && owners[e] != rank) continue;
       op.experts.push_back(
           {e, room.Weight({n, h}, dtype), room.Weight({n, h}, dtype), room.Weight({h, n}, dtype)});
+    }
+    if (!owners.empty()) {
+      op.group = "tp";
+      op.owners = owners;
+      room.spec().groups = {{"tp", *std::max_element(owners.begin(), owners.end()) + 1, rank}};
     }
     room.Add(op);
     backend = &room.Start();
@@ -128,7 +137,7 @@ TEST(ExpertsMatchPlainSums) {
         std::mt19937 random(tokens);
         TestMatrix x(tokens, hidden, random), out(tokens, hidden);
         TestMatrix routes = RandomRoutes(tokens, top_k, experts, random);
-        m.backend->Experts(m.Views(0, 1), x.view(), routes.view(), out.view());
+        CHECK_OK(m.backend->Experts({m.Views(0, 1)}, x.view(), routes.view(), out.view()));
         for (size_t t = 0; t < tokens; t += 8) {
           const std::vector<double> want = m.Plain(x.row(t), routes.row(t));
           for (size_t j = 0; j < hidden; ++j) CHECK(std::abs(out.row(t)[j] - want[j]) < 4e-5);
@@ -146,10 +155,10 @@ TEST(ExpertRowIsTheSameInAnyBatch) {
     std::mt19937 random(8);
     TestMatrix x(tokens, hidden, random), whole(tokens, hidden), part(64, hidden);
     TestMatrix routes = RandomRoutes(tokens, 2, 3, random);
-    m.backend->Experts(m.Views(0, 1), x.view(), routes.view(), whole.view());
+    CHECK_OK(m.backend->Experts({m.Views(0, 1)}, x.view(), routes.view(), whole.view()));
     for (const auto& [begin, end] : {std::pair<size_t, size_t>{0, 1}, {3, 20}, {300, 364}, {519, 520}}) {
-      m.backend->Experts(m.Views(0, 1), x.view(begin, end), routes.view(begin, end),
-                         part.view(0, end - begin));
+      CHECK_OK(m.backend->Experts({m.Views(0, 1)}, x.view(begin, end), routes.view(begin, end),
+                                  part.view(0, end - begin)));
       for (size_t t = begin; t < end; ++t) CHECK(SameRow(whole, t, part, t - begin));
     }
   });
@@ -161,12 +170,36 @@ TEST(RanksShareExperts) {
   std::mt19937 random(8);
   TestMatrix x(tokens, hidden, random), even(tokens, hidden), odd(tokens, hidden);
   TestMatrix routes = RandomRoutes(tokens, 3, 7, random);
-  m.backend->Experts(m.Views(0, 2), x.view(), routes.view(), even.view());
-  m.backend->Experts(m.Views(1, 2), x.view(), routes.view(), odd.view());
+  CHECK_OK(m.backend->Experts({m.Views(0, 2)}, x.view(), routes.view(), even.view()));
+  CHECK_OK(m.backend->Experts({m.Views(1, 2)}, x.view(), routes.view(), odd.view()));
   for (size_t t = 0; t < tokens; ++t) {
     const std::vector<double> want = m.Plain(x.row(t), routes.row(t));
     for (size_t j = 0; j < hidden; ++j) CHECK(std::abs(even.row(t)[j] + odd.row(t)[j] - want[j]) < 4e-5);
   }
+}
+
+TEST(RanksThatShareExpertsAddTheSameRows) {
+  // Wide enough that the tokens take two rounds, and the rows of each several messages.
+  const uint32_t tokens = 520, hidden = 8200;
+  const std::vector<uint32_t> owners = {1, 0, 1};
+  Mixture whole(tokens, 3, 2, hidden, 5, Dtype::kBF16);
+  std::mt19937 random(8);
+  TestMatrix x(tokens, hidden, random), want(tokens, hidden), routes = RandomRoutes(tokens, 2, 3, random);
+  CHECK_OK(whole.backend->Experts({whole.Views(0, 1)}, x.view(), routes.view(), want.view()));
+  std::vector<std::unique_ptr<Mixture>> mixtures;
+  std::vector<TestMatrix> outs(2, TestMatrix(tokens, hidden));
+  for (uint32_t r = 0; r < 2; ++r)
+    mixtures.push_back(std::make_unique<Mixture>(tokens, 3, 2, hidden, 5, Dtype::kBF16, owners, r));
+  Ranks ranks(2);
+  const auto results = ranks.Run([&](size_t r, Communicator& communicator) {
+    std::vector<ExpertWeights> own = whole.Views(0, 1);
+    std::erase_if(own, [&](const ExpertWeights& e) { return owners[e.id] != r; });
+    return mixtures[r]->backend->Experts({own, &communicator, owners}, x.view(), routes.view(),
+                                         outs[r].view());
+  });
+  for (const Status& status : results) CHECK_OK(status);
+  for (const TestMatrix& out : outs)
+    for (size_t t = 0; t < tokens; ++t) CHECK(SameRow(out, t, want, t));
 }
 
 struct RefusedSpec {
@@ -200,6 +233,24 @@ TEST(WrongMixturesAreRefusedByOp) {
                 "expert 6 is out of order or none of 6");
   ExpectRefused([](RefusedSpec& s) { s.experts().experts[2].down = s.experts().experts[2].up; },
                 "expert 2 has gate [8, 12], up [8, 12] and down [8, 12]");
+  const auto share = [](RefusedSpec& s, std::vector<uint32_t> owners) {
+    s.spec.groups = {{"tp", 2, 1}};
+    s.experts().group = "tp";
+    s.experts().owners = std::move(owners);
+  };
+  ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1}); }, "owners has 5 entries for 6 experts");
+  ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 2}); },
+                "owners[5] is 2, group 'tp' has 2 ranks");
+  ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 0}); },
+                "expert 5 is listed, and not this rank's");
+  ExpectRefused(
+      [&](RefusedSpec& s) {
+        share(s, {1, 1, 1, 1, 1, 1});
+        s.experts().experts.erase(s.experts().experts.begin() + 2);
+      },
+      "expert 2 is this rank's, and is not listed in its place");
+  ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 1}), s.spec.groups.clear(); },
+                "op 3 (experts): group 'tp' is none");
 }
 
 }  // namespace

@@ -35,9 +35,32 @@ TEST(RanksComputeWhatOneDoesWithIntegers) {
   for (WeightSource& weight : model.spec.weights) {
     if (weight.shape.size() == 2) weight.quantize = WeightQuantization::kInt8;
   }
+  // The last rank's part of the head is padding.
+  model.spec.vocab_size = 90;
   const auto whole = model.Start(1);
   GroupRunners ranks(Shards(model.spec, shape, kSplits[1]), LinkPipe, 2);
-  CheckGeneration(*whole, ranks, shape.vocab);
+  CheckGeneration(*whole, ranks, model.spec.vocab_size);
+}
+
+TEST(RanksAddExpertsAsOneDoes) {
+  const TinyShape shape{.inter = 20, .heads = 8, .kv_heads = 4, .experts = 7};
+  TinyModel model(shape);
+  for (const WeightQuantization quantize : {WeightQuantization::kNone, WeightQuantization::kInt4}) {
+    for (WeightSource& weight : model.spec.weights) {
+      if (weight.shape.size() == 2) weight.quantize = quantize;
+    }
+    const auto whole = model.Start(2);
+    // In runs, in turns, and one rank without any.
+    Split two = kSplits[0], three = kSplits[1], idle = kSplits[1];
+    two.owners = {0, 0, 0, 0, 1, 1, 1};
+    three.owners = {2, 0, 1, 2, 2, 1, 2};
+    idle.owners = {2, 0, 0, 2, 2, 0, 2};
+    for (const Split& split : {two, three, idle}) {
+      if (kEmulated && split.size() > 2) continue;
+      GroupRunners ranks(Shards(model.spec, shape, split), LinkPipe);
+      CheckGeneration(*whole, ranks, shape.vocab);
+    }
+  }
 }
 
 void ExpectRefused(const std::function<void(ProgramSpec&)>& change, const std::string& words) {

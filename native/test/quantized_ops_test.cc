@@ -184,7 +184,7 @@ void CheckExperts(bool ordered) {
     route.row(t)[0] = static_cast<float>(t % 3);
     route.row(t)[1] = 3;
   }
-  backend.Experts(experts, in.view(), route.view(), out.view());
+  CHECK_OK(backend.Experts({experts}, in.view(), route.view(), out.view()));
   for (size_t t = 0; t < kTokens; t += 13) {
     std::vector<double> want(kHidden);
     double size = 0;
@@ -203,7 +203,7 @@ void CheckExperts(bool ordered) {
     for (size_t i = 0; i < kHidden; ++i) CHECK(std::abs(out.row(t)[i] - want[i]) <= 0.03 * size);
     // A token alone gives the same bits.
     TestMatrix alone(1, kHidden);
-    backend.Experts(experts, in.view(t, t + 1), route.view(t, t + 1), alone.view());
+    CHECK_OK(backend.Experts({experts}, in.view(t, t + 1), route.view(t, t + 1), alone.view()));
     CHECK(SameRow(alone, 0, out, t));
   }
 }

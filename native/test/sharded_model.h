@@ -16,6 +16,8 @@ namespace skein::test {
 /// What each rank has, by rank.
 struct Split {
   std::vector<uint32_t> kv_heads, inter, hidden, vocab;
+  /// Whose each expert of a mixture is.
+  std::vector<uint32_t> owners = {};
   size_t size() const { return kv_heads.size(); }
 };
 
@@ -32,7 +34,9 @@ class Sharder {
     spec_.groups = {{"tp", static_cast<uint32_t>(split_.size()), rank_}};
     for (KVCacheLayerSpec& layer : spec_.kv_cache.layers) layer.num_kv_heads = split_.kv_heads[rank_];
     size_t linear = 0;
-    for (const Op& op : whole_.ops) Cut(op, op.kind == OpKind::kLinear ? linear++ % 7 : 0);
+    // Of a mixture the fifth is the router, which every rank has.
+    const size_t linears = shape_.experts > 0 ? 5 : 7;
+    for (const Op& op : whole_.ops) Cut(op, op.kind == OpKind::kLinear ? linear++ % linears : 0);
     return spec_;
   }
 
@@ -46,6 +50,7 @@ class Sharder {
         op.weight = Rows(op.weight, split_.vocab, 1);
         return Reduced(op);
       case OpKind::kLinear: {
+        if (linear == 4 && shape_.experts > 0) return Keep(op);
         const bool q = linear == 0, kv = linear == 1 || linear == 2, inner = linear == 4 || linear == 5;
         const std::vector<uint32_t>& counts = q || kv ? split_.kv_heads
                                               : inner ? split_.inter
@@ -62,6 +67,11 @@ class Sharder {
         op.num_kv_heads = split_.kv_heads[rank_];
         op.num_heads = op.num_kv_heads * group;
         return Gathered(op, split_.kv_heads, group * shape_.head_dim);
+      case OpKind::kExperts:
+        op.group = "tp";
+        op.owners = split_.owners;
+        std::erase_if(op.experts, [&](const ExpertWeightIds& e) { return split_.owners[e.id] != rank_; });
+        return Keep(op);
       case OpKind::kSiluMul:
         return Gathered(op, split_.inter, 1);
       case OpKind::kLogits:

@@ -49,6 +49,8 @@ struct TinyShape {
   Dtype weights = Dtype::kBF16;
   KVCacheDtype cache = KVCacheDtype::kBF16;
   uint32_t block_size = 16, num_blocks = 128, max_len = 1200;
+  /// Above 0: a mixture, 3 of them a token, in place of the gated layer.
+  uint32_t experts = 0;
 };
 
 /// A runner of `spec` with its weights loaded.
@@ -113,6 +115,17 @@ class TinyModel {
     op.eps = 1e-5f;
     return Add(op);
   }
+  int64_t Mixture(int64_t x) {
+    const TinyShape& s = shape_;
+    Op route{.kind = OpKind::kRoute, .inputs = {Linear(x, s.experts, s.hidden), -1, -1}};
+    route.route.top_k = 3;
+    Op op{.kind = OpKind::kExperts, .inputs = {x, Add(route), -1}};
+    for (uint32_t e = 0; e < s.experts; ++e) {
+      const int64_t gate = Weight({s.inter, s.hidden}), up = Weight({s.inter, s.hidden});
+      op.experts.push_back({e, gate, up, Weight({s.hidden, s.inter})});
+    }
+    return Add(op);
+  }
   int64_t Rope(int64_t x, uint32_t heads) {
     Op op{.kind = OpKind::kRope, .inputs = {x, -1, -1}};
     op.num_heads = heads;
@@ -141,6 +154,10 @@ class TinyModel {
       x = Add(
           {.kind = OpKind::kAdd, .inputs = {x, Linear(Add(attention), s.hidden, s.heads * s.head_dim), -1}});
       const int64_t m = Norm(x);
+      if (s.experts > 0) {
+        x = Add({.kind = OpKind::kAdd, .inputs = {x, Mixture(m), -1}});
+        continue;
+      }
       const int64_t gate = Linear(m, s.inter, s.hidden), up = Linear(m, s.inter, s.hidden);
       const int64_t act = Add({.kind = OpKind::kSiluMul, .inputs = {gate, up, -1}});
       x = Add({.kind = OpKind::kAdd, .inputs = {x, Linear(act, s.hidden, s.inter), -1}});

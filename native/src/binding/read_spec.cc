@@ -39,6 +39,12 @@ RouteSpec ReadRoute(const Field& field) {
           .scale = field["scale"].Float()};
 }
 
+std::vector<uint32_t> ReadUint32s(const Field& field) {
+  std::vector<uint32_t> numbers;
+  for (uint32_t i = 0, n = field.length(); i < n; ++i) numbers.push_back(field.at(i).Uint32());
+  return numbers;
+}
+
 Reduction ReadReduction(const Field& field) {
   const std::string name = field.String();
   if (name != "sum" && name != "pick") field.Fail("'sum' or 'pick'");
@@ -140,6 +146,10 @@ Op ReadOp(const Field& field) {
         const Field e = experts.at(i);
         op.experts.push_back({e["id"].Uint32(), ReadId(e["gate"]), ReadId(e["up"]), ReadId(e["down"])});
       }
+      if (const Field spread = field["spread"]; !spread.IsNull()) {
+        op.group = spread["group"].String();
+        op.owners = ReadUint32s(spread["owners"]);
+      }
       out();
       break;
     }
@@ -165,14 +175,12 @@ Op ReadOp(const Field& field) {
     case OpKind::kSample:
       inputs("logits");
       break;
-    case OpKind::kAllGather: {
+    case OpKind::kAllGather:
       inputs("x");
       op.group = field["group"].String();
-      const Field widths = field["widths"];
-      for (uint32_t i = 0, n = widths.length(); i < n; ++i) op.widths.push_back(widths.at(i).Uint32());
+      op.widths = ReadUint32s(field["widths"]);
       out();
       break;
-    }
     case OpKind::kAllReduce:
       inputs("x");
       op.group = field["group"].String();

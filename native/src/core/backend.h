@@ -61,6 +61,16 @@ struct ExpertWeights {
   WeightView gate, up, down;
 };
 
+/// The experts of one layer.
+struct ExpertMixture {
+  /// This rank's: ids ascending, all of one shape.
+  std::span<const ExpertWeights> experts;
+  /// Where ranks share them all, with the same inputs: they, and whose each expert is, by id. Null: what is
+  /// not in `experts` adds nothing.
+  Communicator* ranks = nullptr;
+  std::span<const uint32_t> owners;
+};
+
 /// The operations of native.ts for one program. Created with everything it will need: no call allocates, and
 /// what one writes the next may read; whoever else reads or writes a matrix calls Flush before. Inputs were
 /// checked by Program::Create and ParseStepInput. One thread calls. Results of a row depend on that row (and
@@ -98,9 +108,8 @@ class Backend {
   virtual void Add(Matrix a, Matrix b, Matrix out) = 0;
   /// bias [experts] or null. out [tokens, 2 * top_k]: expert ids ascending, as floats, then their weights.
   virtual void Route(const Op& op, Matrix logits, const float* bias, Matrix out) = 0;
-  /// experts: ids ascending, all of one shape. A token's experts are added in ascending order; those of other
-  /// ranks are left out.
-  virtual void Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) = 0;
+  /// A token's experts are added in ascending order, wherever they were computed. Only ranks fail.
+  virtual Status Experts(const ExpertMixture& mixture, Matrix x, Matrix routes, Matrix out) = 0;
   virtual void GatherRows(Matrix x, const int32_t* row_token, Matrix out) = 0;
   /// kInternal names a row whose logits are not finite.
   virtual Status Sample(Matrix logits, StepOutput* output) = 0;

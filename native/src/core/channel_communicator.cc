@@ -101,6 +101,7 @@ Status ChannelCommunicator::AllToAll(const char* op, std::span<const Matrix> sen
     if (r != rank_) most = std::max({most, sends[r].elements(), receives[r].elements()});
   }
   for (size_t first = 0; first < most; first += kRoundFloats) {
+    packed_ = nullptr;
     // Each begins with its neighbour, so that not all write to the same rank at once.
     for (size_t i = 1; i < size(); ++i) {
       const size_t to = (rank_ + i) % size();
@@ -119,7 +120,9 @@ Status ChannelCommunicator::SendRound(size_t to, const Matrix& x, size_t first) 
   const size_t count = std::min(kRoundFloats, x.elements() - first);
   const float* data = RunOf(x, first, count);
   if (data == nullptr) {
-    CopyFrom(x, first, count, Room(size()));
+    // The same for all, mostly.
+    if (packed_ != x.data) CopyFrom(x, first, count, Room(size()));
+    packed_ = x.data;
     data = Room(size());
   }
   const Status status = channels_.Send(peers_[to], Tag(), data, count * sizeof(float));

@@ -50,6 +50,9 @@ class ChannelCommunicator final : public Communicator {
   std::vector<Matrix> sends_, receives_;
   std::vector<const float*> parts_;
 
+  /// What lies in the room for messages: where the matrix begins that it was copied from, or null.
+  const float* packed_ = nullptr;
+
   /// The operation under way.
   const char* op_ = "";
   uint64_t step_ = 0;

@@ -12,6 +12,8 @@ struct Matrix {
   size_t stride = 0;
 
   size_t elements() const { return rows * width; }
+  /// Rows [first, first + count).
+  Matrix Rows(size_t first, size_t count) const { return {data + first * stride, count, width, stride}; }
   /// Columns [first, first + count) of all rows.
   Matrix Columns(size_t first, size_t count) const { return {data + first, rows, count, stride}; }
 };

@@ -43,6 +43,7 @@ class OpChecker {
   Status CheckExpandValue(const Op& op);
   Status CheckRoute(const Op& op);
   Status CheckExperts(const Op& op);
+  Status CheckOwners(const Op& op, size_t num_experts) const;
   Status CheckAllGather(const Op& op);
   Status CheckAllReduce(const Op& op);
 

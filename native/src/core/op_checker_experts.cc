@@ -83,7 +83,11 @@ Status OpChecker::CheckExperts(const Op& op) {
   if (Status s = Input(op.inputs[1], "routes", RowKind::kToken, &routes); !s.ok()) return s;
   if (routes->routed_experts == 0)
     return Fail("routes " + std::to_string(op.inputs[1]) + " is no route's output");
-  if (op.experts.empty()) return Fail("has no experts");
+  if (op.group.empty()) {
+    if (op.experts.empty()) return Fail("has no experts");
+  } else if (Status s = CheckOwners(op, routes->routed_experts); !s.ok()) {
+    return s;
+  }
   uint64_t next_id = 0, inter = 0;
   for (const ExpertWeightIds& e : op.experts) {
     const WeightSource *gate, *up, *down;

@@ -16,6 +16,29 @@ Status OpChecker::Group(const Op& op, const RankGroup** out) const {
   return Status::Ok();
 }
 
+Status OpChecker::CheckOwners(const Op& op, size_t num_experts) const {
+  const RankGroup* group;
+  if (Status s = Group(op, &group); !s.ok()) return s;
+  if (op.owners.size() != num_experts) {
+    return Fail("owners has " + std::to_string(op.owners.size()) + " entries for " +
+                std::to_string(num_experts) + " experts");
+  }
+  size_t next = 0;
+  for (size_t id = 0; id < num_experts; ++id) {
+    if (op.owners[id] >= group->size) {
+      return Fail("owners[" + std::to_string(id) + "] is " + std::to_string(op.owners[id]) + ", group '" +
+                  op.group + "' has " + std::to_string(group->size) + " ranks");
+    }
+    if (op.owners[id] != group->rank) continue;
+    if (next == op.experts.size() || op.experts[next].id != id)
+      return Fail("expert " + std::to_string(id) + " is this rank's, and is not listed in its place");
+    ++next;
+  }
+  if (next < op.experts.size())
+    return Fail("expert " + std::to_string(op.experts[next].id) + " is listed, and not this rank's");
+  return Status::Ok();
+}
+
 Status OpChecker::CheckAllGather(const Op& op) {
   const Value* x;
   const RankGroup* group;

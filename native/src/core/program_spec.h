@@ -118,6 +118,8 @@ struct Op {
   std::string group;
   /// Of what allGather puts together, by rank.
   std::vector<uint32_t> widths;
+  /// Of experts that the ranks of `group` share: whose each is, by id.
+  std::vector<uint32_t> owners;
   Reduction reduction = Reduction::kSum;
 };
 

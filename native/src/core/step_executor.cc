@@ -136,8 +136,7 @@ Status StepExecutor::RunOp(const Op& op) {
                       At(op.out));
       break;
     case OpKind::kExperts:
-      Experts(op);
-      break;
+      return Experts(op);
     case OpKind::kGatherRows:
       backend_->GatherRows(At(op.inputs[0]), input_.row_token, At(op.out));
       break;
@@ -216,11 +215,12 @@ void StepExecutor::StoreSampled() {
   }
 }
 
-void StepExecutor::Experts(const Op& op) {
+Status StepExecutor::Experts(const Op& op) {
   experts_.clear();
   for (const ExpertWeightIds& e : op.experts)
     experts_.push_back({e.id, weights_.panels(e.gate), weights_.panels(e.up), weights_.panels(e.down)});
-  backend_->Experts(experts_, At(op.inputs[0]), At(op.inputs[1]), At(op.out));
+  const ExpertMixture mixture{experts_, op.group.empty() ? nullptr : &GroupOf(op), op.owners};
+  return backend_->Experts(mixture, At(op.inputs[0]), At(op.inputs[1]), At(op.out));
 }
 
 Status StepExecutor::Embed(const Op& op) {

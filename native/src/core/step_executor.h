@@ -48,7 +48,7 @@ class StepExecutor {
   void Gated(size_t index);
   Status Sample(const OpGroup& group);
   void StoreSampled();
-  void Experts(const Op& op);
+  Status Experts(const Op& op);
   Status Send(const Op& op);
   Status Receive(const Op& op);
   Status SendTokens(const Op& op);

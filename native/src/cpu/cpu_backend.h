@@ -53,7 +53,7 @@ class CpuBackend final : public Backend {
   void SoftCap(float cap, Matrix x) override;
   void Add(Matrix a, Matrix b, Matrix out) override;
   void Route(const Op& op, Matrix logits, const float* bias, Matrix out) override;
-  void Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) override;
+  Status Experts(const ExpertMixture& mixture, Matrix x, Matrix routes, Matrix out) override;
   void GatherRows(Matrix x, const int32_t* row_token, Matrix out) override;
   Status Sample(Matrix logits, StepOutput* output) override;
   Status SampleLogits(Matrix x, const SampledHead& head, StepOutput* output) override;
@@ -122,7 +122,10 @@ class CpuBackend final : public Backend {
   /// Rows of this round's groups as their experts' `weight` reads them, in `memory`.
   QuantizedRows QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
                                    WeightView ExpertWeights::* weight, std::byte* memory);
-  void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& out);
+  /// What the round's experts of this rank make of their rows, in their rows of `rows`.
+  void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& rows);
+  void AddExpertRows(const Matrix& rows, const Matrix& out);
+  Status ShareExpertRows(Communicator& ranks, const Matrix& rows);
   template <typename Body>
   void ForExpertBlocks(const WeightView& weight, const Body& body);
   void FillRopeTable(RopeTable& table);
@@ -185,6 +188,7 @@ class CpuBackend final : public Backend {
   std::vector<size_t> group_items_;
   MappedMemory expert_rows_, gate_codes_, up_codes_;
   float *expert_x_ = nullptr, *expert_gate_ = nullptr, *expert_up_ = nullptr;
+  std::vector<Matrix> expert_sends_, expert_receives_;  // by rank
 };
 
 }  // namespace skein::cpu

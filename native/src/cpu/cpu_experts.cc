@@ -17,14 +17,10 @@ constexpr size_t kRoundBytes = size_t{32} << 20;
 /// As PlanBuffers: a line past a multiple, so that rows do not fall into the same cache sets.
 size_t PaddedStride(size_t width) { return RoundUp(width, 16) + 16; }
 
-Matrix RowsOf(const Matrix& m, size_t first, size_t rows) {
-  return {m.data + first * m.stride, rows, m.width, m.stride};
-}
-
 }  // namespace
 
 Status CpuBackend::InitExperts() {
-  size_t top_k = 0, experts = 0, hidden = 0, inter = 0;
+  size_t top_k = 0, experts = 0, hidden = 0, inter = 0, ranks = 0;
   for (const Op& op : program_.spec.ops) {
     if (op.kind == OpKind::kRoute) {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
@@ -32,7 +28,9 @@ Status CpuBackend::InitExperts() {
     }
     if (op.kind != OpKind::kExperts) continue;
     top_k = std::max(top_k, program_.values[static_cast<size_t>(op.inputs[1])].width / 2);
-    experts = std::max(experts, op.experts.size());
+    experts = std::max({experts, op.experts.size(), op.owners.size()});
+    for (const RankGroup& group : program_.spec.groups)
+      if (group.name == op.group) ranks = std::max<size_t>(ranks, group.size);
     hidden = std::max(hidden, program_.values[static_cast<size_t>(op.inputs[0])].width);
     for (const ExpertWeightIds& e : op.experts)
       inter =
@@ -41,9 +39,11 @@ Status CpuBackend::InitExperts() {
   if (experts == 0) return Status::Ok();
   const size_t max_tokens = program_.spec.limits.max_tokens;
   const size_t hidden_stride = PaddedStride(hidden), inter_stride = PaddedStride(inter);
-  const size_t rows =
-      std::min(max_tokens * top_k, std::max(kLinearMaxRows, kRoundBytes / (hidden_stride * sizeof(float))));
-  expert_dispatch_.Reserve(max_tokens, top_k, experts, rows);
+  const size_t rows = std::min(
+      max_tokens * top_k, std::max({kLinearMaxRows, top_k, kRoundBytes / (hidden_stride * sizeof(float))}));
+  expert_dispatch_.Reserve(max_tokens, top_k, experts, rows, ranks);
+  expert_sends_.resize(ranks);
+  expert_receives_.resize(ranks);
   if (Status s =
           MappedMemory::Allocate(rows * (hidden_stride + 2 * inter_stride) * sizeof(float), &expert_rows_);
       !s.ok()) {
@@ -88,16 +88,57 @@ void CpuBackend::ForExpertBlocks(const WeightView& weight, const Body& body) {
   });
 }
 
-void CpuBackend::Experts(std::span<const ExpertWeights> experts, Matrix x, Matrix routes, Matrix out) {
+Status CpuBackend::Experts(const ExpertMixture& mixture, Matrix x, Matrix routes, Matrix out) {
   Flush();
-  expert_dispatch_.Assign(experts, routes);
   ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) std::fill_n(out.data + t * out.stride, out.width, 0.0f);
   });
-  for (size_t round = 0; round < expert_dispatch_.num_rounds(); ++round) {
-    expert_dispatch_.BeginRound(round);
-    ExpertRound(experts, x, out);
+  ExpertDispatch& dispatch = expert_dispatch_;
+  const auto round_rows = [&] {
+    return Matrix{expert_x_, dispatch.num_rows(), x.width, PaddedStride(x.width)};
+  };
+  if (mixture.ranks == nullptr) {
+    dispatch.Assign(mixture.experts, routes);
+    for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
+      dispatch.BeginRound(round);
+      ExpertRound(mixture.experts, x, round_rows());
+      AddExpertRows(round_rows(), out);
+    }
+    return Status::Ok();
   }
+  // Tokens whose pairs fit: all of a token's experts are in one round, so that each rank has its share of it.
+  const size_t step = dispatch.round_rows() / (routes.width / 2);
+  for (size_t first = 0; first < x.rows; first += step) {
+    const size_t count = std::min(step, x.rows - first);
+    dispatch.AssignShared(mixture.owners, mixture.ranks->rank(), routes.Rows(first, count));
+    ExpertRound(mixture.experts, x.Rows(first, count), round_rows());
+    if (Status s = ShareExpertRows(*mixture.ranks, round_rows()); !s.ok()) return s;
+    AddExpertRows(round_rows(), out.Rows(first, count));
+  }
+  return Status::Ok();
+}
+
+Status CpuBackend::ShareExpertRows(Communicator& ranks, const Matrix& rows) {
+  const auto of = [&](size_t rank) {
+    const size_t first = expert_dispatch_.rank_first(rank);
+    return rows.Rows(first, expert_dispatch_.rank_first(rank + 1) - first);
+  };
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    expert_sends_[r] = of(ranks.rank());
+    expert_receives_[r] = of(r);
+  }
+  return ranks.AllToAll("experts", {expert_sends_.data(), ranks.size()},
+                        {expert_receives_.data(), ranks.size()});
+}
+
+void CpuBackend::AddExpertRows(const Matrix& rows, const Matrix& out) {
+  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
+    for (size_t t = begin; t < end; ++t) {
+      expert_dispatch_.ForToken(t, [&](size_t row, float weight) {
+        AddScaledRow(rows.data + row * rows.stride, weight, out.width, out.data + t * out.stride);
+      });
+    }
+  });
 }
 
 QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
@@ -114,31 +155,28 @@ QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const Ex
   return out;
 }
 
-void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& out) {
+void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& rows) {
   const ExpertDispatch& dispatch = expert_dispatch_;
-  const size_t rows = dispatch.num_rows(), hidden = x.width, inter = experts[0].gate.rows;
-  const Matrix gathered{expert_x_, rows, hidden, PaddedStride(hidden)};
-  const Matrix gate{expert_gate_, rows, inter, PaddedStride(inter)};
-  const Matrix up{expert_up_, rows, inter, PaddedStride(inter)};
-  ForRows(rows, hidden, [&](size_t begin, size_t end) {
-    for (size_t r = begin; r < end; ++r) {
-      const float* from = x.data + dispatch.token(r) * x.stride;
-      std::copy_n(from, hidden, gathered.data + r * gathered.stride);
-    }
+  if (dispatch.groups().empty()) return;
+  const size_t inter = experts[0].gate.rows, first_own = dispatch.first_own();
+  const Matrix gate{expert_gate_, rows.rows, inter, PaddedStride(inter)};
+  const Matrix up{expert_up_, rows.rows, inter, PaddedStride(inter)};
+  ForRows(dispatch.end_own() - first_own, x.width, [&](size_t begin, size_t end) {
+    for (size_t r = first_own + begin; r < first_own + end; ++r)
+      std::copy_n(x.data + dispatch.token(r) * x.stride, x.width, rows.data + r * rows.stride);
   });
   const auto any = [&](const auto& holds) { return std::any_of(experts.begin(), experts.end(), holds); };
   QuantizedRows gate_codes, up_codes, down_codes;
   if (any([](const ExpertWeights& e) { return IsQuantized(e.gate) || IsQuantized(e.up); })) {
-    gate_codes = QuantizeForExperts(gathered, experts, &ExpertWeights::gate, gate_codes_.data());
+    gate_codes = QuantizeForExperts(rows, experts, &ExpertWeights::gate, gate_codes_.data());
     const bool same =
         !any([](const ExpertWeights& e) { return !IsQuantized(e.gate) || !SameActivations(e.gate, e.up); });
-    up_codes =
-        same ? gate_codes : QuantizeForExperts(gathered, experts, &ExpertWeights::up, up_codes_.data());
+    up_codes = same ? gate_codes : QuantizeForExperts(rows, experts, &ExpertWeights::up, up_codes_.data());
   }
   ForExpertBlocks(experts[0].gate, [&](const ExpertGroup& g, size_t begin, size_t end, size_t thread) {
     const ExpertWeights& expert = experts[g.expert];
-    const Matrix in = RowsOf(gathered, g.first_row, g.rows), gates = RowsOf(gate, g.first_row, g.rows),
-                 ups = RowsOf(up, g.first_row, g.rows);
+    const Matrix in = rows.Rows(g.first_row, g.rows), gates = gate.Rows(g.first_row, g.rows),
+                 ups = up.Rows(g.first_row, g.rows);
     PartBlock(in, gate_codes.Rows(g.first_row, g.rows), {expert.gate, nullptr, gates}, 0, g.rows, begin, end,
               Scratch(thread));
     PartBlock(in, up_codes.Rows(g.first_row, g.rows), {expert.up, nullptr, ups}, 0, g.rows, begin, end,
@@ -152,16 +190,9 @@ void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matri
   if (any([](const ExpertWeights& e) { return IsQuantized(e.down); }))
     down_codes = QuantizeForExperts(gate, experts, &ExpertWeights::down, gate_codes_.data());
   ForExpertBlocks(experts[0].down, [&](const ExpertGroup& g, size_t begin, size_t end, size_t thread) {
-    PartBlock(RowsOf(gate, g.first_row, g.rows), down_codes.Rows(g.first_row, g.rows),
-              {experts[g.expert].down, nullptr, RowsOf(gathered, g.first_row, g.rows)}, 0, g.rows, begin, end,
+    PartBlock(gate.Rows(g.first_row, g.rows), down_codes.Rows(g.first_row, g.rows),
+              {experts[g.expert].down, nullptr, rows.Rows(g.first_row, g.rows)}, 0, g.rows, begin, end,
               Scratch(thread));
-  });
-  ForRows(out.rows, hidden, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) {
-      dispatch.ForToken(t, [&](size_t row, float weight) {
-        AddScaledRow(gathered.data + row * gathered.stride, weight, hidden, out.data + t * out.stride);
-      });
-    }
   });
 }
 

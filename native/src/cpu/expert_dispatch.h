@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/backend.h"
+#include "cpu/linear.h"
 
 namespace skein::cpu {
 
@@ -16,24 +18,35 @@ struct ExpertGroup {
   size_t rows;
 };
 
-/// Sorts the (token, expert) pairs of a step by expert, then token, and cuts them into rounds whose rows fit
-/// the buffers. A row of a round is one pair. Sized once; no call after Reserve allocates.
+/// Sorts (token, expert) pairs by expert, then token, and cuts them into rounds whose rows fit the buffers. A
+/// row of a round is one pair. Where ranks share the experts, the pairs of each rank's experts are
+/// neighbours, in the order of ranks, and one round has them all. Sized once; no call after Reserve
+/// allocates.
 class ExpertDispatch {
  public:
   /// Room for `max_tokens` tokens of up to `max_top_k` experts among `max_experts`, in rounds of
-  /// `round_rows`.
-  void Reserve(size_t max_tokens, size_t max_top_k, size_t max_experts, size_t round_rows);
+  /// `round_rows`, shared by up to `max_ranks`.
+  void Reserve(size_t max_tokens, size_t max_top_k, size_t max_experts, size_t round_rows, size_t max_ranks);
 
   /// routes: f32 [tokens, 2 * top_k] as Backend::Route writes. Pairs with experts that are not in `experts`
   /// (ids ascending) are left out: another rank computes them.
   void Assign(std::span<const ExpertWeights> experts, const Matrix& routes);
+  /// The only round, of `routes` of at most round_rows() pairs: experts are those of all ranks, owners[id]
+  /// whose they are; groups() are those of `rank`.
+  void AssignShared(std::span<const uint32_t> owners, size_t rank, const Matrix& routes);
+  size_t round_rows() const { return round_rows_; }
+  /// Of AssignShared: rows [rank_first(r), rank_first(r + 1)) are those of rank r's experts.
+  size_t rank_first(size_t rank) const { return rank_start_[rank]; }
 
   size_t num_rounds() const { return (num_pairs_ + round_rows_ - 1) / round_rows_; }
   /// Makes `round` current.
   void BeginRound(size_t round);
-  /// Of the current round; no group has more than kLinearMaxRows rows.
+  /// Of the current round, and of what this rank computes; none has more than kLinearMaxRows rows.
   std::span<const ExpertGroup> groups() const { return groups_; }
   size_t num_rows() const { return end_ - begin_; }
+  /// Rows [first_own(), end_own()) of the round are those that this rank computes.
+  size_t first_own() const { return groups_.empty() ? 0 : groups_.front().first_row; }
+  size_t end_own() const { return groups_.empty() ? 0 : groups_.back().first_row + groups_.back().rows; }
   uint32_t token(size_t row) const { return pair_token_[begin_ + row]; }
 
   /// Calls add(row, weight) for the rows of the current round that are `token`'s, experts ascending.
@@ -48,12 +61,25 @@ class ExpertDispatch {
  private:
   static constexpr uint32_t kElsewhere = UINT32_MAX;
 
+  void Place(size_t token, size_t k, uint32_t pair, float weight) {
+    token_pair_[token * top_k_ + k] = pair;
+    pair_token_[pair] = static_cast<uint32_t>(token);
+    pair_weight_[pair] = weight;
+  }
+  /// Groups of expert number `expert`, of pairs [first, end).
+  void AddGroups(size_t expert, size_t first, size_t end) {
+    for (size_t at = first; at < end; at += kLinearMaxRows)
+      groups_.push_back({expert, at - begin_, std::min(kLinearMaxRows, end - at)});
+  }
+
   size_t round_rows_ = 1;
   size_t top_k_ = 0;
   size_t num_pairs_ = 0;
   size_t num_experts_ = 0;
   size_t begin_ = 0, end_ = 0;
   std::vector<uint32_t> expert_start_;  // [num_experts + 1], first pair of each
+  std::vector<uint32_t> rank_start_;    // [max_ranks + 1]
+  std::vector<uint32_t> rank_next_;
   std::vector<uint32_t> pair_token_;
   std::vector<float> pair_weight_;
   std::vector<uint32_t> token_pair_;  // [tokens, top_k], kElsewhere for an expert of another rank
