@@ -124,7 +124,7 @@ function spec(file = join(directory, 'weights'), ops: readonly Op[] = OPS): Prog
     const sizeBytes = 4 * shape.reduce((a, b) => a * b, 1);
     const tensor: TensorSource = { name, file, offsetBytes, sizeBytes, dtype: 'f32', shape };
     offsetBytes += sizeBytes;
-    return { name, shape, stored: { format: 'plain', tensor }, firstRow: 0, quantize: null };
+    return { name, shape, stored: { format: 'plain', tensor }, firstRow: 0, firstCol: 0, quantize: null };
   });
   return {
     vocabSize: VOCAB,
@@ -299,6 +299,50 @@ describe('program', () => {
     expect(ids[9]).toBe(33);
     program.close();
   });
+});
+
+test('ranks that share the vocabulary answer what one does', async () => {
+  const widths = [40, VOCAB - 40];
+  const transport = addon.createTransport({ interfaceName: null });
+  const ranks = widths.map((width, rank) => {
+    const firstRow = rank === 0 ? 0 : 40;
+    const [{ stored, name }] = spec().weights as [WeightSource];
+    const part: WeightSource = { name, shape: [width, WIDTH], stored, firstRow, firstCol: 0, quantize: null };
+    const ops = OPS.flatMap((op): Op[] => {
+      if (op.op === 'embed') {
+        const pick: Op = { op: 'allReduce', x: 20, group: 'tp', reduction: 'pick', bias: null, out: op.out };
+        return [{ ...op, firstId: firstRow, out: 20 }, pick];
+      }
+      if (op.op === 'logits')
+        return [
+          { ...op, out: 21 },
+          { op: 'allGather', x: 21, group: 'tp', widths, out: op.out },
+        ];
+      return [op];
+    });
+    const { weights, ...rest } = spec(undefined, ops);
+    const groups = [{ name: 'tp', size: 2, rank }];
+    return addon.createProgram(device, { ...rest, groups, weights: [part, ...weights.slice(1)] });
+  });
+  for (const [from, to] of [
+    [0, 1],
+    [1, 0],
+  ] as const) {
+    const channel = { name: `${from}-${to}`, transport: 'shm' as const };
+    const receive = transport.openReceive({ ...channel, capacityBytes: 1 << 20 });
+    const descriptor = receive.descriptor();
+    ranks[to]!.bindReceive(`tp/${from}`, receive);
+    ranks[from]!.bindSend(`tp/${to}`, await transport.openSend({ ...channel, descriptor, deadlineMs: 1000 }));
+  }
+  const one = await loaded();
+  const rows = [row(3), row(7, { temperature: 0.8, numLogprobs: 2 }), row(10, { temperature: 1, topK: 3 })];
+  const input = packStepInput(step([{ tokenIds: TOKENS, numComputedTokens: 0, blockIds: [0, 1] }], rows));
+  const wanted = await one.run(input, 10_000);
+  await Promise.all(ranks.map((program) => program.load(null)));
+  const found = await Promise.all(ranks.map((program) => program.run(input, 10_000)));
+  for (const { words } of found) expect(words).toEqual(wanted.words);
+  for (const program of [one, ...ranks]) program.close();
+  transport.close();
 });
 
 describe('failures', () => {

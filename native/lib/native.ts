@@ -224,7 +224,8 @@ export interface KVCacheSpec {
 }
 
 /** Ranks that run the same steps and make values together. Rank r of it is, for `bindSend` and `bindReceive`, the peer
- *  `${name}/${r}`. A message among them carries the step and which of the step's exchanges it is. */
+ *  `${name}/${r}`; a channel among them holds more than 256 KiB. A message carries the step and which of the step's exchanges
+ *  it is. A run's error names both, and the ranks that had not spoken. */
 export interface RankGroup {
   readonly name: string;
   readonly size: number;
@@ -288,7 +289,8 @@ export interface Program {
   /** Forgets feedback state (a new epoch). Only while nothing runs. */
   reset(): void;
   /** Whether runs called from now on keep the logits of all their rows, for `lastLogits`. Without, logits are written only for
-   *  rows that need them whole (top_p, min_p, a top_k above 64, logit rules, logprobs); sampled ids are the same. For tests. */
+   *  rows that need them whole (top_p, min_p, a top_k above 64, logit rules, logprobs); sampled ids are the same. All ranks of
+   *  a group alike. For tests. */
   keepLogits(keep: boolean): void;
   /** Logits of the last finished run, f32 [numRows, vocab]. Null before any, when it kept none, or without a logits op. */
   lastLogits(): Float32Array | null;

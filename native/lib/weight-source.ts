@@ -87,6 +87,10 @@ export interface WeightSource {
   readonly stored: StoredWeight;
   /** The first of the stored rows that this weight takes, `shape[0]` in all. */
   readonly firstRow: number;
+  /** The first of the stored columns that it takes, `shape[1]` in all: all of them, or a half, a quarter or an eighth that is
+   *  whole partial sums and, where columns share scales, whole groups; the addon names a weight of which that cannot be. An
+   *  `allReduce` sum of the products of all ranks then has the bits of one rank's. 0 for a vector. */
+  readonly firstCol: number;
   /** Null leaves the weight as it is stored. */
   readonly quantize: WeightQuantization | null;
 }

@@ -42,6 +42,26 @@ TEST(RanksComputeWhatOneDoesWithIntegers) {
   CheckGeneration(*whole, ranks, model.spec.vocab_size);
 }
 
+// Columns of a weight continue the tree of partial sums over ranks.
+TEST(RanksAddProductsOfTheirColumnsAsOneDoes) {
+  const TinyShape shape{.hidden = 64, .inter = 512, .heads = 16, .kv_heads = 4, .head_dim = 32, .rotary = 32};
+  TinyModel model(shape);
+  for (const WeightQuantization quantize : {WeightQuantization::kNone, WeightQuantization::kInt8,
+                                            WeightQuantization::kInt4, WeightQuantization::kFp8}) {
+    for (WeightSource& weight : model.spec.weights) {
+      if (weight.shape.size() == 2) weight.quantize = quantize;
+    }
+    const auto whole = model.Start(2);
+    const Split two{{2, 2}, {256, 256}, {32, 32}, {50, 47}, {}, true};
+    const Split four{{1, 1, 1, 1}, {128, 128, 128, 128}, {16, 16, 16, 16}, {25, 25, 25, 22}, {}, true};
+    for (const Split& split : {two, four}) {
+      if (kEmulated && split.size() > 2) continue;
+      GroupRunners ranks(Shards(model.spec, shape, split), LinkPipe);
+      CheckGeneration(*whole, ranks, shape.vocab);
+    }
+  }
+}
+
 TEST(RanksAddExpertsAsOneDoes) {
   const TinyShape shape{.inter = 20, .heads = 8, .kv_heads = 4, .experts = 7};
   TinyModel model(shape);

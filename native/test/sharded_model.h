@@ -18,6 +18,9 @@ struct Split {
   std::vector<uint32_t> kv_heads, inter, hidden, vocab;
   /// Whose each expert of a mixture is.
   std::vector<uint32_t> owners = {};
+  /// Whether the output projections take each rank's columns, and their products are added up, in place of
+  /// rows of inputs that are gathered.
+  bool sums = false;
   size_t size() const { return kv_heads.size(); }
 };
 
@@ -48,9 +51,11 @@ class Sharder {
       case OpKind::kEmbed:
         op.first_id = Before(split_.vocab);
         op.weight = Rows(op.weight, split_.vocab, 1);
-        return Reduced(op);
+        return Reduced(op, Reduction::kPick, -1);
       case OpKind::kLinear: {
         if (linear == 4 && shape_.experts > 0) return Keep(op);
+        if (split_.sums && linear == 3) return Summed(op, split_.kv_heads, group * shape_.head_dim);
+        if (split_.sums && linear == 6) return Summed(op, split_.inter, 1);
         const bool q = linear == 0, kv = linear == 1 || linear == 2, inner = linear == 4 || linear == 5;
         const std::vector<uint32_t>& counts = q || kv ? split_.kv_heads
                                               : inner ? split_.inter
@@ -66,14 +71,14 @@ class Sharder {
       case OpKind::kAttention:
         op.num_kv_heads = split_.kv_heads[rank_];
         op.num_heads = op.num_kv_heads * group;
-        return Gathered(op, split_.kv_heads, group * shape_.head_dim);
+        return split_.sums ? Keep(op) : Gathered(op, split_.kv_heads, group * shape_.head_dim);
       case OpKind::kExperts:
         op.group = "tp";
         op.owners = split_.owners;
         std::erase_if(op.experts, [&](const ExpertWeightIds& e) { return split_.owners[e.id] != rank_; });
         return Keep(op);
       case OpKind::kSiluMul:
-        return Gathered(op, split_.inter, 1);
+        return split_.sums ? Keep(op) : Gathered(op, split_.inter, 1);
       case OpKind::kLogits:
         op.weight = Rows(op.weight, split_.vocab, 1);
         return Gathered(op, split_.vocab, 1);
@@ -91,10 +96,21 @@ class Sharder {
     Keep(op);
     Keep(gather);
   }
-  void Reduced(Op op) {
+  void Summed(Op op, const std::vector<uint32_t>& counts, uint32_t unit) {
+    WeightSource weight = whole_.weights[static_cast<size_t>(op.weight)];
+    weight.first_col = uint64_t{Before(counts)} * unit;
+    weight.shape[1] = uint64_t{counts[rank_]} * unit;
+    op.weight = static_cast<int64_t>(spec_.weights.size());
+    spec_.weights.push_back(std::move(weight));
+    const int64_t bias = op.bias;
+    op.bias = -1;
+    Reduced(op, Reduction::kSum, bias);
+  }
+  void Reduced(Op op, Reduction reduction, int64_t bias) {
     Op reduce{.kind = OpKind::kAllReduce, .inputs = {next_, -1, -1}, .out = op.out};
     reduce.group = "tp";
-    reduce.reduction = Reduction::kPick;
+    reduce.reduction = reduction;
+    reduce.bias = bias;
     op.out = next_++;
     Keep(op);
     Keep(reduce);

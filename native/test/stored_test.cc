@@ -57,6 +57,33 @@ TEST(EveryFormatGivesItsLibrarysBits) {
   }
 }
 
+TEST(ColumnsThatARankTakesAreThoseOfTheWhole) {
+  const StoredFixture fixture;
+  int taken = 0, refused = 0;
+  for (const StoredCase& c : fixture.cases) {
+    const size_t rows = c.weight.shape[0], cols = c.weight.shape[1];
+    for (const size_t parts : {2, 4}) {
+      for (size_t part = 0; part < parts; ++part) {
+        WeightSource slice = c.weight;
+        slice.shape[1] = cols / parts;
+        slice.first_col = part * slice.shape[1];
+        std::vector<float> values;
+        if (const Status status = Dequantize(slice, 1, rows - 1, &values); !status.ok()) {
+          CHECK_EQ(static_cast<int>(status.code()), static_cast<int>(Code::kInvalidArgument));
+          ++refused;
+          continue;
+        }
+        ++taken;
+        for (size_t i = 0; i < values.size(); ++i) {
+          const size_t at = (1 + i / slice.shape[1]) * cols + slice.first_col + i % slice.shape[1];
+          CHECK(std::memcmp(&values[i], &c.expected[at], sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+  CHECK(taken >= 20 && refused >= 20);
+}
+
 /// `change` makes a case wrong; it is refused, when it is described or when it is read, by these words.
 void ExpectRefused(const std::string& name, const std::function<void(WeightSource&)>& change,
                    const std::string& words, Code code = Code::kInvalidArgument) {
@@ -90,7 +117,14 @@ TEST(ShapesThatDoNotFitAreRefused) {
       "gptq-4-g32", [&](WeightSource& w) { gptq(w).scales.dtype = TensorDtype::kI32; },
       "needs f32 or f16 or bf16 [3, 24]");
   ExpectRefused("gptq-4-g32", [&](WeightSource& w) { gptq(w).qweight.size_bytes -= 4; }, "sizeBytes is 1148");
-  ExpectRefused("gptq-4-g32", [&](WeightSource& w) { w.shape[1] = 92; }, "do not fill words");
+  ExpectRefused("gptq-4-g32", [&](WeightSource& w) { w.shape[1] = 92; }, "columns 0+92 of 96 are no half");
+  const auto half = [](WeightSource& w, uint64_t first) { w.shape[1] /= 2, w.first_col = first; };
+  ExpectRefused(
+      "gptq-8-g64", [&](WeightSource& w) { w.shape[1] = 32; }, "0+32 of 128 are not whole groups of 64");
+  ExpectRefused("int8-channel", [&](WeightSource& w) { half(w, 1); }, "columns 1+");
+  ExpectRefused(
+      "gptq-4-act-order", [&](WeightSource& w) { half(w, 64); },
+      "columns 64+64 of 128 are taken, and they are reordered");
   ExpectRefused("gptq-4-g32", [&](WeightSource& w) { w.first_row = 1; }, "rows 1+24 are not within the 24");
   ExpectRefused("gptq-4-g32", [&](WeightSource& w) { w.first_row = UINT64_MAX; }, "are not within the 24");
   ExpectRefused("gptq-4-g32", [&](WeightSource& w) { w.shape = {0, 96}; }, "impossible shape");

@@ -110,6 +110,7 @@ WeightSource ReadWeightSource(const Field& field) {
           .shape = ReadShape(field["shape"]),
           .stored = ReadStoredWeight(field["stored"]),
           .first_row = static_cast<uint64_t>(field["firstRow"].Integer(0, kMaxSafeInteger)),
+          .first_col = static_cast<uint64_t>(field["firstCol"].Integer(0, kMaxSafeInteger)),
           .quantize = ReadQuantization(field["quantize"])};
 }
 

@@ -162,6 +162,7 @@ Status WeightCache::Open(const ProgramSpec& spec, const std::string& instruction
     hash.Add(weight.stored.index());
     hash.Add(static_cast<uint64_t>(weight.quantize));
     hash.Add(weight.first_row);
+    hash.Add(weight.first_col);
     hash.Add(weight.shape.data(), weight.shape.size() * sizeof(uint64_t));
     hash.Add(parts.numbers.data(), parts.numbers.size() * sizeof(uint64_t));
     for (const TensorSource* tensor : parts.tensors)

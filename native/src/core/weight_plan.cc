@@ -76,7 +76,7 @@ void PlanMatrix(const Uses& uses, Places* places, PlannedWeight* out) {
   WeightView view{.dtype = format.dtype,
                   .rows = format.rows,
                   .cols = format.cols,
-                  .partials = static_cast<uint32_t>(PartialSums(format.cols)),
+                  .partials = static_cast<uint32_t>(format.partials),
                   .group = format.group};
   if (uses.panels) {
     out->panels.view = view;
@@ -105,7 +105,8 @@ void PlanMatrix(const Uses& uses, Places* places, PlannedWeight* out) {
 
 Status CheckVector(const WeightSource& source) {
   const auto* plain = std::get_if<PlainWeight>(&source.stored);
-  if (plain == nullptr || source.quantize != WeightQuantization::kNone || !FloatDtype(plain->tensor.dtype))
+  if (plain == nullptr || source.first_col != 0 || source.quantize != WeightQuantization::kNone ||
+      !FloatDtype(plain->tensor.dtype))
     return WeightError(source, "is a vector, and not of plain floats");
   if (source.shape[0] == 0 || plain->tensor.shape.size() != 1 || source.first_row > plain->tensor.shape[0] ||
       source.shape[0] > plain->tensor.shape[0] - source.first_row) {

@@ -116,6 +116,8 @@ struct WeightSource {
   std::vector<uint64_t> shape;
   StoredWeight stored;
   uint64_t first_row = 0;
+  /// The first of the stored columns that it takes, shape[1] in all.
+  uint64_t first_col = 0;
   WeightQuantization quantize = WeightQuantization::kNone;
 };
 

@@ -336,7 +336,7 @@ export class ProgramRecorder {
     const { stored, quantize, tensorNames } = this.#parameters(parameter);
     for (const tensorName of tensorNames) this.usedTensors.add(tensorName);
     const taken = [count, ...shape.slice(1)];
-    const weight = this.weights.push({ name: id, shape: taken, stored, firstRow: first, quantize }) - 1;
+    const weight = this.weights.push({ name: id, shape: taken, stored, firstRow: first, firstCol: 0, quantize }) - 1;
     this.#weightIds.set(id, weight);
     return weight;
   }

@@ -32,6 +32,15 @@ Matrix OpenGgml(const WeightSource&, const RowFormat&, StoredTensor tensor);
 Status DescribeQuantized(const WeightSource&, const RowFormat& floats, bool wide_scales, RowFormat*);
 Matrix OpenQuantized(const WeightSource&, const RowFormat&, Matrix floats);
 
+/// Whether the weight takes columns from its tensors that are not all.
+bool TakesSomeColumns(const WeightSource&);
+/// The same with all of the columns.
+WeightSource WholeOf(const WeightSource&);
+/// `whole`, less the columns that the weight does not take. kInvalidArgument where products with the columns
+/// of several ranks would not add up to the bits of one that has all.
+Status DescribeSlice(const WeightSource&, const RowFormat& whole, RowFormat*);
+Status OpenSlice(const WeightSource&, const RowFormat&, SourceFiles*, Matrix*);
+
 /// The rows that the weight takes are among the `stored_rows` of its tensors.
 Status CheckRows(const WeightSource&, uint64_t stored_rows);
 /// `group_size` 0 is all columns. A group must divide them, and be a multiple of 16 where there are several.

@@ -74,7 +74,7 @@ class QuantizedMatrix final : public StoredMatrix {
 Status DescribeQuantized(const WeightSource& weight, const RowFormat& floats, bool wide_scales,
                          RowFormat* out) {
   if (floats.bits != 0 || floats.group != 0) return WeightError(weight, "is quantized already");
-  RowFormat format{.rows = floats.rows, .cols = floats.cols};
+  RowFormat format{.rows = floats.rows, .cols = floats.cols, .partials = floats.partials};
   switch (weight.quantize) {
     case WeightQuantization::kInt8:
       format.bits = 8, format.group = 128;

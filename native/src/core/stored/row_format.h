@@ -17,6 +17,8 @@ namespace skein {
 struct RowFormat {
   size_t rows = 0;
   size_t cols = 0;
+  /// Partial sums of a product with these columns; see PartialSums.
+  size_t partials = 1;
   uint32_t bits = 0;
   Dtype dtype = Dtype::kF32;
   /// Columns that share a scale, zero and min; 0 for floats without scales.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/stored/formats.h"
+#include "core/weight.h"
 
 namespace skein {
 namespace stored {
@@ -61,8 +62,14 @@ Status DescribeMatrix(const WeightSource& weight, bool wide_scales, RowFormat* o
   if (weight.shape.size() != 2 || weight.shape[0] == 0 || weight.shape[1] == 0 ||
       weight.shape[0] > UINT32_MAX || weight.shape[1] > UINT32_MAX)
     return WeightError(weight, "has an impossible shape");
+  if (stored::TakesSomeColumns(weight)) {
+    RowFormat whole;
+    if (Status s = DescribeMatrix(stored::WholeOf(weight), wide_scales, &whole); !s.ok()) return s;
+    return stored::DescribeSlice(weight, whole, out);
+  }
   out->rows = weight.shape[0];
   out->cols = weight.shape[1];
+  out->partials = PartialSums(out->cols);
   if (Status s = std::visit([&](const auto& w) { return stored::Describe(weight, w, out); }, weight.stored);
       !s.ok())
     return s;
@@ -73,6 +80,7 @@ Status DescribeMatrix(const WeightSource& weight, bool wide_scales, RowFormat* o
 
 Status OpenMatrix(const WeightSource& weight, const RowFormat& format, SourceFiles* files,
                   std::unique_ptr<StoredMatrix>* out) {
+  if (stored::TakesSomeColumns(weight)) return stored::OpenSlice(weight, format, files, out);
   const auto open = [&](const RowFormat& stored_format, stored::Matrix* matrix) {
     return std::visit([&](const auto& w) { return stored::Open(weight, w, stored_format, files, matrix); },
                       weight.stored);
