@@ -4,6 +4,7 @@ import { formations } from './formations.ts';
 import { hostile } from './hostile.ts';
 import { offline } from './offline.ts';
 import { online } from './online.ts';
+import { planMemory } from './plan-memory.ts';
 import { prefixCache } from './prefix-cache.ts';
 import { resultTable } from './result-table.ts';
 import { router } from './router.ts';
@@ -16,6 +17,7 @@ const GROUPS: Readonly<Record<string, BenchGroup>> = {
   offline,
   online,
   formations,
+  'plan-memory': planMemory,
   'prefix-cache': prefixCache,
   'start-up': startUp,
   'step-plan': stepPlan,

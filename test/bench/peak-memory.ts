@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { pssBytes } from '../support/process-memory.ts';
 
 const INTERVAL_MS = 20;
 
@@ -28,15 +28,5 @@ export class PeakMemory {
       const bytes = pssBytes(pid);
       if (bytes !== null) this.#peaks.set(pid, Math.max(bytes, this.#peaks.get(pid) ?? 0));
     }
-  }
-}
-
-/** Null for a process that has ended. */
-function pssBytes(pid: number): number | null {
-  try {
-    const kib = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1];
-    return kib === undefined ? null : Number(kib) * 1024;
-  } catch {
-    return null;
   }
 }

@@ -16,7 +16,7 @@ function run(
 test('npx --no-install skein --help lists the commands', () => {
   const { status, output } = run('npx', ['--no-install', 'skein', '--help']);
   expect(status).toBe(0);
-  for (const command of ['up', 'serve', 'node', 'router', 'make-checkpoint']) expect(output).toContain(command);
+  for (const command of ['up', 'serve', 'node', 'router', 'plan', 'make-checkpoint']) expect(output).toContain(command);
 });
 
 test('skein make-checkpoint writes a checkpoint', () => {

@@ -7,6 +7,7 @@ import type { CommandName } from './flags/flag.ts';
 import { type Resolved, resolve } from './flags/resolve.ts';
 import { EXIT_CONFIG, runCommand } from './lifecycle.ts';
 import { addMakeCheckpoint } from './make-checkpoint.ts';
+import { addPlan } from './plan-command.ts';
 import { processCommands } from './processes.ts';
 import { VERSION } from './version.ts';
 
@@ -33,6 +34,7 @@ addProcessCommands(config, async (_, read, command) => {
 });
 for (const command of config.commands) command.option('--json', 'as JSON');
 
+addPlan(program, (options, model) => readSettings('plan', options, model));
 addMakeCheckpoint(program, () => readSettings('make-checkpoint', {}, null));
 
 await program.parseAsync(normaliseArgv(process.argv.slice(2)), { from: 'user' });

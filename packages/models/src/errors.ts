@@ -34,3 +34,10 @@ export class TensorSplitError extends SkeinError {
     super('ERR_TENSOR_SPLIT', message, options);
   }
 }
+
+/** No formation of the devices that there are holds the model. */
+export class FormationChoiceError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_FORMATION_CHOICE', message, options);
+  }
+}

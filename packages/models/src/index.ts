@@ -11,6 +11,7 @@ export {
 export {
   CheckpointError,
   CheckpointWriteError,
+  FormationChoiceError,
   ModelConfigError,
   StageSplitError,
   TensorSplitError,
@@ -26,6 +27,20 @@ export { type GgufFile, readGguf } from './gguf/read-gguf.ts';
 export { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
 export type { Model } from './model.ts';
 export type { ModelConfig } from './model-config.ts';
+export { ANSWER_TOKENS, BANDWIDTH_SHARE } from './plan/decode-rate.ts';
+export type { GivenDegrees } from './plan/formation-choice.ts';
+export { type PlannedCheckpoint, readPlannedCheckpoint } from './plan/planned-checkpoint.ts';
+export { cpuMemory, gpuMemory, type RankMemory } from './plan/rank-memory.ts';
+export { type Recommendation, recommendFormation } from './plan/recommendation.ts';
+export { shownBytes } from './plan/shown-bytes.ts';
+export {
+  type PlannedDevices,
+  type PlannedLoad,
+  type SizedFormation,
+  usableBytes,
+  usedBytes,
+} from './plan/sized-formation.ts';
+export { weightBytes } from './plan/weight-bytes.ts';
 export { QUANTIZATION_OPTIONS, type QuantizationOption } from './quantization/quantization-option.ts';
 export { KNOWN_ARCHITECTURES, parseModel, readModel } from './model-registry.ts';
 export type { RopeConfig, RopeScaling } from './rope-config.ts';
@@ -37,7 +52,6 @@ export { stagePeer } from './stage-peer.ts';
 export { rankCacheLayers } from './rank-cache-layers.ts';
 export { type FormationShape, type RankChannel, rankChannels } from './rank-channels.ts';
 export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
-export { storedTensors } from './stored-weight.ts';
 export { TENSOR_GROUP, type TensorPlace, WHOLE } from './tensor-shard.ts';
 export {
   CHECKPOINT_SHAPES,

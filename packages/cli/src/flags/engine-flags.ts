@@ -8,7 +8,7 @@ export const engineFlags = {
     {
       group: 'KV cache',
       doc: 'tokens in a KV block',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: 16,
     },
@@ -17,7 +17,7 @@ export const engineFlags = {
     group: 'KV cache',
     doc: 'type of the KV cache; auto takes that of --dtype; fp8 (e4m3) and int8 keep a scale for each token and KV head, and need about half the memory of bfloat16',
     synonyms: { f32: 'float32', f16: 'float16', half: 'float16', bf16: 'bfloat16', fp8_e4m3: 'fp8' },
-    commands: ['up', 'serve', 'node'],
+    commands: ['up', 'serve', 'node', 'plan'],
     upPassesTo: ['node'],
     default: 'auto',
   }),
@@ -37,7 +37,7 @@ export const engineFlags = {
     {
       group: 'KV cache',
       doc: 'KV cache of the CPU ranks of a host: share of the memory left once the weights are loaded, which is measured; up gives each group an equal part',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       default: 0.5,
     },
   ),
@@ -46,7 +46,7 @@ export const engineFlags = {
     {
       group: 'KV cache',
       doc: 'the same for ranks on a GPU; without effect on others',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: 0.92,
     },
@@ -56,7 +56,7 @@ export const engineFlags = {
     {
       group: 'KV cache',
       doc: 'KV blocks of each rank, whatever the bytes',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: null,
       defaultDoc: 'as many as fit',
@@ -82,7 +82,7 @@ export const engineFlags = {
     {
       group: 'Scheduler',
       doc: 'most requests computed at once',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: 128,
     },
@@ -92,7 +92,7 @@ export const engineFlags = {
     {
       group: 'Scheduler',
       doc: 'most tokens in one step; at least --max-num-seqs',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: 2048,
     },
@@ -131,7 +131,7 @@ export const engineFlags = {
     {
       group: 'Parallel',
       doc: 'pipeline stages of the model: runs of layers, each on ranks of its own',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: null,
       defaultDoc: 'up: 2, serve: 1, node: pods of a replica',
@@ -143,7 +143,7 @@ export const engineFlags = {
     {
       group: 'Parallel',
       doc: 'ranks that share each layer',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: 1,
       aliases: ['-tp', '--tp'],
@@ -154,7 +154,7 @@ export const engineFlags = {
     {
       group: 'Parallel',
       doc: 'replicas of the model behind one leader, which gives a request to the least loaded, or to the one that X-data-parallel-rank names',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       upPassesTo: ['node'],
       default: 1,
       aliases: ['-dp', '--dp'],
@@ -172,7 +172,7 @@ export const engineFlags = {
   ppLayerPartition: counts('<counts>', {
     group: 'Parallel',
     doc: 'layers of each stage, such as 3,5',
-    commands: ['up', 'serve', 'node'],
+    commands: ['up', 'serve', 'node', 'plan'],
     upPassesTo: ['node'],
     default: null,
     defaultDoc: 'even',
@@ -183,7 +183,7 @@ export const engineFlags = {
     {
       group: 'Parallel',
       doc: 'compute threads of each rank',
-      commands: ['up', 'serve', 'node'],
+      commands: ['up', 'serve', 'node', 'plan'],
       default: null,
       defaultDoc: 'cores that the affinity and the quota grant; up: cores over ranks',
     },

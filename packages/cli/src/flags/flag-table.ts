@@ -1,6 +1,7 @@
 import { engineFlags } from './engine-flags.ts';
 import type { Flag } from './flag.ts';
 import { modelFlags } from './model-flags.ts';
+import { planFlags } from './plan-flags.ts';
 import { serverFlags } from './server-flags.ts';
 
 /** Every flag of the processes, in the order of --help. Names are vLLM's where vLLM has one. The command line, the config file,
@@ -9,6 +10,7 @@ export const flags = {
   ...modelFlags,
   ...engineFlags,
   ...serverFlags,
+  ...planFlags,
 } as const;
 
 export type FlagKey = keyof typeof flags;

@@ -1,10 +1,19 @@
 import type { VariableKey } from '@skein/telemetry';
 
 /** Commands that run processes of ours. */
-export type CommandName = 'up' | 'serve' | 'node' | 'router' | 'doctor' | 'make-checkpoint';
+export type CommandName = 'up' | 'serve' | 'node' | 'router' | 'doctor' | 'plan' | 'make-checkpoint';
 
 /** Headings of `--help` and of docs/flags.md, in their order. */
-export const flagGroups = ['Model', 'KV cache', 'Scheduler', 'Parallel', 'API', 'Mesh', 'Observability'] as const;
+export const flagGroups = [
+  'Model',
+  'KV cache',
+  'Scheduler',
+  'Parallel',
+  'API',
+  'Mesh',
+  'Observability',
+  'Plan',
+] as const;
 export type FlagGroup = (typeof flagGroups)[number];
 
 /** What a user may set: on the command line, by variable, in a config file. */
@@ -168,6 +177,29 @@ export function integer<D extends number | null>(
       throw new FlagValueError(
         `it must be an integer ${max < Number.MAX_SAFE_INTEGER ? `from ${min} to ${max}` : `of at least ${min}, such as 4096 or 4K`}`,
       );
+    return number;
+  });
+}
+
+const byteUnits: Readonly<Record<string, number>> = {
+  '': 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+/** A size in bytes, such as 80GiB or 85.9GB. */
+export function bytes<D extends number | null>(about: About<D>): Flag<number | D> {
+  return single<number | D>(about, '<bytes>', (value) => {
+    const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?) ?([KMGT]i?B)?$/.exec(value) ?? [];
+    const number = Math.round(Number(digits || NaN) * (byteUnits[unit] ?? NaN));
+    if (!(number >= 1 && Number.isSafeInteger(number)))
+      throw new FlagValueError('it must be a size of at least 1 byte, such as 80GiB or 80GB');
     return number;
   });
 }

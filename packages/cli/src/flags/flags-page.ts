@@ -3,7 +3,7 @@ import { defaultText, flagOf } from './argv.ts';
 import { flagGroups } from './flag.ts';
 import { type FlagKey, flagKeys, flagName } from './flag-table.ts';
 
-const processes = ['up', 'serve', 'node', 'router', 'doctor'] as const;
+const processes = ['up', 'serve', 'node', 'router', 'doctor', 'plan'] as const;
 
 /** docs/flags.md, from the table. */
 export function flagsPage(): string {

@@ -114,7 +114,7 @@ export const serverFlags = {
   logLevel: choice(logLevels, {
     group: 'Observability',
     doc: 'how much to log',
-    commands: ['up', 'serve', 'node', 'router', 'make-checkpoint'],
+    commands: ['up', 'serve', 'node', 'router', 'plan', 'make-checkpoint'],
     upPassesTo: ['node', 'router'],
     default: 'info',
     variables: [{ key: 'logLevel' }],
@@ -122,7 +122,7 @@ export const serverFlags = {
   logFormat: choice(logFormats, {
     group: 'Observability',
     doc: 'lines for programs or for people',
-    commands: ['up', 'serve', 'node', 'router', 'make-checkpoint'],
+    commands: ['up', 'serve', 'node', 'router', 'plan', 'make-checkpoint'],
     upPassesTo: ['node', 'router'],
     default: null,
     defaultDoc: 'text at a terminal, else json',

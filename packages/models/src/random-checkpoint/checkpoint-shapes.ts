@@ -53,6 +53,51 @@ const GEMMA3: Family = {
   sliding_window_pattern: 6,
   rope_local_base_freq: 10000,
 };
+const MISTRAL: Family = {
+  architectures: ['MistralForCausalLM'],
+  model_type: 'mistral',
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  sliding_window: null,
+};
+const MIXTRAL: Family = {
+  architectures: ['MixtralForCausalLM'],
+  model_type: 'mixtral',
+  rms_norm_eps: 1e-5,
+  hidden_act: 'silu',
+  num_local_experts: 8,
+  num_experts_per_tok: 2,
+};
+const DEEPSEEK_V3: Family = {
+  architectures: ['DeepseekV3ForCausalLM'],
+  model_type: 'deepseek_v3',
+  rms_norm_eps: 1e-6,
+  hidden_act: 'silu',
+  attention_bias: false,
+  q_lora_rank: 1536,
+  kv_lora_rank: 512,
+  qk_nope_head_dim: 128,
+  qk_rope_head_dim: 64,
+  v_head_dim: 128,
+  n_routed_experts: 256,
+  n_shared_experts: 1,
+  num_experts_per_tok: 8,
+  moe_intermediate_size: 2048,
+  moe_layer_freq: 1,
+  first_k_dense_replace: 3,
+  n_group: 8,
+  topk_group: 4,
+  topk_method: 'noaux_tc',
+  scoring_func: 'sigmoid',
+  norm_topk_prob: true,
+  routed_scaling_factor: 2.5,
+  quantization_config: {
+    quant_method: 'fp8',
+    fmt: 'e4m3',
+    activation_scheme: 'dynamic',
+    weight_block_size: [128, 128],
+  },
+};
 
 const llama3Rope = (
   factor: number,
@@ -73,6 +118,19 @@ const millionRope = (max_position_embeddings: number) => ({
   max_position_embeddings,
 });
 const plainRope = { rope_theta: 10000, rope_scaling: null, max_position_embeddings: 2048 } as const;
+const deepseekRope = {
+  rope_theta: 10000,
+  rope_scaling: {
+    type: 'yarn',
+    factor: 40,
+    beta_fast: 32,
+    beta_slow: 1,
+    mscale: 1,
+    mscale_all_dim: 1,
+    original_max_position_embeddings: 4096,
+  },
+  max_position_embeddings: 163840,
+};
 
 /** Dimensions of published models. */
 export const CHECKPOINT_SHAPES: Readonly<Record<string, CheckpointShape>> = {
@@ -110,6 +168,61 @@ export const CHECKPOINT_SHAPES: Readonly<Record<string, CheckpointShape>> = {
     { vocab: 262144, hidden: 1152, intermediate: 6912, layers: 26, heads: 4, kvHeads: 1, headDim: 256, tied: true },
     millionRope(32768),
     GEMMA3,
+  ),
+  'llama-2-7b': sizes(
+    { vocab: 32000, hidden: 4096, intermediate: 11008, layers: 32, heads: 32, kvHeads: 32, headDim: 128, tied: false },
+    { ...plainRope, max_position_embeddings: 4096 },
+  ),
+  'llama-2-13b': sizes(
+    { vocab: 32000, hidden: 5120, intermediate: 13824, layers: 40, heads: 40, kvHeads: 40, headDim: 128, tied: false },
+    { ...plainRope, max_position_embeddings: 4096 },
+  ),
+  'qwen2.5-32b': sizes(
+    { vocab: 152064, hidden: 5120, intermediate: 27648, layers: 64, heads: 40, kvHeads: 8, headDim: 128, tied: false },
+    millionRope(32768),
+    QWEN2,
+  ),
+  'llama-3-70b': sizes(
+    { vocab: 128256, hidden: 8192, intermediate: 28672, layers: 80, heads: 64, kvHeads: 8, headDim: 128, tied: false },
+    { rope_theta: 500000, rope_scaling: null, max_position_embeddings: 8192 },
+  ),
+  'mistral-large-123b': sizes(
+    { vocab: 32768, hidden: 12288, intermediate: 28672, layers: 88, heads: 96, kvHeads: 8, headDim: 128, tied: false },
+    millionRope(131072),
+    MISTRAL,
+  ),
+  'llama-3.1-405b': sizes(
+    {
+      vocab: 128256,
+      hidden: 16384,
+      intermediate: 53248,
+      layers: 126,
+      heads: 128,
+      kvHeads: 8,
+      headDim: 128,
+      tied: false,
+    },
+    llama3Rope(8),
+  ),
+  'mixtral-8x7b': sizes(
+    { vocab: 32000, hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kvHeads: 8, headDim: 128, tied: false },
+    millionRope(32768),
+    MIXTRAL,
+  ),
+  'deepseek-v3': sizes(
+    // Latent attention has sizes of its own; heads of q and k are 128 + 64 wide.
+    {
+      vocab: 129280,
+      hidden: 7168,
+      intermediate: 18432,
+      layers: 61,
+      heads: 128,
+      kvHeads: 128,
+      headDim: 192,
+      tied: false,
+    },
+    deepseekRope,
+    DEEPSEEK_V3,
   ),
 };
 
