@@ -21,30 +21,29 @@ function makeHosts(plan: NetworkPlan): NetworkHosts {
   return hosts;
 }
 
-function startNode(
-  at: NetworkHosts,
-  worker: number,
-  of: { readonly size: number; readonly key: string | null },
-): Launched {
-  const command = [
-    `${ROOT}packages/cli/bin/skein`,
-    'node',
-    TINY_CHAT,
-    '--host',
-    at.address(0).includes(':') ? '::' : '0.0.0.0',
-    '--port',
-    `${PORT}`,
-    '--threads',
-    '1',
-  ];
-  return at.start(worker, command, {
+interface MemberOptions {
+  readonly size: number;
+  readonly key: string | null;
+  readonly args?: readonly string[];
+  /** See NetworkHosts.start. */
+  readonly nameserver?: string;
+}
+
+function startMember(at: NetworkHosts, worker: number, command: readonly string[], of: MemberOptions): Launched {
+  return at.start(worker, [`${ROOT}packages/cli/bin/skein`, ...command, ...(of.args ?? [])], {
     env: {
       LWS_LEADER_ADDRESS: 'chat-0.chat',
       LWS_GROUP_SIZE: String(of.size),
       LWS_WORKER_INDEX: String(worker),
       ...(of.key === null ? {} : { SKEIN_GROUP_KEY: of.key }),
     },
+    ...(of.nameserver === undefined ? {} : { nameserver: of.nameserver }),
   });
+}
+
+function startNode(at: NetworkHosts, worker: number, of: MemberOptions): Launched {
+  const host = at.address(0).includes(':') ? '::' : '0.0.0.0';
+  return startMember(at, worker, ['node', TINY_CHAT, '--host', host, '--port', `${PORT}`, '--threads', '1'], of);
 }
 
 /** Asks the leader from inside its own namespace. */
@@ -163,6 +162,27 @@ test.skipIf(!canNetns)(
     at.switchIp('link', 'set', 'p1', 'mtu', '1500');
     await ready(at);
     expect(topologyOf(at).network?.faults).toEqual([]);
+    // Doctors may look in while the group runs.
+    const doctors = [0, 1].map((worker) => startMember(at, worker, ['doctor', '--wait', '30'], { size: 2, key: null }));
+    for (const doctor of doctors) {
+      expect(await doctor.exit(), doctor.output).toBe(0);
+      expect(doctor.output).toContain('every pair of hosts is well');
+    }
+    expect(ask(at, '/readyz').status).toBe(200);
   },
   120_000,
 );
+
+test.skipIf(!canNetns)('a worker says early why it cannot find or reach its leader, and goes on trying', async () => {
+  const at = makeHosts({ names: names(3) });
+  // A neighbour that takes every packet and answers none.
+  at.ip(1, 'neigh', 'add', '10.77.0.53', 'lladdr', '02:00:00:00:00:53', 'dev', 'eth0');
+  at.ip(2, 'route', 'add', 'unreachable', at.address(0));
+  const lost = startNode(at, 1, { size: 3, key: null, nameserver: '10.77.0.53' });
+  const cut = startNode(at, 2, { size: 3, key: null });
+  const says = (member: Launched, text: string): Promise<void> =>
+    until(`"${text}"`, 30_000, () => member.output.includes(text));
+  await says(lost, 'does not resolve: nameserver 10.77.0.53 does not answer; check /etc/resolv.conf');
+  await says(cut, 'there is no route to 10.77.0.1: EHOSTUNREACH; add the route');
+  expect([lost.ended, cut.ended]).toEqual([false, false]);
+});

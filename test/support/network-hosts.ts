@@ -69,15 +69,14 @@ export class NetworkHosts implements AsyncDisposable {
 
   /** Starts a command there. `nameserver`: the host asks it for names, and has none in its hosts file. */
   start(index: number, command: readonly string[], { env = {}, nameserver = null }: StartOptions = {}): Launched {
-    const hosts = join(this.#folder, 'no-hosts');
-    const resolver = join(this.#folder, 'resolv.conf');
-    writeFileSync(hosts, '127.0.0.1 localhost\n');
-    writeFileSync(resolver, `nameserver ${nameserver}\n`);
-    const mounts = [
-      `mount --bind ${nameserver === null ? this.#hostsFile : hosts} /etc/hosts`,
-      ...(nameserver === null ? [] : [`mount --bind ${resolver} /etc/resolv.conf`]),
-      'mount -t tmpfs shm /dev/shm',
-    ];
+    const hosts = nameserver === null ? this.#hostsFile : join(this.#folder, 'no-hosts');
+    const mounts = [`mount --bind ${hosts} /etc/hosts`, 'mount -t tmpfs shm /dev/shm'];
+    if (nameserver !== null) {
+      const resolver = join(this.#folder, `resolv-${index}.conf`);
+      writeFileSync(hosts, '127.0.0.1 localhost\n');
+      writeFileSync(resolver, `nameserver ${nameserver}\n`);
+      mounts.push(`mount --bind ${resolver} /etc/resolv.conf`);
+    }
     const script = `${mounts.join(' && ')} && exec "$@"`;
     const launched = new Launched(
       'ip',

@@ -101,3 +101,13 @@ async function reachable(addresses: readonly string[]): Promise<string> {
 export function isLoopback(address: string): boolean {
   return address === 'localhost' || isLoopbackAddress(address);
 }
+
+/** The URL of a broker on the leader. */
+export function natsUrlOf(address: string, port: number): string {
+  return `nats://${hostInUrl(address)}:${port}`;
+}
+
+/** An address as URLs have it: IPv6 in brackets. */
+export function hostInUrl(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

@@ -1,6 +1,7 @@
 export { natsBus } from './bus.ts';
 export { ConfigError, FormationError } from './errors.ts';
 export { type GroupShape, numRanks, ranksPerAgent } from './group-shape.ts';
+export { hostInUrl } from './host.ts';
 export { hostCores } from './host-cores.ts';
 export { Broker } from './leader/broker.ts';
 export { CHANNEL_CAPACITY_BYTES } from './leader/formation-plan.ts';

@@ -10,6 +10,8 @@ export const agentAdvertSchema = z.object({
   workerIndex: z.int().min(0),
   host: z.string().max(255),
   pid: z.int(),
+  /** How its group is laid out by its own flags and variables: `layoutText`. */
+  layout: z.string().max(200),
   /** In the order of their numbers; null while no process runs in that place. */
   ranks: z.array(identitySchema.nullable()).max(RANKS_PER_AGENT_MAX),
 });

@@ -1,5 +1,6 @@
 import type { HttpServer } from '@skein/openai-server';
 import { ConfigError } from './errors.ts';
+import { hostInUrl } from './host.ts';
 
 /** Listens, or says which address cannot be had and what to choose instead.
  *  @throws ConfigError ERR_LISTEN: another attempt would meet the same, and a port that is taken is a mistake of the start. */
@@ -16,6 +17,6 @@ export async function listen(
       code === 'EADDRINUSE'
         ? 'is taken; choose another with --port'
         : `cannot be listened on (${code}); choose others with --host and --port`;
-    throw new ConfigError('ERR_LISTEN', `${host}:${port} ${reason}`, { cause: error });
+    throw new ConfigError('ERR_LISTEN', `${hostInUrl(host)}:${port} ${reason}`, { cause: error });
   }
 }

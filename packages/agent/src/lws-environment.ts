@@ -16,7 +16,8 @@ export interface GroupPlace {
 /** Reads the three variables LWS injects (kubernetes-sigs/lws, pkg/utils/pod). LWS has no group-index variable: it is the
  *  number after the last dash of the leader's pod name; `LWS_GROUP_INDEX` is accepted where the address has none. */
 export function parseLwsEnvironment(env: Readonly<Record<string, string | undefined>>): GroupPlace {
-  const leaderAddress = (env['LWS_LEADER_ADDRESS'] ?? '').trim();
+  // An IPv6 address may stand in brackets, as in a URL.
+  const leaderAddress = (env['LWS_LEADER_ADDRESS'] ?? '').trim().replace(/^\[(.*)\]$/, '$1');
   if (leaderAddress === '') {
     throw new ConfigError(
       'ERR_LWS_ENVIRONMENT',

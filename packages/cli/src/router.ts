@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { listen, natsBus, untilAbort } from '@skein/agent';
+import { hostInUrl, listen, natsBus, untilAbort } from '@skein/agent';
 import { newIdentity } from '@skein/protocol';
 import { createRouter } from '@skein/router';
 import { Metrics, Tracing } from '@skein/telemetry';
@@ -33,7 +33,7 @@ export async function router(running: Running): Promise<void> {
     groupKey,
   });
   const { host, port } = await listen(server, settings.host, settings.port);
-  logger.info(`the router listens on http://${host}:${port}`);
+  logger.info(`the router listens on http://${hostInUrl(host)}:${port}`);
   await untilAbort(running.signal);
   await server.drain(settings.drainTimeout * 1000);
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Broker, ConfigError, numRanks, untilAbort, watchParent } from '@skein/agent';
+import { Broker, ConfigError, hostInUrl, numRanks, untilAbort, watchParent } from '@skein/agent';
 import { spawnBound, SupervisedProcess } from '@skein/message-bus';
 import { readModel, stageLayers } from '@skein/models';
 import { topologySchema } from '@skein/protocol';
@@ -48,7 +48,7 @@ export async function up({ resolved, logger, logFormat, signal }: Running): Prom
   );
   try {
     const { host, port } = settings;
-    const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const url = `http://${hostInUrl(host)}:${port}`;
     await untilReady(url, { groups, apiKey: settings.apiKey?.[0] ?? null, agents: supervised.slice(1) }, ending);
     if (!ending.aborted) {
       const seconds = ((performance.now() - startMs) / 1000).toFixed(1);

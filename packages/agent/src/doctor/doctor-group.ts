@@ -41,6 +41,8 @@ export interface DoctorGroup {
   readonly group: string;
   readonly groupSize: number;
   readonly workerIndex: number;
+  /** See Preflight. */
+  readonly brokerPort: number | null;
   /** How long the leader's doctor waits for the others, and they for it. */
   readonly waitMs: number;
 }
@@ -53,7 +55,7 @@ interface Doctor {
 /** The leader's doctor: waits for the others, has every pair probed, and tells all what was found. */
 export async function leadDoctors(
   bus: MessageBus,
-  { group, groupSize, waitMs }: DoctorGroup,
+  { group, groupSize, brokerPort, waitMs }: DoctorGroup,
   signal: AbortSignal,
 ): Promise<GroupFindings> {
   const doctors = await gathered(bus, { group, groupSize, waitMs }, signal);
@@ -72,7 +74,7 @@ export async function leadDoctors(
         ]),
     ...differences(doctors),
   ];
-  const preflight = new Preflight(bus, { group, logger: silentLogger });
+  const preflight = new Preflight(bus, { group, brokerPort, logger: silentLogger });
   try {
     await preflight.check(doctors, signal);
   } catch (error) {

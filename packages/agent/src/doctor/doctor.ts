@@ -4,7 +4,7 @@ import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { natsBus } from '../bus.ts';
 import { LeaderNotFoundError } from '../errors.ts';
-import { hostId, isLoopback, resolveLeader } from '../host.ts';
+import { hostId, isLoopback, natsUrlOf, resolveLeader } from '../host.ts';
 import { Broker } from '../leader/broker.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { ChosenInterface } from '../network/choose-interface.ts';
@@ -143,7 +143,8 @@ async function examineGroup(of: Examined): Promise<GroupFindings> {
     return { checks: [fail('broker', reasonOf(error), null)], table: '' };
   }
   stack.use(servePreflight(bus, { group, workerIndex, groupKey: options.groupKey, chosen }));
-  const about = { group, groupSize, workerIndex, waitMs: options.waitMs };
+  const brokerPort = options.natsUrl === null && options.natsPort > 0 ? options.natsPort : null;
+  const about = { group, groupSize, workerIndex, brokerPort, waitMs: options.waitMs };
   const patient = { workerIndex, hostId: hostId(), host: hostname(), revision: options.revision, fingerprint };
   // Whoever is known may get the verdict.
   const verdict = workerIndex === 0 ? null : followDoctors(bus, about, signal);
@@ -155,12 +156,11 @@ async function examineGroup(of: Examined): Promise<GroupFindings> {
 async function doctorsBus(of: Examined, stack: AsyncDisposableStack): Promise<MessageBus> {
   const { place, options, leader, logger, signal } = of;
   const { groupKey, natsPort, waitMs } = options;
-  const host = leader.includes(':') ? `[${leader}]` : leader;
   const identity = newIdentity(`${place.group}-${place.workerIndex}-doctor`);
   const join = (url: string, deadlineMs: number): Promise<MessageBus> =>
     natsBus(url, { identity, groupKey, logger, deadlineMs, signal });
   if (options.natsUrl !== null) return join(options.natsUrl, waitMs);
-  const url = `nats://${host}:${natsPort}`;
+  const url = natsUrlOf(leader, natsPort);
   if (place.workerIndex > 0) {
     const fault = await unreachable(leader, natsPort);
     if (fault !== null) throw new LeaderNotFoundError('ERR_LEADER_UNREACHABLE', fault);
@@ -170,7 +170,7 @@ async function doctorsBus(of: Examined, stack: AsyncDisposableStack): Promise<Me
     const bindHost = isLoopback(leader) ? leader : leader.includes(':') ? '::' : '0.0.0.0';
     const broker = await Broker.start({ host: bindHost, port: natsPort, groupKey, logger });
     stack.use(broker);
-    return await join(`nats://${host}:${broker.port}`, waitMs);
+    return await join(natsUrlOf(leader, broker.port), waitMs);
   } catch (error) {
     // A leader that runs has it.
     return join(url, RUNNING_BROKER_MS).catch(() => Promise.reject(error as Error));

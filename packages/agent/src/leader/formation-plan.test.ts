@@ -23,7 +23,7 @@ function members(...changes: Partial<RankAdvert>[]): Member[] {
     };
     return {
       agent: newIdentity(`g-${workerIndex}`),
-      agentAdvert: { workerIndex, host: 'a', pid: 1, ranks: [rank] },
+      agentAdvert: { workerIndex, host: 'a', pid: 1, layout: '', ranks: [rank] },
       rank,
       advert,
     };

@@ -1,10 +1,11 @@
 import { hostActor } from '@skein/actor';
 import { Engine, engineConfig } from '@skein/engine';
-import { type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
+import { type Lease, type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
 import { type Identity, newIdentity, type RankAdvert, subjects } from '@skein/protocol';
 import { silentLogger } from '@skein/telemetry';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Preflight } from '../preflight/preflight.ts';
+import { layoutText } from '../group-shape.ts';
 import { DirectLink } from '../rank/direct-link.ts';
 import { RankActor, rankSubject } from '../rank/rank-actor.ts';
 import { rankService, type RankServiceOptions } from '../rank/rank-service.ts';
@@ -33,7 +34,7 @@ afterEach(async () => {
   await hub.close();
 });
 
-function lead(): Formation {
+function lead(shape = formationInput.shape): Formation {
   const formation = new Formation({
     main: leader,
     direct: leader,
@@ -41,9 +42,9 @@ function lead(): Formation {
     group: 'g',
     groupSize: 1,
     replica: 0,
-    preflight: new Preflight(leader, { group: 'g', logger: silentLogger }),
+    preflight: new Preflight(leader, { group: 'g', brokerPort: null, logger: silentLogger }),
     stepDeadlineMs: 1000,
-    input: formationInput,
+    input: { ...formationInput, shape },
     engine,
     logger: silentLogger,
     onFormed: () => {},
@@ -53,8 +54,8 @@ function lead(): Formation {
 }
 
 /** A rank process of the leader's own, without a model. */
-function join(change: Partial<Runner> = {}): { readonly identity: Identity; leave(): void } {
-  const bus = hub.connect(newIdentity('g-0/0'));
+function startRank(rankIndex: number, change: Partial<Runner> = {}): MessageBus {
+  const bus = hub.connect(newIdentity(`g-0/${rankIndex}`));
   const { identity } = bus;
   const runner: Runner = {
     load: async () => ({ fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 }),
@@ -67,10 +68,10 @@ function join(change: Partial<Runner> = {}): { readonly identity: Identity; leav
     ...change,
   };
   const service = rankService({ main: bus, link: new DirectLink(async () => bus), group: 'g', runner });
-  hostActor(bus, rankSubject('g', 0, identity), RankActor, service, { concurrent: ['status', 'abort'] });
+  hostActor(bus, rankSubject('g', rankIndex, identity), RankActor, service, { concurrent: ['status', 'abort'] });
   const advert: RankAdvert = {
     workerIndex: 0,
-    rankIndex: 0,
+    rankIndex,
     pid: 7,
     hostId: 'h',
     host: 'h',
@@ -81,14 +82,27 @@ function join(change: Partial<Runner> = {}): { readonly identity: Identity; leav
     memoryBytes: 2 ** 34,
     ucxUnavailable: null,
   };
-  bus.announce(`${subjects.ranks('g')}.0.${identity.incarnation}`, advert, { ttlMs: 3000 });
-  const lease = leader.announce(
-    `${subjects.agents('g')}.0`,
-    { workerIndex: 0, host: 'h', pid: 1, ranks: [identity] },
-    { ttlMs: 3000 },
-  );
+  bus.announce(`${subjects.ranks('g')}.${rankIndex}.${identity.incarnation}`, advert, { ttlMs: 3000 });
+  return bus;
+}
+
+/** Tells that the leader's agent has these ranks. */
+function announce(ranks: readonly MessageBus[], shape = formationInput.shape): Lease {
+  const value = {
+    workerIndex: 0,
+    host: 'h',
+    pid: 1,
+    layout: layoutText(shape, 1),
+    ranks: ranks.map(({ identity }) => identity),
+  };
+  return leader.announce(`${subjects.agents('g')}.0`, value, { ttlMs: 3000 });
+}
+
+function join(change: Partial<Runner> = {}): { readonly identity: Identity; leave(): void } {
+  const bus = startRank(0, change);
+  const lease = announce([bus]);
   return {
-    identity,
+    identity: bus.identity,
     leave: () => {
       lease.close();
       void bus.close();
@@ -158,4 +172,18 @@ test('a new leader goes on after the epoch that the ranks know', async () => {
   stop = new AbortController();
   const again = lead();
   await expect.poll(() => again.current).toMatchObject({ state: 'ready', epoch: 42 });
+});
+
+test('ranks that loaded different models are refused with both, and until then the wait says who is missing', async () => {
+  const shape = { ...formationInput.shape, stages: 2 };
+  const formation = lead(shape);
+  expect(formation.current).toMatchObject({ state: 'waiting', detail: 'missing worker 0 rank 0, worker 0 rank 1' });
+  const loading = (fingerprint: string): Partial<Runner> => ({
+    load: async () => ({ fingerprint, weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 }),
+  });
+  announce([startRank(0, loading('sha256:a')), startRank(1, loading('sha256:b'))], shape);
+  await expect.poll(() => formation.current.state).toBe('lost');
+  expect(formation.current.detail).toBe(
+    'worker 0 has model sha256:b, worker 0 has sha256:a; give every agent the same files',
+  );
 });

@@ -4,7 +4,7 @@ import type { Engine } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
-import { type GroupShape, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
+import { type GroupShape, layoutText, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
 import type { Preflight } from '../preflight/preflight.ts';
 import { type LoadReport, RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
@@ -68,6 +68,7 @@ export class Formation {
       group,
       groupSize,
       ranksPerAgent: ranksPerAgent(input.shape, groupSize),
+      layout: layoutText(input.shape, groupSize),
       firstRank: replica * numRanks,
       numRanks,
       logger,
@@ -88,7 +89,7 @@ export class Formation {
   }
 
   get current(): FormationState {
-    return this.#now;
+    return this.#now.state === 'waiting' ? { ...this.#now, detail: this.#membership.missing } : this.#now;
   }
 
   /** Resolves when ranks have been told for the first time what to load. */

@@ -8,7 +8,7 @@ import type { Member } from './membership.ts';
 function member(workerIndex: number): Member {
   return {
     agent: newIdentity(`g-${workerIndex}`),
-    agentAdvert: { workerIndex, host: 'h', pid: 1, ranks: [null] },
+    agentAdvert: { workerIndex, host: 'h', pid: 1, layout: '', ranks: [null] },
     rank: newIdentity(`g-${workerIndex}/0`),
     advert: {
       workerIndex,

@@ -4,7 +4,7 @@ import type { MessageBus } from '@skein/message-bus';
 import { createOpenAIServer } from '@skein/openai-server';
 import { type LeaderAdvert, subjects } from '@skein/protocol';
 import { type Logger, Metrics, Tracing, VllmMetrics } from '@skein/telemetry';
-import { isLoopback } from '../host.ts';
+import { hostInUrl, isLoopback } from '../host.ts';
 import { LEASE_TTL_MS } from '../leases.ts';
 import { listen } from '../listen.ts';
 import { ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
@@ -38,6 +38,8 @@ export interface ServedGroup {
   readonly direct: MessageBus;
   /** Where ranks reach `direct`. */
   readonly directAddress: { readonly host: string; readonly port: number };
+  /** Of the broker that this leader runs; null without one. */
+  readonly brokerPort: number | null;
 }
 
 /** The leader's part above the buses: the formation, the engine and the OpenAI server. Runs until `signal`, then drains. */
@@ -66,7 +68,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
     maxNumRows: config.maxNumRows,
     maxPayloadBytes: direct.maxPayloadBytes,
   });
-  const preflight = new Preflight(main, { group, logger });
+  const preflight = new Preflight(main, { group, brokerPort: of.brokerPort, logger });
   const input = formationInput(model, options, groupSize, { ...config, maxLogprobs });
   const replicas: Replica[] = [];
   for (let index = 0; index < options.shape.replicas; index++) {
@@ -169,7 +171,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
   });
   const listening = await listen(server, options.host, options.port);
   url = options.advertiseUrl ?? `http://${reachableHost(options.host, address)}:${listening.port}`;
-  logger.info(`the leader of ${group} listens on http://${options.host}:${listening.port}`);
+  logger.info(`the leader of ${group} listens on http://${hostInUrl(options.host)}:${listening.port}`);
 
   let draining = false;
   const advert = (): LeaderAdvert => {
@@ -243,6 +245,5 @@ function formationInput(
 
 /** Where others reach a server bound to `host`. */
 function reachableHost(host: string, address: string): string {
-  const shown = host === '0.0.0.0' || host === '::' ? address : host;
-  return shown.includes(':') ? `[${shown}]` : shown;
+  return hostInUrl(host === '0.0.0.0' || host === '::' ? address : host);
 }

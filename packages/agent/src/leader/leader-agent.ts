@@ -3,7 +3,7 @@ import { stageLayers } from '@skein/models';
 import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { busWarnings, natsBus } from '../bus.ts';
-import { isLoopback, resolveLeader } from '../host.ts';
+import { isLoopback, natsUrlOf, resolveLeader } from '../host.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import { hostInterface } from '../network/host-network.ts';
 import type { NodeOptions } from '../node-options.ts';
@@ -42,7 +42,11 @@ export async function runLeaderAgent(
   stack.defer(() => hub.close());
   const directAddress = { host: address, port: hub.address && 'port' in hub.address ? hub.address.port : 0 };
   const direct = hub.connect(identity);
-  const natsUrl = options.brokerless ? null : await brokerUrl(address, bindHost, options, logger, stack);
+  const broker =
+    options.brokerless || options.natsUrl !== null
+      ? null
+      : stack.use(await Broker.start({ host: bindHost, port: options.natsPort, groupKey: options.groupKey, logger }));
+  const natsUrl = options.brokerless ? null : (options.natsUrl ?? natsUrlOf(address, broker?.port ?? options.natsPort));
   const main =
     natsUrl === null ? direct : await natsBus(natsUrl, { identity, groupKey: options.groupKey, logger, signal });
   if (main !== direct) stack.defer(() => main.close());
@@ -60,18 +64,9 @@ export async function runLeaderAgent(
 
   // The ranks' processes come up while this one reads the engine and the server.
   const { serveGroup } = await import('./group-server.ts');
-  await serveGroup({ place, options, model, address, main, direct, directAddress }, logger, signal);
-}
-
-async function brokerUrl(
-  address: string,
-  bindHost: string,
-  options: NodeOptions,
-  logger: Logger,
-  stack: AsyncDisposableStack,
-): Promise<string> {
-  if (options.natsUrl !== null) return options.natsUrl;
-  const broker = await Broker.start({ host: bindHost, port: options.natsPort, groupKey: options.groupKey, logger });
-  stack.use(broker);
-  return `nats://${address.includes(':') ? `[${address}]` : address}:${broker.port}`;
+  await serveGroup(
+    { place, options, model, address, main, direct, directAddress, brokerPort: broker?.port ?? null },
+    logger,
+    signal,
+  );
 }

@@ -6,7 +6,7 @@ import type { AgentAdvert } from '../leases.ts';
 import { Membership } from './membership.ts';
 
 const TTL = { ttlMs: 3000 };
-const GROUP = { group: 'g', ranksPerAgent: 1, firstRank: 0 };
+const GROUP = { group: 'g', ranksPerAgent: 1, firstRank: 0, layout: 'one way' };
 let hub: LocalHub;
 let leader: MessageBus;
 let membership: Membership;
@@ -48,11 +48,13 @@ function agent(
   workerIndex: number,
   has: Identity | null,
   bus = hub.connect(newIdentity(`g-${workerIndex}`)),
+  layout = GROUP.layout,
 ): { tell(...ranks: (Identity | null)[]): void; close(): void } {
   const advert = (ranks: AgentAdvert['ranks']): AgentAdvert => ({
     workerIndex,
     host: 'h',
     pid: 10 + workerIndex,
+    layout,
     ranks,
   });
   const lease = bus.announce(`${subjects.agents('g')}.${workerIndex}`, advert([has]), TTL);
@@ -147,7 +149,7 @@ test('waits end with their signal and leave no listener on it', async () => {
 
 test('an agent may have several ranks; those of one replica are its members', async () => {
   const second = new Membership(leader, {
-    group: 'g',
+    ...GROUP,
     groupSize: 2,
     ranksPerAgent: 2,
     firstRank: 2,
@@ -170,19 +172,19 @@ test('an agent may have several ranks; those of one replica are its members', as
   second.close();
 });
 
-test('an agent with another number of ranks is named with both numbers', async () => {
+test('an agent that was started for another layout is no member, and is named with both', async () => {
   vi.useFakeTimers({ toFake: ['setInterval'] });
   const lines: string[] = [];
   const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
-  const own = new Membership(leader, { ...GROUP, groupSize: 1, ranksPerAgent: 2, numRanks: 2, logger });
+  const own = new Membership(leader, { ...GROUP, groupSize: 1, numRanks: 1, logger });
   const first = rank(0);
-  agent(0, first.identity, leader);
+  agent(0, first.identity, leader, 'another way');
   await expect.poll(() => own.agents()).toHaveLength(1);
   const stop = new AbortController();
   const complete = own.complete(stop.signal);
   vi.advanceTimersByTime(5000);
   expect(lines.join()).toContain(
-    'worker 0 rank 1 (it runs 1 ranks, this leader expects 2: give all the same parallel sizes',
+    'missing worker 0 (it was started for another way, the leader for one way: give all the same parallel sizes and LWS_GROUP_SIZE; pid 10 on h)',
   );
   stop.abort();
   await expect(complete).rejects.toMatchObject({ name: 'AbortError' });

@@ -15,6 +15,8 @@ export interface MembershipOptions {
   readonly group: string;
   readonly groupSize: number;
   readonly ranksPerAgent: number;
+  /** Of the leader; an agent of another is no member. See `layoutText`. */
+  readonly layout: string;
   /** Numbers of the ranks that are counted as members. */
   readonly firstRank: number;
   readonly numRanks: number;
@@ -57,6 +59,7 @@ export class Membership {
     const rank = agent?.advert.ranks[local];
     // Two leaders of one group would take the ranks from each other for ever: the older one stands back.
     if (!agent || !rank || (workerIndex === 0 && !sameIdentity(agent.identity, this.#leader))) return null;
+    if (agent.advert.layout !== this.#options.layout) return null;
     const lease = [...this.#ranks.members.values()]
       .map(parseRank)
       .find((r) => r?.advert.rankIndex === rankIndex && sameIdentity(r.rank, rank));
@@ -65,18 +68,21 @@ export class Membership {
 
   /** @returns all members, by number, as soon as none is missing. */
   async complete(signal: AbortSignal): Promise<Member[]> {
-    const { firstRank, numRanks, logger } = this.#options;
-    const wanted = Array.from({ length: numRanks }, (_, i) => firstRank + i);
+    const { numRanks, logger } = this.#options;
     using waiting = new Waiting(logger, `${numRanks} ranks`);
     for (;;) {
       signal.throwIfAborted();
-      const members = wanted.map((rankIndex) => this.member(rankIndex));
-      const present = members.filter((m) => m !== null);
+      const present = this.#wanted.flatMap((rankIndex) => this.member(rankIndex) ?? []);
       if (present.length === numRanks) return present;
-      const missing = wanted.filter((_, i) => members[i] === null);
-      waiting.detail = `missing ${missing.map((rankIndex) => this.#missing(rankIndex)).join(', ')}`;
+      waiting.detail = this.missing;
       await this.#change(signal);
     }
+  }
+
+  /** Which members are not there, and why; '' when none is missing. */
+  get missing(): string {
+    const missing = this.#wanted.filter((rankIndex) => this.member(rankIndex) === null);
+    return missing.length === 0 ? '' : `missing ${missing.map((rankIndex) => this.#missing(rankIndex)).join(', ')}`;
   }
 
   /** Resolves with what is wrong when one of `members` is no longer what it was. */
@@ -98,6 +104,11 @@ export class Membership {
     this.#ranks.close();
   }
 
+  get #wanted(): number[] {
+    const { firstRank, numRanks } = this.#options;
+    return Array.from({ length: numRanks }, (_, i) => firstRank + i);
+  }
+
   #agent(workerIndex: number): { readonly identity: Identity; readonly advert: AgentAdvert } | undefined {
     return this.agents().find((a) => a.advert.workerIndex === workerIndex);
   }
@@ -113,11 +124,11 @@ export class Membership {
     const name = `worker ${workerIndex}${ranksPerAgent === 1 ? '' : ` rank ${local}`}`;
     const agent = this.#agent(workerIndex);
     if (!agent) return name;
-    const { host, pid, ranks } = agent.advert;
+    const { host, pid, layout } = agent.advert;
     if (workerIndex === 0 && !sameIdentity(agent.identity, this.#leader))
       return `${name} (another leader leads this group: pid ${pid} on ${host})`;
-    if (ranks.length !== ranksPerAgent)
-      return `${name} (it runs ${ranks.length} ranks, this leader expects ${ranksPerAgent}: give all the same parallel sizes; pid ${pid} on ${host})`;
+    if (layout !== this.#options.layout)
+      return `${name} (it was started for ${layout}, the leader for ${this.#options.layout}: give all the same parallel sizes and LWS_GROUP_SIZE; pid ${pid} on ${host})`;
     return `${name} (its rank has not joined: pid ${pid} on ${host})`;
   }
 

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 
 /** A port where hardly anything listens: what answers there, even with a refusal, is the host itself. */
-const REFERENCE_PORT = 9;
+export const REFERENCE_PORT = 9;
 
 export interface DialTarget {
   readonly address: string;
@@ -31,9 +31,10 @@ export async function dial({ address, port, localAddress }: DialTarget, deadline
   return dialled;
 }
 
-/** Whether the host at an address answers TCP at all, be it with a refusal. */
-export async function hostAnswers(target: Omit<DialTarget, 'port'>, deadlineMs: number): Promise<boolean> {
-  const dialled = await dial({ ...target, port: REFERENCE_PORT }, deadlineMs);
+/** Whether the host at an address answers TCP at all, be it with a refusal. `port`: one that is known to be open, or
+ *  REFERENCE_PORT. */
+export async function hostAnswers(target: DialTarget, deadlineMs: number): Promise<boolean> {
+  const dialled = await dial(target, deadlineMs);
   if ('socket' in dialled) dialled.socket.destroy();
   return 'socket' in dialled || dialled.failure === 'ECONNREFUSED';
 }

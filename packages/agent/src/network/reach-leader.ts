@@ -1,5 +1,5 @@
 import type { Logger } from '@skein/telemetry';
-import { dial, dialFault, hostAnswers } from './dial.ts';
+import { dial, dialFault, hostAnswers, REFERENCE_PORT } from './dial.ts';
 
 const DIAL_MS = 3500;
 const REFERENCE_MS = 1000;
@@ -14,7 +14,7 @@ export async function unreachable(address: string, port: number): Promise<string
   }
   const { failure } = dialled;
   if (failure === 'ECONNREFUSED') return null;
-  switch (dialFault(failure, await hostAnswers({ address, localAddress: null }, REFERENCE_MS))) {
+  switch (dialFault(failure, await hostAnswers({ address, port: REFERENCE_PORT, localAddress: null }, REFERENCE_MS))) {
     case 'no-route':
       return `there is no route to ${address}: ${failure}; add the route, or give this host an interface in a network that the leader is in`;
     case 'blocked-port':

@@ -104,7 +104,6 @@ test('an MTU hole is told once for both directions, with what vanishes and what 
   expect(found(2, { '0>1': { crossedBytes: 1400 }, '1>0': { crossedBytes: 1400 } })).toEqual([
     'mtu-hole: packets of 1500 bytes between worker 0 (h0, eth0 10.0.0.0) and worker 1 (h1, eth0 10.0.0.1) vanish, those of 1400 cross: give eth0 of both an MTU of 1400, or let ICMP "fragmentation needed" (IPv6: "packet too big") pass',
   ]);
-  expect(found(2, { '0>1': { crossedBytes: null } })[0]).toContain('vanish, and none that was tried below it crosses');
 });
 
 test('a wrong interface is told once of the worker that uses it, from all sides', () => {

@@ -55,14 +55,13 @@ function judge(pair: ProbedPair, agents: readonly ProbedAgent[], all: readonly P
     return { kind: 'broken', pairs, key: `broken ${pair.from} ${pair.to}`, message };
   }
   const { packetBytes, crossedBytes } = report;
-  if (packetBytes === null || packetBytes === crossedBytes) return null;
+  if (packetBytes === null || crossedBytes === null || packetBytes === crossedBytes) return null;
   const [a, b] = pair.from < pair.to ? [from, to] : [to, from];
-  const largest = crossedBytes === null ? 'and none that was tried below it crosses' : `those of ${crossedBytes} cross`;
   return {
     kind: 'mtu-hole',
     pairs,
     key: `mtu-hole ${a.workerIndex} ${b.workerIndex}`,
-    message: `packets of ${packetBytes} bytes between ${named(a)} and ${named(b)} vanish, ${largest}: give ${interfaceNames(a, b)} an MTU of ${crossedBytes ?? 'what the path carries'}, or let ICMP "fragmentation needed" (IPv6: "packet too big") pass`,
+    message: `packets of ${packetBytes} bytes between ${named(a)} and ${named(b)} vanish, those of ${crossedBytes} cross: give ${interfaceNames(a, b)} an MTU of ${crossedBytes}, or let ICMP "fragmentation needed" (IPv6: "packet too big") pass`,
   };
 }
 

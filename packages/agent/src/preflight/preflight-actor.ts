@@ -4,13 +4,14 @@ import { z } from 'zod';
 
 const address = z.string().max(100);
 const worker = z.int().min(0).max(4095);
+const port = z.int().min(1).max(65_535);
 const bytes = z.int().min(0);
 
 /** Where an agent can be probed. */
 const placeSchema = z.object({
   interfaceName: z.string().max(50),
   address,
-  port: z.int().min(1).max(65_535),
+  port,
   /** Of the interface, in bytes. */
   mtu: z.int().min(1),
   /** Why this interface; completes "uses eth0: ". */
@@ -50,7 +51,18 @@ export const PreflightActor = actorClass('Preflight', {
   open: method(z.object({}), placeSchema),
   probe: method(
     z.object({
-      peers: z.array(z.object({ worker, address, port: z.int().min(1).max(65_535), mtu: z.int().min(1) })).max(4096),
+      peers: z
+        .array(
+          z.object({
+            worker,
+            address,
+            port,
+            mtu: z.int().min(1),
+            /** Of another port at the same address: one that is open, or one that the host itself answers for. */
+            referencePort: port,
+          }),
+        )
+        .max(4096),
     }),
     z.array(reportSchema),
   ),

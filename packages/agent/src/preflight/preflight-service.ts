@@ -3,7 +3,7 @@ import type { MessageBus } from '@skein/message-bus';
 import type { Identity } from '@skein/protocol';
 import { FormationError } from '../errors.ts';
 import type { ChosenInterface } from '../network/choose-interface.ts';
-import { hostAnswers } from '../network/dial.ts';
+import { hostAnswers, REFERENCE_PORT } from '../network/dial.ts';
 import { interfaceMtu, interfaceWith, localPorts, ownAddresses, routeSource } from '../network/host-network.ts';
 import { type Detour, type PairReport, PreflightActor, preflightSubject } from './preflight-actor.ts';
 import type { ProbeConnection } from './probe-connection.ts';
@@ -80,7 +80,10 @@ class PreflightService implements ActorImplementation<typeof PreflightActor.meth
       await Promise.all(
         peers.map(async (peer) => {
           const target = { address: peer.address, port: peer.port, localAddress, identity: this.#identity, groupKey };
-          const { reach, connection } = await reachPeer(target, Math.min(mtu, peer.mtu));
+          const { reach, connection } = await reachPeer(target, {
+            packetBytes: Math.min(mtu, peer.mtu),
+            referencePort: peer.referencePort,
+          });
           reports.set(peer.worker, { worker: peer.worker, ...reach, bytesPerSecond: null });
           if (connection) open.push({ worker: peer.worker, connection });
         }),
@@ -106,7 +109,8 @@ class PreflightService implements ActorImplementation<typeof PreflightActor.meth
         const answers = await Promise.all(
           // What containers are given on every host would answer from this one.
           addresses.map(
-            async (address) => !own.has(address) && (await hostAnswers({ address, localAddress: null }, SEEK_MS)),
+            async (address) =>
+              !own.has(address) && (await hostAnswers({ address, port: REFERENCE_PORT, localAddress: null }, SEEK_MS)),
           ),
         );
         const address = addresses[answers.indexOf(true)] ?? null;

@@ -42,7 +42,7 @@ function lead(): { readonly preflight: Preflight; readonly lines: string[] } {
   const logger = createLogger({ level: 'info', format: 'json', sink: { write: (line: string) => lines.push(line) } });
   const bus = hub.connect(newIdentity('leader'));
   stack.use(bus);
-  return { preflight: new Preflight(bus, { group: 'g', logger }), lines };
+  return { preflight: new Preflight(bus, { group: 'g', brokerPort: null, logger }), lines };
 }
 
 test('every pair of hosts is measured, and told once', async () => {
@@ -115,7 +115,10 @@ test('a probe that holds another key gets nothing from the port', async () => {
   const server = await ProbeServer.start('127.0.0.1', 'a key');
   stack.defer(() => server.close());
   await expect(ProbeConnection.open(target(server.port, 'another'), 3000)).rejects.toThrow();
-  const { reach, connection } = await reachPeer(target(server.port, 'another'), 1500);
+  const { reach, connection } = await reachPeer(target(server.port, 'another'), {
+    packetBytes: 1500,
+    referencePort: 9,
+  });
   expect(connection).toBeNull();
   expect(reach).toMatchObject({ dial: 'connected', problem: expect.stringContaining('closed the connection') });
 });

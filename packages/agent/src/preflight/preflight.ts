@@ -3,6 +3,7 @@ import type { MessageBus } from '@skein/message-bus';
 import type { Identity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
+import { REFERENCE_PORT } from '../network/dial.ts';
 import { networkFaults } from './network-faults.ts';
 import { joinedViews, type NetworkView, networkTable, type ProbedAgent, type ProbedPair } from './network-view.ts';
 import { type PairReport, PreflightActor, preflightSubject } from './preflight-actor.ts';
@@ -26,6 +27,7 @@ type PreflightHandle = ReturnType<typeof PreflightActor.handle>;
 
 interface Prober extends ProbedAgent {
   readonly hostId: string;
+  readonly referencePort: number;
   readonly handle: PreflightHandle;
 }
 
@@ -34,14 +36,20 @@ interface Prober extends ProbedAgent {
 export class Preflight {
   readonly #bus: MessageBus;
   readonly #group: string;
+  readonly #brokerPort: number | null;
   readonly #logger: Logger;
   /** By the agents that were looked at. */
   readonly #checked = new Map<string, { readonly view: NetworkView; readonly incarnations: ReadonlySet<string> }>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(bus: MessageBus, options: { readonly group: string; readonly logger: Logger }) {
+  /** `brokerPort`: of a broker on the leader's own address, which all members have reached; null for one elsewhere. */
+  constructor(
+    bus: MessageBus,
+    options: { readonly group: string; readonly brokerPort: number | null; readonly logger: Logger },
+  ) {
     this.#bus = bus;
     this.#group = options.group;
+    this.#brokerPort = options.brokerPort;
     this.#logger = options.logger;
   }
 
@@ -90,6 +98,7 @@ export class Preflight {
       host,
       place: null,
       problem: '',
+      referencePort: (workerIndex === 0 ? this.#brokerPort : null) ?? REFERENCE_PORT,
       handle: PreflightActor.handle(this.#bus, preflightSubject(this.#group, workerIndex, agent)),
     }));
   }
@@ -128,8 +137,10 @@ async function probeFrom(
   all: readonly Prober[],
   signal: AbortSignal,
 ): Promise<{ readonly agent: Prober; readonly pairs: readonly ProbedPair[] }> {
-  const peers = all.flatMap(({ workerIndex: worker, hostId, place }) =>
-    hostId === agent.hostId || !place ? [] : [{ worker, address: place.address, port: place.port, mtu: place.mtu }],
+  const peers = all.flatMap(({ workerIndex: worker, hostId, place, referencePort }) =>
+    hostId === agent.hostId || !place
+      ? []
+      : [{ worker, address: place.address, port: place.port, mtu: place.mtu, referencePort }],
   );
   if (!agent.place || peers.length === 0) return { agent, pairs: [] };
   const reports = await outcome(agent.handle.probe.options({ deadlineMs: PROBE_MS }).remote({ peers }), signal);

@@ -7,7 +7,8 @@ import { LENGTH_BYTES } from './probe-wire.ts';
 const DIAL_MS = 3500;
 const REFERENCE_MS = 1000;
 const PINGS = 5;
-const PING_MS = 1000;
+/** A peer may be busy with its model's files. */
+const PING_MS = 2000;
 /** A lost packet is sent again twice in this time; a system that looks for black holes itself takes longer. */
 const PACKET_MS = 1300;
 const BURST_MS = 50;
@@ -33,7 +34,7 @@ export interface Reach {
   readonly rttUs: number | null;
   /** The full-size packet that was tried, IP header included. */
   readonly packetBytes: number | null;
-  /** The largest that crossed; `packetBytes` where all is well. */
+  /** The largest that crossed; `packetBytes` where all is well. Null exactly when that is. */
   readonly crossedBytes: number | null;
 }
 
@@ -41,8 +42,9 @@ export interface Reach {
  *  for `measureBandwidth`; the caller disposes of it. */
 export async function reachPeer(
   target: ProbeTarget,
-  packetBytes: number,
+  about: { readonly packetBytes: number; readonly referencePort: number },
 ): Promise<{ readonly reach: Reach; readonly connection: ProbeConnection | null }> {
+  const { packetBytes, referencePort } = about;
   const nothing: Reach = {
     dial: 'connected',
     hostAnswers: true,
@@ -58,11 +60,11 @@ export async function reachPeer(
     const problem = error instanceof Error ? error.message : String(error);
     return { reach: { ...nothing, problem }, connection: null };
   }
-  if ('failure' in opened)
-    return {
-      reach: { ...nothing, dial: opened.failure, hostAnswers: await hostAnswers(target, REFERENCE_MS) },
-      connection: null,
-    };
+  if ('failure' in opened) {
+    const { address, localAddress } = target;
+    const answers = await hostAnswers({ address, port: referencePort, localAddress }, REFERENCE_MS);
+    return { reach: { ...nothing, dial: opened.failure, hostAnswers: answers }, connection: null };
+  }
   const { connection } = opened;
   const rttUs = await roundTripUs(connection);
   if (rttUs === null) {
@@ -73,6 +75,10 @@ export async function reachPeer(
     return { reach: { ...nothing, rttUs, packetBytes, crossedBytes: packetBytes }, connection };
   connection[Symbol.dispose]();
   const crossedBytes = await largestCrossing(target, packetBytes);
+  if (crossedBytes === null) {
+    const problem = `packets of ${packetBytes} bytes and of all sizes below got no answer within ${PACKET_MS} ms`;
+    return { reach: { ...nothing, rttUs, problem }, connection: null };
+  }
   return { reach: { ...nothing, rttUs, packetBytes, crossedBytes }, connection: null };
 }
 
@@ -87,10 +93,11 @@ async function roundTripUs(connection: ProbeConnection): Promise<number | null> 
   return Math.round(times[PINGS >> 1] ?? 0);
 }
 
-/** All sizes at once, each on a connection of its own: one that is lost stands in its connection's way. */
-async function largestCrossing(target: ProbeTarget, belowBytes: number): Promise<number | null> {
+/** All sizes at once, each on a connection of its own: one that is lost stands in its connection's way. The largest is tried
+ *  again, since the first time may have found a peer that was busy. */
+async function largestCrossing(target: ProbeTarget, packetBytes: number): Promise<number | null> {
   const crossed = await Promise.all(
-    PATH_MTUS.filter((size) => size < belowBytes).map(async (size) => {
+    [packetBytes, ...PATH_MTUS.filter((size) => size < packetBytes)].map(async (size) => {
       const opened = await ProbeConnection.open(target, PACKET_MS).catch(() => null);
       if (opened === null || 'failure' in opened) return null;
       using connection = opened.connection;

@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import type { MessageBus } from '@skein/message-bus';
 import { type Identity, subjects } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
-import { ranksPerAgent } from '../group-shape.ts';
+import { layoutText, ranksPerAgent } from '../group-shape.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import type { NodeOptions } from '../node-options.ts';
@@ -28,7 +28,8 @@ export class AgentRanks {
     const { group, groupSize, workerIndex } = place;
     const count = ranksPerAgent(options.shape, groupSize);
     const ranks: (Identity | null)[] = Array.from({ length: count }, () => null);
-    const advert = (): AgentAdvert => ({ workerIndex, host: hostname(), pid: process.pid, ranks: [...ranks] });
+    const layout = layoutText(options.shape, groupSize);
+    const advert = (): AgentAdvert => ({ workerIndex, host: hostname(), pid: process.pid, layout, ranks: [...ranks] });
     const lease = bus.announce(`${subjects.agents(group)}.${workerIndex}`, advert(), { ttlMs: LEASE_TTL_MS });
     this.#withdraw = () => lease.close();
     this.#supervisors = ranks.map((_, local) => {

@@ -2,7 +2,7 @@ import { checkCheckpoint, readCheckpointTensors, readModel } from '@skein/models
 import { newIdentity } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { brokerPlace, natsBus } from '../bus.ts';
-import { resolveLeader } from '../host.ts';
+import { natsUrlOf, resolveLeader } from '../host.ts';
 import type { GroupPlace } from '../lws-environment.ts';
 import { hostInterface } from '../network/host-network.ts';
 import { warnIfUnreachable } from '../network/reach-leader.ts';
@@ -27,7 +27,7 @@ export async function runWorkerAgent(
     'chose the interface',
   );
   if (options.natsUrl === null) warnIfUnreachable({ address: leader, port: options.natsPort }, logger);
-  const natsUrl = options.natsUrl ?? `nats://${leader.includes(':') ? `[${leader}]` : leader}:${options.natsPort}`;
+  const natsUrl = options.natsUrl ?? natsUrlOf(leader, options.natsPort);
   const identity = newIdentity(`${place.group}-${place.workerIndex}`);
   await using bus = await natsBus(natsUrl, {
     identity,
