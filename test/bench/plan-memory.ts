@@ -6,17 +6,19 @@ import { benchResult, type BenchResult } from './bench-result.ts';
 import { cachedCheckpoint } from './cached-checkpoint.ts';
 
 const SHAPE = 'llama-3.2-1b';
-const STREAMS = 8;
-const BLOCKS = 256;
+const STREAMS = 2;
+const BLOCKS = STREAMS * 33;
+const DEADLINE_MS = 300_000;
 const LIMITS = [
   ...['--max-num-seqs', String(STREAMS)],
   ...['--num-gpu-blocks-override', String(BLOCKS)],
   ...['--max-num-batched-tokens', '512'],
 ];
-const LOAD = { model: SHAPE, streams: STREAMS, promptTokens: 512, answerTokens: 4, totalTokens: BLOCKS * 16 };
+const LOAD = { model: SHAPE, streams: STREAMS, promptTokens: 512, answerTokens: 8, totalTokens: BLOCKS * 16 };
 const FORMATIONS = {
   '1 rank': ['--tp', '1', '--pp', '1'],
   'pp 2': ['--tp', '1', '--pp', '2'],
+  'tp 2': ['--tp', '2', '--pp', '1'],
 } as const;
 
 /** What `skein plan --cpu` says of each rank's memory, beside what the operating system says once all of it was used: Pss less an empty
@@ -32,17 +34,17 @@ export async function planMemory(progress: (line: string) => void): Promise<Benc
     await using empty = await EmptyRank.start();
     const flags = ['--threads', '1', '--max-model-len', '1024', '--log-level', 'warn', ...degrees, ...LIMITS];
     await using served = await serving((port) => skein(['up', dir, '--port', String(port), ...flags]));
-    await runFullLoad(client(served.url), LOAD);
+    await runFullLoad(client(served.url).withOptions({ timeout: DEADLINE_MS }), LOAD);
     for (const [rank, { stage, bytes }] of (await loadedRanks(served.url, empty)).entries()) {
-      results.push(
-        benchResult({
-          name: `planned memory of rank ${rank}, ${name}`,
-          value: ranks[stage]?.usedBytes ?? NaN,
-          unit: 'bytes',
-          peer: 'Pss less an empty rank',
-          peerValue: bytes,
-        }),
-      );
+      const result = benchResult({
+        name: `planned memory of rank ${rank}, ${name}`,
+        value: ranks[stage]?.usedBytes ?? NaN,
+        unit: 'bytes',
+        peer: 'Pss less an empty rank',
+        peerValue: bytes,
+      });
+      progress(`${result.name}: ${result.value} and ${result.peerValue}, ratio ${result.ratio}`);
+      results.push(result);
     }
   }
   return results;
