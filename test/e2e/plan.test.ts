@@ -12,6 +12,7 @@ const LOAD = { model: 'tiny-chat', streams: STREAMS, promptTokens: 1400, answerT
 
 interface Planned {
   readonly ranks: readonly { readonly usedBytes: number }[];
+  readonly commands: { readonly up: readonly string[] };
 }
 
 function plan(args: readonly string[]): Planned {
@@ -28,8 +29,9 @@ test.each([
   ['two tensor ranks', ['--tp', '2', '--pp', '1']],
 ])('%s: what a plan says of its memory is within 10 % of what it has when all of it was used', async (_, degrees) => {
   await using empty = await EmptyRank.start();
-  await using served = await up(['--threads', '1', ...degrees, ...LIMITS]);
-  const planned = plan([...degrees, ...LIMITS]).ranks;
+  const { ranks: planned, commands } = plan([...degrees, ...LIMITS]);
+  const [, , ...args] = commands.up;
+  await using served = await up([...args, '--threads', '1']);
   await runFullLoad(client(served.url), LOAD);
   const ranks = await loadedRanks(served.url, empty);
   expect(new Set(ranks.map(({ stage }) => stage))).toEqual(new Set(planned.keys()));

@@ -4,6 +4,9 @@ import { degreeFlags, groupLayout, loadFlags } from './group-layout.ts';
 
 const NAME_CHARS_MAX = 40;
 const PORT = 8080;
+/** Of a rank's process that holds no model, and of an agent with what a leader adds. */
+const RANK_PROCESS_BYTES = 96 * 2 ** 20;
+const AGENT_BYTES = 256 * 2 ** 20;
 
 /** A LeaderWorkerSet that runs the formation, to be completed with an image and a volume, as in deploy/lws.yaml. */
 export function groupDocument(plan: Recommendation): string {
@@ -80,7 +83,8 @@ function podResources(plan: Recommendation): object {
   const { planning, chosen } = plan;
   if (planning.devices.kind === 'gpu') return { limits: { 'nvidia.com/gpu': devicesPerPod } };
   const largest = Math.max(...chosen.ranks.map((rank) => usedBytes(rank, chosen.kvBlocks, planning.load.blockSize)));
-  return { requests: { memory: `${Math.ceil((largest * devicesPerPod) / 2 ** 20)}Mi` } };
+  const bytes = (largest + RANK_PROCESS_BYTES) * devicesPerPod + AGENT_BYTES;
+  return { requests: { memory: `${Math.ceil(bytes / 2 ** 20)}Mi` } };
 }
 
 /** What Kubernetes takes for a name. */

@@ -8,6 +8,7 @@ import {
   usableBytes,
   usedBytes,
 } from '@skein/models';
+import { flagKeys, flagName } from '../flags/flag-table.ts';
 import { degreeFlags, groupLayout, loadFlags } from './group-layout.ts';
 import { clusterArgs } from './plan-document.ts';
 
@@ -134,11 +135,14 @@ function balance({ balance: of }: Recommendation): string[] {
 
 function commands(plan: Recommendation, model: string): string[] {
   const { replicas, size, devicesPerPod } = groupLayout(plan);
+  const group = [...degreeFlags(plan, 'group'), ...loadFlags(plan)];
+  const unknown = group.filter((flag) => !flagKeys.some((key) => flag.split('=')[0] === `--${flagName(key)}`));
   return [
     'on one machine',
     `  skein up ${clusterArgs(plan, model).join(' ')}`,
     `LeaderWorkerSet: replicas ${replicas}, size ${size}, ${devicesPerPod} device${devicesPerPod === 1 ? '' : 's'} a pod (--yaml prints it); each pod`,
-    `  skein node /model ${[...degreeFlags(plan, 'group'), ...loadFlags(plan)].join(' ')}`,
+    `  skein node /model ${group.join(' ')}`,
+    ...unknown.map((flag) => `  (no command takes ${flag} yet)`),
   ];
 }
 

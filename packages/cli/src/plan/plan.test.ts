@@ -1,9 +1,10 @@
 import { parseAllDocuments } from 'yaml';
 import { expect, test } from 'vitest';
-import type { FlagTexts } from '../flags/argv.ts';
+import { flagOf, type FlagTexts } from '../flags/argv.ts';
+import { flagKeys, flagName } from '../flags/flag-table.ts';
 import { resolve } from '../flags/resolve.ts';
 import { groupDocument } from './group-document.ts';
-import { groupLayout } from './group-layout.ts';
+import { degreeFlags, groupLayout, loadFlags } from './group-layout.ts';
 import { planDocument } from './plan-document.ts';
 import { planText } from './plan-text.ts';
 import { recommend } from './recommend.ts';
@@ -79,6 +80,20 @@ test('the manifest has the layout, and its command the flags', async () => {
   });
   expect(service?.toJS()).toMatchObject({ kind: 'Service', spec: { selector: { role: 'leader' } } });
 });
+
+test.each([['cluster', 'up'] as const, ['group', 'node'] as const])(
+  'the flags of a %s are flags of %s',
+  async (of, command) => {
+    const argv = { model: ['llama-3-70b'], gpus: ['8'], ppLayerPartition: ['50,30'], quantization: ['int4'] };
+    const recommended = await plan({ ...argv, numGpuBlocksOverride: ['4096'] });
+    for (const flag of [...degreeFlags(recommended, of), ...loadFlags(recommended)]) {
+      const [, name, value = 'true'] = /^--([a-z-]+)(?:=(.*))?$/.exec(flag) ?? [];
+      const key = flagKeys.find((k) => flagName(k) === name);
+      expect(key && flagOf(key).commands, flag).toContain(command);
+      expect(() => key && flagOf(key).parse([value])).not.toThrow();
+    }
+  },
+);
 
 test('as data the plan has the same numbers', async () => {
   const recommended = await plan({ model: ['llama-3-70b'], gpus: ['8'] });
