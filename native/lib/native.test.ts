@@ -303,7 +303,7 @@ describe('program', () => {
 
 test('ranks that share the vocabulary answer what one does', async () => {
   const widths = [40, VOCAB - 40];
-  const transport = addon.createTransport({ interfaceName: null });
+  const transport = addon.createTransport({ interfaceName: null, prefersIpv6: false });
   const ranks = widths.map((width, rank) => {
     const firstRow = rank === 0 ? 0 : 40;
     const [{ stored, name }] = spec().weights as [WeightSource];

@@ -352,8 +352,9 @@ export interface Transport {
 export interface NativeAddon {
   createDevice(options: { readonly backend: 'cpu'; readonly threads: number }): Device;
   createProgram(device: Device, spec: ProgramSpec): Program;
-  /** `interfaceName` confines UCX to one network interface; null lets UCX choose among all that are up. */
-  createTransport(options: { readonly interfaceName: string | null }): Transport;
+  /** `interfaceName` confines UCX to one network interface; null lets UCX choose among all that are up. `prefersIpv6`: of an
+   *  interface with addresses of both families it takes that of IPv6, in this and every later transport of the process. */
+  createTransport(options: { readonly interfaceName: string | null; readonly prefersIpv6: boolean }): Transport;
   /** Medians of repeated measurements over `seconds` with `threads` threads: f32 FMA rate, read rate, and the rates of 4-bit
    *  and 8-bit integer weights times 8-bit activations (two operations a product). */
   measureCeilings(options: {

@@ -25,7 +25,7 @@ const MESSAGE = `
 const PREAMBLE = `
   import { createInterface } from 'node:readline';
   const { loadNative } = await import(${JSON.stringify(LOADER)});
-  const transport = loadNative().createTransport({ interfaceName: null });
+  const transport = loadNative().createTransport({ interfaceName: null, prefersIpv6: false });
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const read = async () => (await lines.next()).value;
   const kind = process.argv[1];
@@ -87,7 +87,7 @@ class Peer {
 
 const opened: Transport[] = [];
 function createTransport(): Transport {
-  const transport = addon.createTransport({ interfaceName: null });
+  const transport = addon.createTransport({ interfaceName: null, prefersIpv6: false });
   opened.push(transport);
   return transport;
 }
@@ -95,7 +95,7 @@ afterEach(() => {
   for (const transport of opened.splice(0)) transport.close();
 });
 
-const { ucxUnavailable } = addon.createTransport({ interfaceName: null });
+const { ucxUnavailable } = addon.createTransport({ interfaceName: null, prefersIpv6: false });
 if (ucxUnavailable !== null) process.stdout.write(`tcp tests are skipped: ${ucxUnavailable}\n`);
 
 describe.each(['shm', 'tcp'] as const)('%s', (kind) => {
@@ -172,7 +172,7 @@ describe.each(['shm', 'tcp'] as const)('%s', (kind) => {
     async () => {
       const source = `
       import('${LOADER}').then(({ loadNative }) => {
-        const transport = loadNative().createTransport({ interfaceName: null });
+        const transport = loadNative().createTransport({ interfaceName: null, prefersIpv6: false });
         const channel = transport.openReceive({ name: 'w', transport: '${kind}', capacityBytes: 4096 });
         channel.testReceive(60000).catch(() => {});
         require('node:worker_threads').parentPort.postMessage('busy');
@@ -208,7 +208,9 @@ test('names the argument that is wrong', async () => {
   const invalid = (field: string): unknown =>
     expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringContaining(field) });
   const options = { name: 'a', transport: 'shm', capacityBytes: 4096 } as const;
-  expect(() => addon.createTransport({ interfaceName: 5 as never })).toThrowError(invalid('options.interfaceName'));
+  expect(() => addon.createTransport({ interfaceName: 5 as never, prefersIpv6: false })).toThrowError(
+    invalid('options.interfaceName'),
+  );
   expect(() => transport.openReceive({ ...options, name: '' })).toThrowError(invalid('options.name'));
   expect(() => transport.openReceive({ ...options, transport: 'udp' as never })).toThrowError(
     invalid('options.transport'),
@@ -228,6 +230,6 @@ test('names the argument that is wrong', async () => {
 });
 
 test('says which interface is missing', () => {
-  const { ucxUnavailable: why } = addon.createTransport({ interfaceName: 'nosuch0' });
+  const { ucxUnavailable: why } = addon.createTransport({ interfaceName: 'nosuch0', prefersIpv6: false });
   expect(why).toMatch(ucxUnavailable === null ? /nosuch0/ : /libucp/);
 });

@@ -122,10 +122,11 @@ test.skipIf(!canNetns)(
 );
 
 test.skipIf(!canNetns).each(['IPv4', 'IPv6'] as const)(
-  'six hosts of %s alone form a group, and the topology has their matrix',
+  'six hosts of %s alone form TP 2 x PP 3 and answer, and the topology has their matrix',
   async (family) => {
     const at = makeHosts({ names: names(6), family });
-    for (let worker = 5; worker >= 0; worker--) startNode(at, worker, { size: 6, key: 'correct horse' });
+    for (let worker = 5; worker >= 0; worker--)
+      startNode(at, worker, { size: 6, key: 'correct horse', args: ['--tp', '2', '--pp', '3'] });
     await ready(at);
     expect(capitalOfFrance(at)).toContain('The capital of France is Paris.');
     const { network, pairs } = topologyOf(at);
@@ -142,6 +143,20 @@ test.skipIf(!canNetns).each(['IPv4', 'IPv6'] as const)(
     }
   },
   120_000,
+);
+
+test.skipIf(!canNetns)(
+  'hosts that meet over IPv6 keep to it where their IPv4 leads nowhere',
+  async () => {
+    const at = makeHosts({ names: names(2), family: 'IPv6' });
+    for (const worker of [0, 1]) {
+      at.ip(worker, 'addr', 'add', `10.99.${worker}.1/32`, 'dev', 'eth0');
+      startNode(at, worker, { size: 2, key: null });
+    }
+    await ready(at);
+    expect(capitalOfFrance(at)).toContain('The capital of France is Paris.');
+  },
+  90_000,
 );
 
 test.skipIf(!canNetns)(

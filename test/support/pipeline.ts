@@ -62,7 +62,8 @@ export async function openNative(
 ): Promise<Pipeline> {
   const device: Device = addon.createDevice({ backend: 'cpu', threads });
   const shape = shapeOf(specs);
-  const transport: Transport | null = specs.length > 1 ? addon.createTransport({ interfaceName: null }) : null;
+  const transport: Transport | null =
+    specs.length > 1 ? addon.createTransport({ interfaceName: null, prefersIpv6: false }) : null;
   const ranks: Program[] = specs.map((spec) => addon.createProgram(device, spec));
   const close = (): void => {
     for (const rank of ranks) rank.close();

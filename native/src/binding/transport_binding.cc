@@ -11,6 +11,7 @@
 namespace skein::binding {
 namespace {
 
+using transport::AddressOrder;
 using transport::Transport;
 using transport::TransportKind;
 
@@ -120,15 +121,18 @@ void InitTransport(Napi::Env env, Napi::Object exports) {
   keep(&shared->transport, TransportBinding::Define(env));
   keep(&shared->send_channel, SendChannelBinding::Define(env));
   keep(&shared->receive_channel, ReceiveChannelBinding::Define(env));
-  exports.Set("createTransport",
-              Napi::Function::New(env, [shared](const Napi::CallbackInfo& info) -> Napi::Value {
-                const Field interface_name = Field(info[0], "options")["interfaceName"];
-                std::optional<std::string> name;
-                if (!interface_name.IsNull()) name = ReadName(interface_name);
-                const Napi::Object object = shared->transport.New({});
-                TransportBinding::Unwrap(object)->Init(std::make_shared<Transport>(std::move(name)), shared);
-                return object;
-              }));
+  exports.Set(
+      "createTransport", Napi::Function::New(env, [shared](const Napi::CallbackInfo& info) -> Napi::Value {
+        const Field options(info[0], "options");
+        const Field interface_name = options["interfaceName"];
+        std::optional<std::string> name;
+        if (!interface_name.IsNull()) name = ReadName(interface_name);
+        const auto order =
+            options["prefersIpv6"].Boolean() ? AddressOrder::kIpv6First : AddressOrder::kIpv4First;
+        const Napi::Object object = shared->transport.New({});
+        TransportBinding::Unwrap(object)->Init(std::make_shared<Transport>(std::move(name), order), shared);
+        return object;
+      }));
 }
 
 }  // namespace skein::binding

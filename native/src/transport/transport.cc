@@ -2,6 +2,7 @@
 
 #include <net/if.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "transport/shm_channel.h"
@@ -14,7 +15,11 @@ constexpr char kClosed[] = "the transport was closed";
 
 }  // namespace
 
-Transport::Transport(std::optional<std::string> interface_name) : interface_name_(std::move(interface_name)) {
+Transport::Transport(std::optional<std::string> interface_name, AddressOrder order)
+    : interface_name_(std::move(interface_name)) {
+  // UCX 1.13 takes this from the environment alone: ucp_config_modify does not reach the settings of memory
+  // domains.
+  if (order == AddressOrder::kIpv6First) setenv("UCX_TCP_AF_PRIO", "inet6,inet", 0);
   ucx_status_ = LoadUcx(&api_);
   if (ucx_status_.ok() && interface_name_ && if_nametoindex(interface_name_->c_str()) == 0)
     ucx_status_ = {Code::kUnavailable, "there is no network interface '" + *interface_name_ + "'"};

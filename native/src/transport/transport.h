@@ -14,11 +14,16 @@ namespace skein::transport {
 /// kShm serves ranks of one host, kTcp (UCX) all others.
 enum class TransportKind { kShm, kTcp };
 
+/// Which address UCX takes of an interface that has both.
+enum class AddressOrder { kIpv4First, kIpv6First };
+
 /// Opens channels; one per rank process. All methods may be called from any thread. UCX is started by the
 /// first kTcp channel, so a process without one listens nowhere.
 class Transport {
  public:
-  explicit Transport(std::optional<std::string> interface_name);
+  /// The order holds for the whole process, and a UCX_TCP_AF_PRIO in the environment stands before it.
+  explicit Transport(std::optional<std::string> interface_name,
+                     AddressOrder order = AddressOrder::kIpv4First);
   /// Closes, and waits a bounded time (below two seconds) for UCX to be taken down.
   ~Transport();
   Transport(const Transport&) = delete;

@@ -5,7 +5,7 @@ import { startNatsServer } from '@skein/message-bus';
 import { loadNative, type NativeAddon } from '@skein/native';
 import { hostCores } from '../host-cores.ts';
 import type { ChosenInterface } from '../network/choose-interface.ts';
-import { interfaceMtu } from '../network/host-network.ts';
+import { interfaceMtu, ucxNetwork } from '../network/host-network.ts';
 import { readOrNull } from '../rank/control-groups.ts';
 import { hostMemory } from '../rank/host-memory.ts';
 import { type Check, fail, ok, reasonOf, warn } from './check.ts';
@@ -41,7 +41,7 @@ function nativeAddon(): [NativeAddon | null, Check] {
 
 function ucx(addon: NativeAddon, chosen: ChosenInterface | null): Check {
   const name = 'UCX';
-  const transport = addon.createTransport({ interfaceName: chosen?.name ?? null });
+  const transport = addon.createTransport(ucxNetwork(chosen));
   const why = transport.ucxUnavailable;
   transport.close();
   if (why !== null)
@@ -66,7 +66,7 @@ function rdmaDevices(): string[] {
 /** A ring of the kind that ranks of one host have between them. */
 async function sharedMemory(addon: NativeAddon): Promise<Check> {
   const name = 'shared memory';
-  const transport = addon.createTransport({ interfaceName: null });
+  const transport = addon.createTransport({ interfaceName: null, prefersIpv6: false });
   try {
     const about = { name: 'doctor', transport: 'shm' } as const;
     const receive = transport.openReceive({ ...about, capacityBytes: 1 << 20 });

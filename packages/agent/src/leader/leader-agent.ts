@@ -57,7 +57,7 @@ export async function runLeaderAgent(
     options,
     bus: main,
     rankBus: natsUrl === null ? { hub: directAddress } : { natsUrl },
-    interfaceName: chosen?.name ?? null,
+    chosen,
     logger,
   });
   stack.defer(() => ranks.close());

@@ -14,6 +14,16 @@ export async function hostInterface(leader: string, wanted: readonly string[] | 
   });
 }
 
+/** What UCX is confined to, as the addon takes it. */
+export function ucxNetwork(chosen: ChosenInterface | null): {
+  readonly interfaceName: string | null;
+  readonly prefersIpv6: boolean;
+} {
+  return chosen
+    ? { interfaceName: chosen.name, prefersIpv6: isIPv6(chosen.address) }
+    : { interfaceName: null, prefersIpv6: false };
+}
+
 /** The address from which the route to `address` leaves; null without a route. No packet is sent. */
 export async function routeSource(address: string): Promise<string | null> {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');

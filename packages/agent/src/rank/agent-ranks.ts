@@ -5,6 +5,8 @@ import type { Logger } from '@skein/telemetry';
 import { layoutText, ranksPerAgent } from '../group-shape.ts';
 import { type AgentAdvert, LEASE_TTL_MS } from '../leases.ts';
 import type { GroupPlace } from '../lws-environment.ts';
+import type { ChosenInterface } from '../network/choose-interface.ts';
+import { ucxNetwork } from '../network/host-network.ts';
 import type { NodeOptions } from '../node-options.ts';
 import type { RankProcessInit } from './rank-init.ts';
 import { RankSupervisor } from './rank-supervisor.ts';
@@ -15,7 +17,7 @@ export interface AgentRanksOptions {
   /** The agent's own connection, and how its ranks make theirs. */
   readonly bus: MessageBus;
   readonly rankBus: RankProcessInit['bus'];
-  readonly interfaceName: string | null;
+  readonly chosen: ChosenInterface | null;
   readonly logger: Logger;
 }
 
@@ -24,7 +26,7 @@ export class AgentRanks {
   readonly #supervisors: readonly RankSupervisor[];
   readonly #withdraw: () => void;
 
-  constructor({ place, options, bus, rankBus, interfaceName, logger }: AgentRanksOptions) {
+  constructor({ place, options, bus, rankBus, chosen, logger }: AgentRanksOptions) {
     const { group, groupSize, workerIndex } = place;
     const count = ranksPerAgent(options.shape, groupSize);
     const ranks: (Identity | null)[] = Array.from({ length: count }, () => null);
@@ -42,7 +44,7 @@ export class AgentRanks {
         bus: rankBus,
         groupKey: options.groupKey,
         threads: options.threads,
-        interfaceName,
+        network: ucxNetwork(chosen),
         logLevel: options.logLevel,
         logFormat: options.logFormat,
       };

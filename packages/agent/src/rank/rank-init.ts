@@ -11,7 +11,8 @@ export const rankInitSchema = z.object({
   bus: z.union([z.object({ natsUrl: z.string() }), z.object({ hub: z.object({ host: z.string(), port: z.int() }) })]),
   groupKey: z.string().nullable(),
   threads: z.int().min(1),
-  interfaceName: z.string().nullable(),
+  /** What UCX may use; see the addon's createTransport. */
+  network: z.object({ interfaceName: z.string().nullable(), prefersIpv6: z.boolean() }),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
   logFormat: z.enum(['json', 'text']),
 });

@@ -48,7 +48,7 @@ async function main(init: RankProcessInit): Promise<void> {
   const { groupKey, group } = init;
   const about = { identity, groupKey, logger };
   const main = 'natsUrl' in init.bus ? await natsBus(init.bus.natsUrl, about) : await directBus(init.bus.hub, about);
-  const { threads, interfaceName } = init;
+  const { threads, network } = init;
   const onStuck = (error: SkeinError): void => {
     logger.error({ code: error.code }, `${error.message}; ending this process, another takes its place`);
     // The leader gets its answer first.
@@ -58,7 +58,7 @@ async function main(init: RankProcessInit): Promise<void> {
     if (problem !== null) logger.warn({ path, written }, problem);
     else logger.info({ path }, read ? 'read the packed weights' : 'wrote the packed weights');
   };
-  const runner = new StageRunner(loadNative(), { threads, interfaceName, logger, onStuck, onWeightCache });
+  const runner = new StageRunner(loadNative(), { threads, network, logger, onStuck, onWeightCache });
   const link = new DirectLink((address) => ('natsUrl' in init.bus ? directBus(address, about) : Promise.resolve(main)));
   const service = rankService({ main, link, group, runner });
   // A load may take minutes, and an abort must reach a rank that is busy.

@@ -59,7 +59,7 @@ export class StageRunner implements Disposable {
     addon: NativeAddon,
     options: {
       readonly threads: number;
-      readonly interfaceName: string | null;
+      readonly network: { readonly interfaceName: string | null; readonly prefersIpv6: boolean };
       readonly logger: Logger;
       readonly onStuck: (error: SkeinError) => void;
       readonly onWeightCache: (use: WeightCacheUse) => void;
@@ -70,7 +70,7 @@ export class StageRunner implements Disposable {
     this.#onStuck = options.onStuck;
     this.#onWeightCache = options.onWeightCache;
     this.#device = addon.createDevice({ backend: 'cpu', threads: options.threads });
-    this.#transport = addon.createTransport({ interfaceName: options.interfaceName });
+    this.#transport = addon.createTransport(options.network);
   }
 
   get device(): Device {

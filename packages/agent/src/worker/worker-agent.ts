@@ -45,7 +45,7 @@ export async function runWorkerAgent(
     options,
     bus,
     rankBus: { natsUrl },
-    interfaceName: chosen?.name ?? null,
+    chosen,
     logger,
   });
   await untilAbort(signal);
