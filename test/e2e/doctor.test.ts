@@ -57,6 +57,19 @@ test.skipIf(!canNetns)('three hosts in order: every doctor shows the matrix and 
   expect(found[0]?.output).toMatch(/^ok +model .*LlamaForCausalLM, 6 layers/m);
 });
 
+test.skipIf(!canNetns)('other files on one host are told everywhere, with both', async () => {
+  const at = makeHosts();
+  const other = `${ROOT}test/fixtures/llama/gqa-llama3-tied`;
+  const found = await examined(at, { 0: { args: [TINY_CHAT] }, 1: { args: [TINY_CHAT] }, 2: { args: [other] } });
+  for (const { output, code } of found) {
+    expect(output).toMatch(
+      /^fail +model +worker 2 has model sha256:\w+, worker 0 has sha256:\w+\n +-> give every agent/m,
+    );
+    expect(output).toContain('every pair of hosts is well');
+    expect(code).toBe(1);
+  }
+});
+
 test.skipIf(!canNetns)('no route is named with the end that has none', async () => {
   const at = makeHosts();
   at.ip(2, 'route', 'add', 'unreachable', at.address(1));

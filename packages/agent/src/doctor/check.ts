@@ -1,12 +1,15 @@
+import { z } from 'zod';
+
 /** One thing a doctor looked at. */
-export interface Check {
-  readonly name: string;
+export const checkSchema = z.object({
+  name: z.string().max(50),
   /** `warn`: it works, with less than there could be. */
-  readonly level: 'ok' | 'warn' | 'fail';
-  readonly value: string;
+  level: z.enum(['ok', 'warn', 'fail']),
+  value: z.string().max(10_000),
   /** What to do about it; null where nothing is to be done, or the value says so. */
-  readonly remedy: string | null;
-}
+  remedy: z.string().max(10_000).nullable(),
+});
+export type Check = z.infer<typeof checkSchema>;
 
 export function ok(name: string, value: string): Check {
   return { name, level: 'ok', value, remedy: null };

@@ -5,10 +5,10 @@ import { z } from 'zod';
 import { FormationError } from '../errors.ts';
 import { LEASE_TTL_MS } from '../leases.ts';
 import { Preflight } from '../preflight/preflight.ts';
-import { networkTable } from '../preflight/network-view.ts';
+import { type NetworkView, networkTable } from '../preflight/network-view.ts';
 import { preflightSubject } from '../preflight/preflight-actor.ts';
 import { untilAborted } from '../until-aborted.ts';
-import { type Check, fail, ok } from './check.ts';
+import { type Check, checkSchema, fail, ok } from './check.ts';
 
 const VERDICT_MS = 2000;
 /** After all doctors have come: the preflight ends within 10 s. */
@@ -25,17 +25,13 @@ const patientSchema = z.object({
 /** What the doctors of a group tell each other. */
 export type Patient = z.infer<typeof patientSchema>;
 
-const verdictSchema = z.object({
-  table: z.string().max(100_000),
-  faults: z.array(z.string().max(5000)).max(1000),
-});
-type Verdict = z.infer<typeof verdictSchema>;
-
-export interface GroupFindings {
-  readonly checks: readonly Check[];
+/** What the doctors of a group found together. */
+const findingsSchema = z.object({
+  checks: z.array(checkSchema).max(4096),
   /** The matrix; '' for none. */
-  readonly table: string;
-}
+  table: z.string().max(1_000_000),
+});
+export type GroupFindings = z.infer<typeof findingsSchema>;
 
 export interface DoctorGroup {
   readonly group: string;
@@ -82,18 +78,18 @@ export async function leadDoctors(
     if (!(error instanceof FormationError)) throw error;
   }
   const { view } = preflight;
-  const verdict: Verdict = {
+  const findings: GroupFindings = {
+    checks: [...checks, ...networkChecks(view, doctors.length)],
     table: view ? networkTable(view) : '',
-    faults: (view?.faults ?? []).map(({ message }) => message),
   };
   await Promise.allSettled(
     doctors
       .filter(({ advert }) => advert.workerIndex > 0)
       .map(({ agent, advert }) =>
-        bus.request(verdictSubject(group, advert.workerIndex, agent), verdict, { deadlineMs: VERDICT_MS, signal }),
+        bus.request(verdictSubject(group, advert.workerIndex, agent), findings, { deadlineMs: VERDICT_MS, signal }),
       ),
   );
-  return { checks: [...checks, ...networkChecks(verdict, doctors.length)], table: verdict.table };
+  return findings;
 }
 
 /** A worker's doctor: is probed, and gets the leader's verdict. Its preflight service must be up. */
@@ -102,16 +98,15 @@ export async function followDoctors(
   { group, workerIndex, waitMs }: DoctorGroup,
   signal: AbortSignal,
 ): Promise<GroupFindings> {
-  const got = Promise.withResolvers<Verdict>();
+  const got = Promise.withResolvers<GroupFindings>();
   const served = bus.serve(verdictSubject(group, workerIndex, bus.identity), async ({ data }) => {
-    got.resolve(verdictSchema.parse(data));
+    got.resolve(findingsSchema.parse(data));
     return null;
   });
   const deadlineMs = waitMs + LEADER_MS;
   const deadline = AbortSignal.timeout(deadlineMs);
   try {
-    const verdict = await untilAborted(got.promise, AbortSignal.any([signal, deadline]));
-    return { checks: networkChecks(verdict, 0), table: verdict.table };
+    return await untilAborted(got.promise, AbortSignal.any([signal, deadline]));
   } catch (error) {
     if (!deadline.aborted) throw error;
     const missing = fail(
@@ -194,8 +189,8 @@ function differences(doctors: readonly Doctor[]): Check[] {
   });
 }
 
-function networkChecks({ table, faults }: Verdict, members: number): Check[] {
-  if (faults.length > 0) return faults.map((fault) => fail('network', fault, null));
-  if (table !== '') return [ok('network', 'every pair of hosts is well')];
-  return members === 1 ? [] : [ok('network', 'all members share one host')];
+function networkChecks(view: NetworkView | null, members: number): Check[] {
+  if (view === null) return members > 1 ? [ok('network', 'all members share one host')] : [];
+  if (view.faults.length === 0) return [ok('network', 'every pair of hosts is well')];
+  return view.faults.map(({ message }) => fail('network', message, null));
 }
