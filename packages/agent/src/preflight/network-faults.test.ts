@@ -102,8 +102,25 @@ test('silence both ways is told of both', () => {
 
 test('an MTU hole is told once for both directions, with what vanishes and what crosses', () => {
   expect(found(2, { '0>1': { crossedBytes: 1400 }, '1>0': { crossedBytes: 1400 } })).toEqual([
-    'mtu-hole: packets of 1500 bytes between worker 0 (h0, eth0 10.0.0.0) and worker 1 (h1, eth0 10.0.0.1) vanish, those of 1400 cross: give eth0 of both an MTU of 1400, or let ICMP "fragmentation needed" (IPv6: "packet too big") pass',
+    'mtu-hole: packets of 1500 bytes between worker 0 (h0, eth0 10.0.0.0) and worker 1 (h1, eth0 10.0.0.1) vanish, those of 1400 cross: give eth0 of all of them an MTU of 1400, or let ICMP "fragmentation needed" (IPv6: "packet too big") pass',
   ]);
+});
+
+test('holes that have one agent in common are one fault', () => {
+  const hole = { crossedBytes: 1400 };
+  expect(found(4, { '0>2': hole, '1>2': hole, '2>1': hole, '3>2': hole })).toEqual([
+    expect.stringMatching(
+      /^mtu-hole: packets of 1500 bytes between worker 2 .* and workers 0, 1, 3 vanish, those of 1400/,
+    ),
+  ]);
+  expect(found(4, { '0>1': hole, '2>3': hole })).toHaveLength(2);
+});
+
+test('a direction that suffers from the fault of the other is shown as silent', () => {
+  const probed = pairs(2, { '0>1': silent, '1>0': { dial: 'EHOSTUNREACH', ...unreached } });
+  const view = { agents: agents(2), pairs: probed, faults: networkFaults(agents(2), probed) };
+  expect(networkTopology(view).pairs.map(({ fault }) => fault)).toEqual(['no-answer', 'no-route']);
+  expect(networkTable(view)).toMatch(/NO-ANSWER[^]*NO-ROUTE/);
 });
 
 test('a wrong interface is told once of the worker that uses it, from all sides', () => {

@@ -1,5 +1,6 @@
 import { type DialFault, dialFault } from '../network/dial.ts';
-import type { ProbedAgent, ProbedPair } from './network-view.ts';
+import { mtuHoles } from './mtu-holes.ts';
+import { namedAgent, type ProbedAgent, type ProbedPair } from './network-view.ts';
 
 export interface NetworkFault {
   readonly kind: DialFault | 'wrong-interface' | 'mtu-hole' | 'broken' | 'unanswered';
@@ -13,7 +14,7 @@ export interface NetworkFault {
  *  not also said to be silent. */
 export function networkFaults(agents: readonly ProbedAgent[], pairs: readonly ProbedPair[]): NetworkFault[] {
   const judged = pairs.flatMap((pair) => judge(pair, agents, pairs) ?? []);
-  const faults = merged(judged);
+  const faults = [...merged(judged), ...mtuHoles(agents, pairs)];
   const explained = faults.filter((fault) => !faults.some((other) => other !== fault && explains(other, fault)));
   const unanswered = agents
     .filter(({ problem, workerIndex }) => problem !== '' && !explained.some((fault) => concerns(fault, workerIndex)))
@@ -51,18 +52,11 @@ function judge(pair: ProbedPair, agents: readonly ProbedAgent[], all: readonly P
     return { kind, pairs, key: `${kind} ${pair.from} ${pair.to}`, message: dialMessage(kind, report.dial, from, to) };
   }
   if (report.problem !== '') {
-    const message = `the probe of ${named(to)} by ${named(from)} failed on an open connection: ${report.problem}; something on the way cuts connections off`;
+    const message = `the probe of ${namedAgent(to)} by ${namedAgent(from)} failed on an open connection: ${report.problem}; something on the way cuts connections off`;
     return { kind: 'broken', pairs, key: `broken ${pair.from} ${pair.to}`, message };
   }
-  const { packetBytes, crossedBytes } = report;
-  if (packetBytes === null || crossedBytes === null || packetBytes === crossedBytes) return null;
-  const [a, b] = pair.from < pair.to ? [from, to] : [to, from];
-  return {
-    kind: 'mtu-hole',
-    pairs,
-    key: `mtu-hole ${a.workerIndex} ${b.workerIndex}`,
-    message: `packets of ${packetBytes} bytes between ${named(a)} and ${named(b)} vanish, those of ${crossedBytes} cross: give ${interfaceNames(a, b)} an MTU of ${crossedBytes}, or let ICMP "fragmentation needed" (IPv6: "packet too big") pass`,
-  };
+  // Holes are told of in `mtuHoles`.
+  return null;
 }
 
 function dialMessage(kind: DialFault, failure: string, from: ProbedAgent, to: ProbedAgent): string {
@@ -70,11 +64,11 @@ function dialMessage(kind: DialFault, failure: string, from: ProbedAgent, to: Pr
   const said = failure === 'timeout' ? 'no answer' : failure;
   switch (kind) {
     case 'no-route':
-      return `${named(from)} has no route to ${named(to)}: ${said}; add the route, or choose with --interface a network that all members share`;
+      return `${namedAgent(from)} has no route to ${namedAgent(to)}: ${said}; add the route, or choose with --interface a network that all members share`;
     case 'blocked-port':
-      return `port ${port} of ${address} is blocked between ${named(from)} and ${named(to)}: ${said}, though the host itself answers; let TCP between the members pass, ports ${localPorts} included, on which ranks listen`;
+      return `port ${port} of ${address} is blocked between ${namedAgent(from)} and ${namedAgent(to)}: ${said}, though the host itself answers; let TCP between the members pass, ports ${localPorts} included, on which ranks listen`;
     case 'no-answer':
-      return `nothing answers ${named(from)} at ${named(to)}, neither port ${port} nor any other: add the route back, or let TCP between the members pass`;
+      return `nothing answers ${namedAgent(from)} at ${namedAgent(to)}, neither port ${port} nor any other: add the route back, or let TCP between the members pass`;
   }
 }
 
@@ -123,13 +117,4 @@ function explains(cause: NetworkFault, effect: NetworkFault): boolean {
 
 function concerns(fault: NetworkFault, worker: number): boolean {
   return fault.pairs.some((pair) => pair.includes(worker));
-}
-
-function named({ workerIndex, host, place }: ProbedAgent): string {
-  return `worker ${workerIndex} (${host}${place ? `, ${place.interfaceName} ${place.address}` : ''})`;
-}
-
-function interfaceNames(a: ProbedAgent, b: ProbedAgent): string {
-  const [first, second] = [a.place?.interfaceName, b.place?.interfaceName];
-  return first === second ? `${first} of both` : `${first} and ${second}`;
 }

@@ -21,6 +21,11 @@ export interface ProbedPair {
   readonly detour: Detour | null;
 }
 
+/** For messages. */
+export function namedAgent({ workerIndex, host, place }: ProbedAgent): string {
+  return `worker ${workerIndex} (${host}${place ? `, ${place.interfaceName} ${place.address}` : ''})`;
+}
+
 /** The preflight's matrix and what it means. */
 export interface NetworkView {
   readonly agents: readonly ProbedAgent[];
@@ -49,7 +54,8 @@ export function joinedViews(views: readonly NetworkView[]): NetworkView {
   };
 }
 
-export function networkTopology({ agents, pairs, faults }: NetworkView): NetworkTopology {
+export function networkTopology(view: NetworkView): NetworkTopology {
+  const { agents, pairs, faults } = view;
   return {
     agents: agents.flatMap(({ workerIndex, host, place }) =>
       place
@@ -68,7 +74,7 @@ export function networkTopology({ agents, pairs, faults }: NetworkView): Network
     pairs: pairs.map(({ from, to, report: { rttUs, bytesPerSecond, crossedBytes } }) => ({
       from,
       to,
-      fault: faultBetween(faults, from, to)?.kind ?? null,
+      fault: faultBetween(view, from, to),
       rttUs,
       bytesPerSecond,
       packetBytes: crossedBytes,
@@ -78,15 +84,16 @@ export function networkTopology({ agents, pairs, faults }: NetworkView): Network
 }
 
 /** The matrix for people: a row for each agent that dialled, a column for each that was dialled. */
-export function networkTable({ agents, pairs, faults }: NetworkView): string {
+export function networkTable(view: NetworkView): string {
+  const { agents, pairs } = view;
   const indices = agents.map(({ workerIndex }) => workerIndex);
   const rows = [
     ['from \\ to', ...indices.map(String)],
     ...agents.map(({ workerIndex: from, place }) => [
       `${from} ${place ? `${place.interfaceName} ${place.address}` : 'no address'}`,
       ...indices.map((to) => {
-        const fault = faultBetween(faults, from, to);
-        if (fault) return fault.kind.toUpperCase();
+        const fault = faultBetween(view, from, to);
+        if (fault !== null) return fault.toUpperCase();
         const pair = pairs.find((p) => p.from === from && p.to === to);
         return pair ? cell(pair) : '-';
       }),
@@ -112,6 +119,10 @@ function cell({ report: { rttUs, bytesPerSecond, crossedBytes } }: ProbedPair): 
   return parts.filter((part) => part !== '').join(' ');
 }
 
-function faultBetween(faults: readonly NetworkFault[], from: number, to: number): NetworkFault | undefined {
-  return faults.find(({ pairs }) => pairs.some((pair) => pair[0] === from && pair[1] === to));
+/** A direction that only suffers from a fault of another is `no-answer`. */
+function faultBetween({ pairs, faults }: NetworkView, from: number, to: number): NetworkFault['kind'] | null {
+  const fault = faults.find((known) => known.pairs.some((pair) => pair[0] === from && pair[1] === to));
+  if (fault) return fault.kind;
+  const pair = pairs.find((p) => p.from === from && p.to === to);
+  return pair && pair.report.dial !== 'connected' ? 'no-answer' : null;
 }
