@@ -10,6 +10,7 @@ export const EXIT_CONFIG = 78;
 const CONFIG_CODES: ReadonlySet<string> = new Set([
   'ERR_CHAT_TEMPLATE',
   'ERR_CHECKPOINT',
+  'ERR_FORMATION_CHOICE',
   'ERR_KV_CACHE',
   'ERR_MODEL_CONFIG',
   'ERR_OPTION',

@@ -35,7 +35,7 @@ export interface ChannelPlan extends RankChannel {
 }
 
 /** The residual stream of a chunk is large, parts of a value go in rounds. */
-export const CHANNEL_CAPACITY_BYTES = { stage: 4 << 20, group: 1 << 20 } as const;
+const CAPACITY_BYTES = { stage: 4 << 20, group: 1 << 20 } as const;
 
 export interface FormationInput {
   readonly model: string;
@@ -145,7 +145,7 @@ function planChannels(members: readonly Member[], { stages, tensorSize }: GroupS
       ...channel,
       name: `rank-${from?.rankIndex}-to-rank-${to?.rankIndex}`,
       transport: from?.hostId === to?.hostId ? 'shm' : 'tcp',
-      capacityBytes: CHANNEL_CAPACITY_BYTES[channel.carries],
+      capacityBytes: CAPACITY_BYTES[channel.carries],
     };
   });
 }

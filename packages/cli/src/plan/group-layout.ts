@@ -9,14 +9,12 @@ export interface GroupLayout {
   readonly devicesPerPod: number;
 }
 
-/** Ranks of a tensor group stay in one pod, stages and the groups that share experts go over pods. */
+/** Ranks of a tensor group stay in one pod where it has room for them, stages and the groups that share experts go over pods. */
 export function groupLayout({ chosen: { degrees }, planning: { devices } }: Recommendation): GroupLayout {
   const { tensor, pipeline, data, isExpertParallel } = degrees;
   const ranks = tensor * pipeline * (isExpertParallel ? data : 1);
-  const fits = Array.from({ length: devices.perHost }, (_, i) => i + 1).filter(
-    (n) => n % tensor === 0 && ranks % n === 0,
-  );
-  const devicesPerPod = fits.at(-1) ?? tensor;
+  const divides = Array.from({ length: devices.perHost }, (_, i) => i + 1).filter((n) => ranks % n === 0);
+  const devicesPerPod = divides.findLast((n) => n % tensor === 0) ?? divides.findLast((n) => tensor % n === 0) ?? 1;
   return { replicas: isExpertParallel ? 1 : data, size: ranks / devicesPerPod, devicesPerPod };
 }
 

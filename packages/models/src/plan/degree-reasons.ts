@@ -39,7 +39,8 @@ function tensorReason({ sizing, given, chosen }: ReasonsInput): string {
   const { devices, facts } = sizing;
   const { tensor, pipeline, isExpertParallel } = chosen.degrees;
   const heads = headsReason(tensor, facts);
-  if (given.tensor !== null) return `as given${heads}`;
+  if (given.tensor !== null)
+    return `as given${tensor > devices.perHost ? '; ranks on several hosts wait for the network in every layer' : ''}${heads}`;
   if (devices.kind === 'cpu')
     return tensor > 1
       ? `ranks of one host share its memory and bandwidth: each reads its part of every layer${heads}`
@@ -48,7 +49,8 @@ function tensorReason({ sizing, given, chosen }: ReasonsInput): string {
   const byWeights = heldBytes(facts, chosen) / pipeline / usableBytes(devices);
   const share = `the weights take ${percent(chosen.weightShare)} of each device`;
   if (tensor === 1) return `${share}; nothing is split that need not be${heads}`;
-  if (isExpertParallel && tensor < (sizes.at(-1) ?? 1))
+  const smaller = sizes.findLast((size) => size < tensor) ?? 1;
+  if (isExpertParallel && devices.count / smaller > facts.numExperts)
     return `${facts.numExperts} experts give ${facts.numExperts} groups of the ${devices.count} devices at most${heads}`;
   const aim = `${percent(WEIGHT_SHARE_MAX)} and ${SEQUENCES_MIN} sequences a group are aimed for`;
   const reached = hasRoom(chosen, sizing) ? aim : `${aim}, which these devices do not reach`;
@@ -83,6 +85,7 @@ function pipelineReason({ sizing, given, chosen }: ReasonsInput): string {
   const host = devices.perHost;
   const hostGib = shownBytes(Math.min(host, devices.count) * usableBytes(devices));
   if (pipeline === 1) {
+    if (chosen.degrees.isExpertParallel) return 'experts lie over all hosts, so that each has its part of every layer';
     const replicas = chosen.degrees.data * tensor > host && !chosen.degrees.isExpertParallel;
     const more = replicas ? `; another host is worth more as a replica than as a stage` : '';
     return `one host holds the model: ${shownBytes(facts.weightBytes)} of weights, ${hostGib} usable${more}`;
@@ -117,7 +120,9 @@ function expertReason({ sizing: { facts }, chosen }: ReasonsInput): string {
       ? 'one on each'
       : numExperts > ranks
         ? `${Math.floor(numExperts / ranks)}${numExperts % ranks === 0 ? '' : ` or ${Math.ceil(numExperts / ranks)}`} on each`
-        : `one for every ${ranks / numExperts} ranks`;
+        : numExperts === data
+          ? 'one to each group'
+          : `one on each of ${numExperts}, and none on the others`;
   return `${numExperts} experts over ${ranks} ranks, tensor times data as in vLLM, which has no size of its own for it: ${place}; all-to-all takes a token to its experts`;
 }
 

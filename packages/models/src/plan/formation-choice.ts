@@ -50,9 +50,11 @@ export function chooseFormation(sizing: Sizing, given: GivenDegrees): FormationC
     onCpus ? f.fits : roomy(f),
   );
   const mixes = facts.numExperts > 0 && !onCpus && (copies?.degrees.data ?? 2) > 1;
-  const spread = mixes ? firstOf(spreadDegrees(sizing, given), roomy) : null;
+  // Tensor ranks keep copies of a latent cache: there what has room first need not hold most.
+  const isLatent = facts.numKVHeads === null;
+  const spread = mixes ? firstOf(spreadDegrees(sizing, given), (f) => !isLatent && roomy(f)) : null;
   const candidates = looked.filter(({ fits }) => fits);
-  const chosen = spread ?? copies ?? mostSequences(candidates);
+  const chosen = spread ?? (mixes && isLatent ? null : copies) ?? mostSequences(candidates);
   const least = leastRanks(candidates) ?? firstFit(sizing, given);
   if (chosen === null || least === null) throw tooLarge(sizing, least);
   return { chosen, candidates, least };

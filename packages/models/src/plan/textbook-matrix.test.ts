@@ -85,7 +85,7 @@ test('70B on two hosts of 8 x 80 GiB: the second is a replica, since the first h
   );
 });
 
-test("405B on two hosts has no more than two stages, and KServe's four stages need four hosts", async () => {
+test('405B on two hosts has two stages, though four would leave it room', async () => {
   const plan = await recommend({ model: 'llama-3.1-405b', gpus: 16 });
   expect(degrees(plan)).toBe('8 x 2 x 1');
   expect(plan.reasons.tensor).toMatch(/which these devices do not reach/);
@@ -94,7 +94,7 @@ test("405B on two hosts has no more than two stages, and KServe's four stages ne
 
 test('Mixtral on 16: expert parallelism has no size of its own', async () => {
   const plan = await recommend({ model: 'mixtral-8x7b', gpus: 16 });
-  expect(plan.reasons.expert).toMatch(/8 experts over 16 ranks, tensor times data as in vLLM.*: one for every 2 ranks/);
+  expect(plan.reasons.expert).toMatch(/8 experts over 16 ranks, tensor times data as in vLLM.*: one to each group/);
   expect(plan.reasons.tensor).toMatch(/8 experts give 8 groups of the 16 devices at most/);
 });
 
@@ -107,6 +107,8 @@ test('a mixture that one tensor group holds spreads no experts', async () => {
 test('a mixture with latent attention is spread over everything, since tensor ranks would keep copies of its cache', async () => {
   const plan = await recommend({ model: 'deepseek-v3', gpus: 16 });
   expect(degrees(plan)).toBe('1 x 1 x 16 EP');
+  expect(plan.reasons.pipeline).toMatch(/experts lie over all hosts/);
+  expect(degrees(await recommend({ model: 'deepseek-v3', gpus: 64 }))).toBe('1 x 1 x 64 EP');
   expect(plan.facts.weightBytes / GIB).toBeGreaterThan(620);
   expect(plan.facts.weightBytes / GIB).toBeLessThan(640);
 });
