@@ -36,6 +36,8 @@ function startMember(at: NetworkHosts, worker: number, command: readonly string[
       LWS_GROUP_SIZE: String(of.size),
       LWS_WORKER_INDEX: String(worker),
       ...(of.key === null ? {} : { SKEIN_GROUP_KEY: of.key }),
+      // A process that ends waits for the system's resolver.
+      RES_OPTIONS: 'timeout:1 attempts:1',
     },
     ...(of.nameserver === undefined ? {} : { nameserver: of.nameserver }),
   });
@@ -189,15 +191,22 @@ test.skipIf(!canNetns)(
 );
 
 test.skipIf(!canNetns)('a worker says early why it cannot find or reach its leader, and goes on trying', async () => {
-  const at = makeHosts({ names: names(3) });
+  const at = makeHosts({ names: names(4) });
   // A neighbour that takes every packet and answers none.
   at.ip(1, 'neigh', 'add', '10.77.0.53', 'lladdr', '02:00:00:00:00:53', 'dev', 'eth0');
   at.ip(2, 'route', 'add', 'unreachable', at.address(0));
-  const lost = startNode(at, 1, { size: 3, key: null, nameserver: '10.77.0.53' });
-  const cut = startNode(at, 2, { size: 3, key: null });
-  const says = (member: Launched, text: string): Promise<void> =>
-    until(`"${text}"`, 30_000, () => member.output.includes(text));
-  await says(lost, 'does not resolve: nameserver 10.77.0.53 does not answer; check /etc/resolv.conf');
-  await says(cut, 'there is no route to 10.77.0.1: EHOSTUNREACH; add the route');
-  expect([lost.ended, cut.ended]).toEqual([false, false]);
+  at.ip(3, 'rule', 'add', 'ipproto', 'tcp', 'dport', '4222', 'prohibit');
+  const about = { size: 4, key: null };
+  const said = [
+    [
+      startNode(at, 1, { ...about, nameserver: '10.77.0.53' }),
+      'does not resolve: nameserver 10.77.0.53 does not answer; check',
+    ],
+    [startNode(at, 2, about), 'there is no route to 10.77.0.1: EHOSTUNREACH; add the route'],
+    [startNode(at, 3, about), 'port 4222 of 10.77.0.1 is blocked: EACCES, though the host itself answers'],
+  ] as const;
+  for (const [member, text] of said) {
+    await until(`"${text}"`, 30_000, () => member.output.includes(text));
+    expect(member.ended).toBe(false);
+  }
 });
