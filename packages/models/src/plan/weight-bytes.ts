@@ -18,24 +18,26 @@ export function weightBytes(weight: WeightSource): number {
   }
 }
 
-/** Of the rows that the weight takes. */
-function storedBytes({ stored, shape }: WeightSource): number {
+/** Of the rows and columns that the weight takes. */
+function storedBytes({ stored, shape: [rows = 0, cols = 1] }: WeightSource): number {
   const whole = storedTensors(stored).reduce((bytes, tensor) => bytes + tensor.sizeBytes, 0);
-  return (whole * (shape[0] ?? 0)) / storedRows(stored);
+  const [storedRows, storedCols] = storedShape(stored);
+  return (whole * rows * cols) / (storedRows * storedCols);
 }
 
-function storedRows(stored: StoredWeight): number {
+/** Of the weight that the tensors stand for; a vector is one column. */
+function storedShape(stored: StoredWeight): readonly [rows: number, cols: number] {
   switch (stored.format) {
     case 'plain':
-      return stored.tensor.shape[0] ?? 0;
+      return [stored.tensor.shape[0] ?? 0, stored.tensor.shape[1] ?? 1];
     case 'gptq':
-      return stored.qweight.shape[1] ?? 0;
+      return [stored.qweight.shape[1] ?? 0, (stored.qweight.shape[0] ?? 0) * (32 / stored.bits)];
     case 'awq':
-      return (stored.qweight.shape[1] ?? 0) * 8;
+      return [(stored.qweight.shape[1] ?? 0) * 8, stored.qweight.shape[0] ?? 0];
     case 'packed':
-      return stored.packed.shape[0] ?? 0;
+      return [stored.packed.shape[0] ?? 0, (stored.packed.shape[1] ?? 0) * (32 / stored.bits)];
     case 'int8':
     case 'fp8':
-      return stored.weight.shape[0] ?? 0;
+      return [stored.weight.shape[0] ?? 0, stored.weight.shape[1] ?? 0];
   }
 }
