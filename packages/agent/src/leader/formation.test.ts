@@ -18,6 +18,7 @@ let leader: MessageBus;
 let engine: Engine;
 let stop: AbortController;
 let running: Promise<void>;
+let othersLoaded = '';
 
 beforeEach(async () => {
   hub = await startLocalHub({ listen: null, groupKey: null });
@@ -25,6 +26,7 @@ beforeEach(async () => {
   stop = new AbortController();
   engine = new Engine(engineConfig({}));
   running = Promise.resolve();
+  othersLoaded = '';
 });
 
 afterEach(async () => {
@@ -46,6 +48,7 @@ function lead(shape = formationInput.shape): Formation {
     stepDeadlineMs: 1000,
     input: { ...formationInput, shape },
     engine,
+    fingerprintOfOthers: () => othersLoaded,
     logger: silentLogger,
     onFormed: () => {},
   });
@@ -186,4 +189,16 @@ test('ranks that loaded different models are refused with both, and until then t
   expect(formation.current.detail).toBe(
     'worker 0 has model sha256:b, worker 0 has sha256:a; give every agent the same files',
   );
+});
+
+test('a replica with another model than the others is refused with both', async () => {
+  othersLoaded = 'g';
+  const formation = lead();
+  join();
+  await expect
+    .poll(() => formation.current)
+    .toMatchObject({
+      state: 'lost',
+      detail: 'replica 0 has model f, the others have g; give every agent the same files',
+    });
 });

@@ -46,6 +46,8 @@ export interface FormationOptions {
   readonly stepDeadlineMs: number;
   readonly input: FormationInput;
   readonly engine: Engine;
+  /** What the other replicas of the group have loaded; empty before any has. */
+  readonly fingerprintOfOthers: () => string;
   readonly logger: Logger;
   /** The engine has its executor. */
   readonly onFormed: () => void;
@@ -209,7 +211,15 @@ export class Formation {
         );
       }
     }
-    this.#now = { ...this.#now, fingerprint: first?.fingerprint ?? '' };
+    const fingerprint = first?.fingerprint ?? '';
+    const others = this.#options.fingerprintOfOthers();
+    if (others !== '' && others !== fingerprint) {
+      throw new FormationError(
+        'ERR_FINGERPRINT',
+        `replica ${replica} has model ${fingerprint}, the others have ${others}; give every agent the same files`,
+      );
+    }
+    this.#now = { ...this.#now, fingerprint };
 
     // A group of one has nobody to connect.
     if (plan.channels.length > 0) await openChannels(plan, { epoch, all });

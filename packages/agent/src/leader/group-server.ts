@@ -84,6 +84,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
         preflight,
         stepDeadlineMs: options.stepDeadlineMs,
         input,
+        fingerprintOfOthers: () => fingerprintOf(replicas.filter((other) => other.index !== index)),
       },
       bus: main,
       kvEvents: options.kvEvents,
@@ -186,7 +187,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
       group,
       url,
       model: modelName,
-      fingerprint: formations.map(({ current }) => current.fingerprint).find((known) => known !== '') ?? '',
+      fingerprint: fingerprintOf(replicas),
       ready: isReady().ready,
       draining,
       maxModelLen: model.maxModelLen,
@@ -241,6 +242,11 @@ function formationInput(
     memoryShare: memoryShare / Math.max(1, ranksPerAgent(shape, groupSize) / ranksPerReplica(shape)),
     numBlocks,
   };
+}
+
+/** Of the first that has loaded the model; empty before. */
+function fingerprintOf(replicas: readonly Replica[]): string {
+  return replicas.map(({ formation }) => formation.current.fingerprint).find((known) => known !== '') ?? '';
 }
 
 /** Where others reach a server bound to `host`. */
