@@ -2,7 +2,7 @@
  *  it in one transfer. `native/src/core/step_io.h` mirrors this file, same names and order.
  *
  *  Input words: HEADER (16 words: magic 0x536b4e31, version 2, step low, step high, numTokens, numSeqs, numBlockIds, numRows,
- *  maxLogprobs, feedbackStep low, feedbackStep high, numRules, numRuleWords, 3 zero) then, in this order:
+ *  maxLogprobs, feedbackStep low, feedbackStep high, numRules, numRuleWords, numSources, 2 zero) then, in this order:
  *    tokenIds[numTokens]      id, or -1-slot for an id this rank's feedback slot holds
  *    queryStart[numSeqs+1]    first token row of each sequence; the last entry is numTokens
  *    numComputedTokens[numSeqs]  context already in the cache; token j of the sequence has position numComputed+j
@@ -18,6 +18,7 @@
  *                             outputs they know of. 0: the slot's rules, if it has any, are another request's of old
  *    ruleStart[numRules+1]    first word of each record in ruleWords; the last entry is numRuleWords
  *    ruleWords[numRuleWords]  logit rules that slots get before this step samples (logit-rules.ts)
+ *    sourceTokens[numSources] tokens of each source of a spread `experts` op in this step, this rank's own included
  *
  *  Output words: numRows, maxLogprobs, then tokenIds[numRows], logprobs f32[numRows], ranks[numRows] (1 is the likeliest; 0
  *  when not asked for), topIds[numRows*maxLogprobs] (-1 pads), topLogprobs f32[numRows*maxLogprobs].
@@ -74,6 +75,8 @@ export interface StepInput {
   readonly rows: readonly StepRow[];
   readonly maxLogprobs: number;
   readonly rules: readonly SlotRules[];
+  /** Tokens of each source whose experts this program shares; none where it shares with ranks of one source alone. */
+  readonly sourceTokens?: readonly number[];
 }
 
 export interface StepOutputRow {
@@ -95,7 +98,9 @@ export function packStepInput(input: StepInput): Int32Array {
   const ruleLengths = input.rules.map((r) => logitRulesWords(r.rules, r.outputIds.length));
   const numRules = input.rules.length;
   const numRuleWords = ruleLengths.reduce((n, length) => n + length, 0);
-  const numWords = numTokens + 3 * numSeqs + 2 + numBlockIds + 13 * numRows + numRules + 1 + numRuleWords;
+  const sourceTokens = input.sourceTokens ?? [];
+  const numSources = sourceTokens.length;
+  const numWords = numTokens + 3 * numSeqs + 2 + numBlockIds + 13 * numRows + numRules + 1 + numRuleWords + numSources;
   const words = new Int32Array(STEP_INPUT_HEADER_WORDS + numWords);
   const floats = new Float32Array(words.buffer);
   const step = BigInt(input.step);
@@ -114,6 +119,7 @@ export function packStepInput(input: StepInput): Int32Array {
     high(feedback),
     numRules,
     numRuleWords,
+    numSources,
   ]);
   let at = STEP_INPUT_HEADER_WORDS;
   for (const s of input.sequences) {
@@ -153,6 +159,7 @@ export function packStepInput(input: StepInput): Int32Array {
   }
   at = putStarts(words, at + 13 * numRows, ruleLengths);
   for (const rules of input.rules) at = putSlotRules(words, at, rules);
+  words.set(sourceTokens, at);
   return words;
 }
 

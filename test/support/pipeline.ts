@@ -26,7 +26,7 @@ export interface Pipeline extends AsyncDisposable {
 
 function shapeOf(specs: readonly ProgramSpec[]): FormationShape {
   const tensorSize = specs[0]?.groups.find(({ name }) => name === TENSOR_GROUP)?.size ?? 1;
-  return { stages: specs.length / tensorSize, tensorSize };
+  return { stages: specs.length / tensorSize, tensorSize, expertReplicas: 1 };
 }
 
 /** What the ranks of the last stage answer, which is the same. */

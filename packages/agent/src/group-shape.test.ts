@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { numRanks, placeOf, ranksPerAgent } from './group-shape.ts';
 
-const shape = { replicas: 2, stages: 3, tensorSize: 2 };
+const shape = { replicas: 2, stages: 3, tensorSize: 2, sharesExperts: false };
 
 test('ranks that share a stage are neighbours, then the stages of a replica', () => {
   expect(numRanks(shape)).toBe(12);
@@ -20,6 +20,8 @@ test('pods have equally many ranks, or the sizes are refused with what they come
   expect(() => ranksPerAgent(shape, 5)).toThrow(
     'tensor x pipeline x data parallel is 2 x 3 x 2 = 12 ranks, and 5 pods (LWS_GROUP_SIZE) cannot have equally many',
   );
-  expect(() => ranksPerAgent({ replicas: 1, stages: 1, tensorSize: 1 }, 2)).toThrow('cannot have equally many');
-  expect(() => ranksPerAgent({ replicas: 2, stages: 1, tensorSize: 64 }, 1)).toThrow('one agent runs at most 64');
+  expect(() => ranksPerAgent({ ...shape, replicas: 1, stages: 1, tensorSize: 1 }, 2)).toThrow(
+    'cannot have equally many',
+  );
+  expect(() => ranksPerAgent({ ...shape, stages: 1, tensorSize: 64 }, 1)).toThrow('one agent runs at most 64');
 });

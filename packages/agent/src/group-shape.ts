@@ -10,6 +10,8 @@ export interface GroupShape {
   readonly stages: number;
   /** Tensor-parallel ranks of a stage. */
   readonly tensorSize: number;
+  /** Whether replicas share the experts of a mixture: then they compute their steps together. */
+  readonly sharesExperts: boolean;
 }
 
 /** What a rank does in its group. */

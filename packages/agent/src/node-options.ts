@@ -36,6 +36,8 @@ export interface NodeOptions {
   readonly natsUrl: string | null;
   readonly natsPort: number;
   readonly shape: GroupShape;
+  /** Asked for; a model without experts is refused then. */
+  readonly expertParallel: boolean;
   /** Compute threads of each rank. */
   /** Interfaces or networks that ranks may use, the best first; null leaves it to the route to the leader. */
   readonly interfaces: readonly string[] | null;

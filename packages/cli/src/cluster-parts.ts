@@ -17,7 +17,8 @@ const TINY_CHAT = fileURLToPath(new URL('../../../examples/tiny-chat', import.me
 /** How each group's ranks share the work. @param stages where no flag says. */
 export function groupShape({ settings }: Resolved, stages: number): GroupShape {
   const { dataParallelSize: replicas, pipelineParallelSize, tensorParallelSize: tensorSize } = settings;
-  return { replicas, stages: pipelineParallelSize ?? stages, tensorSize };
+  const sharesExperts = settings.enableExpertParallel && replicas > 1;
+  return { replicas, stages: pipelineParallelSize ?? stages, tensorSize, sharesExperts };
 }
 
 /** Of `skein up`. */

@@ -40,6 +40,7 @@ export function nodeOptions(
     natsUrl: settings.natsUrl,
     natsPort: settings.natsPort,
     shape: of.shape,
+    expertParallel: settings.enableExpertParallel,
     threads: settings.threads ?? Math.max(1, Math.floor(hostCores() / ranksPerAgent(of.shape, of.groupSize))),
     interfaces: settings.interface,
     maxModelLen: settings.maxModelLen,

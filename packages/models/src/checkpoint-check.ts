@@ -14,6 +14,14 @@ export interface CheckpointCheckOptions extends CheckpointParametersOptions {
   readonly tensorSize?: number;
 }
 
+/** Whether any layer is a mixture of experts. */
+export function hasExperts(options: CheckpointCheckOptions): boolean {
+  const { model } = options;
+  const whole = new ProgramRecorder(checkpointParameters(options));
+  model.record(whole, wholeModel(model, model.config.maxPositionEmbeddings));
+  return whole.ops.some(({ op }) => op === 'experts');
+}
+
 /** Holds a checkpoint against its model: every parameter is there in its shape, and every tensor is a parameter or one that
  *  the family knows to be unneeded. Names of the unneeded come back. Throws CheckpointError naming what does not fit,
  *  and TensorSplitError where the model has too few heads or rows for its ranks. */

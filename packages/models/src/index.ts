@@ -1,4 +1,4 @@
-export { checkCheckpoint } from './checkpoint-check.ts';
+export { checkCheckpoint, hasExperts } from './checkpoint-check.ts';
 export { readCheckpointTensors } from './checkpoint-tensors.ts';
 export {
   DTYPE_BYTES,
@@ -52,7 +52,7 @@ export { stagePeer } from './stage-peer.ts';
 export { rankCacheLayers } from './rank-cache-layers.ts';
 export { type FormationShape, type RankChannel, rankChannels } from './rank-channels.ts';
 export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
-export { TENSOR_GROUP, type TensorPlace, WHOLE } from './tensor-shard.ts';
+export { type ReplicaPlace, TENSOR_GROUP, type TensorPlace } from './tensor-shard.ts';
 export {
   CHECKPOINT_SHAPES,
   type CheckpointShape,

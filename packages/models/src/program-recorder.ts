@@ -1,5 +1,15 @@
 import type { Op, RankGroup, ValueId, WeightId, WeightSource } from '@skein/native';
-import { evenSlices, rowSlices, type Slice, TENSOR_GROUP, type TensorPlace, WHOLE } from './tensor-shard.ts';
+import {
+  ALONE,
+  evenSlices,
+  EXPERT_GROUP,
+  type ReplicaPlace,
+  rowSlices,
+  type Slice,
+  TENSOR_GROUP,
+  type TensorPlace,
+  WHOLE,
+} from './tensor-shard.ts';
 
 /** What a parameter is there for, which decides how it may be quantized: `latentUp` makes keys and values of latents,
  *  `router` picks experts, `head` makes logits. */
@@ -96,6 +106,8 @@ export interface ParameterForm {
 export class ProgramRecorder {
   /** Which of the ranks that share these layers records. */
   readonly tensor: TensorPlace;
+  /** Which of the replicas that share their experts. */
+  readonly #replica: ReplicaPlace;
   readonly ops: Op[] = [];
   readonly weights: WeightSource[] = [];
   /** Names of the checkpoint's tensors that are used, whole or in part. */
@@ -106,14 +118,20 @@ export class ProgramRecorder {
   readonly #widths: number[] = [];
   #form: ParameterForm = { interleavedRope: false, wholeNorms: false };
 
-  constructor(parameters: ParameterSource, tensor: TensorPlace = WHOLE) {
+  constructor(parameters: ParameterSource, tensor: TensorPlace = WHOLE, replica: ReplicaPlace = ALONE) {
     this.#parameters = parameters;
     this.tensor = tensor;
+    this.#replica = replica;
   }
 
   /** Groups that the recorded operations name. */
   get groups(): readonly RankGroup[] {
-    return this.tensor.size === 1 ? [] : [{ name: TENSOR_GROUP, ...this.tensor }];
+    const { rank, size } = this.tensor;
+    const { index, count } = this.#replica;
+    return [
+      ...(size > 1 ? [{ name: TENSOR_GROUP, rank, size }] : []),
+      ...(count > 1 ? [{ name: EXPERT_GROUP, rank: index * size + rank, size: count * size }] : []),
+    ];
   }
 
   /** This rank's part of what every rank has a part of. */
@@ -234,12 +252,17 @@ export class ProgramRecorder {
   experts(x: ValueId, routes: ValueId, { innerSize, experts }: ExpertsOptions): ValueId {
     const width = this.width(x);
     const matrix = (name: string, shape: readonly number[]) => this.#weight({ name, shape, kind: 'matrix' });
-    const slices = evenSlices(experts.length, this.tensor.size);
-    const { first, count } = this.own(slices);
+    const group = this.groups.at(-1) ?? { name: '', ...WHOLE };
+    const slices = evenSlices(experts.length, group.size);
+    const { first, count } = slices[group.rank] ?? { first: 0, count: 0 };
     const spread =
-      this.tensor.size === 1
+      group.size === 1
         ? null
-        : { group: TENSOR_GROUP, owners: slices.flatMap((slice, rank) => Array<number>(slice.count).fill(rank)) };
+        : {
+            group: group.name,
+            owners: slices.flatMap((slice, rank) => Array<number>(slice.count).fill(rank)),
+            sources: slices.map((_, rank) => Math.floor(rank / this.tensor.size)),
+          };
     const recorded = experts.slice(first, first + count).map(({ id, gate, up, down }) => ({
       id,
       gate: matrix(gate, [innerSize, width]),

@@ -1,11 +1,14 @@
 import { stagePeer } from './stage-peer.ts';
-import { TENSOR_GROUP } from './tensor-shard.ts';
+import { EXPERT_GROUP, TENSOR_GROUP } from './tensor-shard.ts';
 
-/** Ranks are numbered stage by stage: those that share the layers of a stage are neighbours. */
+/** Ranks are numbered replica by replica, and in a replica stage by stage: those that share the layers of a stage are
+ *  neighbours. */
 export interface FormationShape {
   readonly stages: number;
   /** Ranks that share the layers of a stage. */
   readonly tensorSize: number;
+  /** Replicas that share their experts; 1 where each has its own. */
+  readonly expertReplicas: number;
 }
 
 /** One direction between two ranks, by number. */
@@ -21,27 +24,34 @@ export interface RankChannel {
 
 /** Every channel that the programs of a formation name. A rank sends to the one that has its place in the next stage; the last
  *  stage sends ids to the first. */
-export function rankChannels({ stages, tensorSize }: FormationShape): RankChannel[] {
+export function rankChannels({ stages, tensorSize, expertReplicas }: FormationShape): RankChannel[] {
   const channels: RankChannel[] = [];
+  const number = (replica: number, stage: number, own: number): number => (replica * stages + stage) * tensorSize + own;
   for (let stage = 0; stage < stages; stage++) {
     const next = (stage + 1) % stages;
-    for (let own = 0; own < tensorSize; own++) {
-      const from = stage * tensorSize + own;
-      if (stages > 1) {
-        const to = next * tensorSize + own;
+    const everyReplica: number[] = [];
+    for (let replica = 0; replica < expertReplicas; replica++) {
+      const ranks = Array.from({ length: tensorSize }, (_, own) => number(replica, stage, own));
+      everyReplica.push(...ranks);
+      for (const [own, from] of ranks.entries()) {
+        if (stages === 1) break;
+        const to = number(replica, next, own);
         channels.push({ from, to, fromPeer: stagePeer(stage), toPeer: stagePeer(next), carries: 'stage' });
       }
-      for (let other = 0; other < tensorSize; other++) {
-        if (other === own) continue;
-        const to = stage * tensorSize + other;
-        channels.push({ from, to, fromPeer: groupPeer(own), toPeer: groupPeer(other), carries: 'group' });
-      }
+      channels.push(...allPairs(TENSOR_GROUP, ranks));
     }
+    if (expertReplicas > 1) channels.push(...allPairs(EXPERT_GROUP, everyReplica));
   }
   return channels;
 }
 
-/** As native.ts names the ranks of a group. */
-function groupPeer(rank: number): string {
-  return `${TENSOR_GROUP}/${rank}`;
+/** @param ranks by their place in the group, which native.ts names them by. */
+function allPairs(group: string, ranks: readonly number[]): RankChannel[] {
+  return ranks.flatMap((from, own) =>
+    ranks.flatMap((to, other) =>
+      own === other
+        ? []
+        : [{ from, to, fromPeer: `${group}/${own}`, toPeer: `${group}/${other}`, carries: 'group' as const }],
+    ),
+  );
 }

@@ -7,7 +7,7 @@ import { ProgramRecorder } from './program-recorder.ts';
 import type { QuantizationOption } from './quantization/quantization-option.ts';
 import type { LayerRange } from './stage-layers.ts';
 import { rankCacheLayers } from './rank-cache-layers.ts';
-import { type TensorPlace, WHOLE } from './tensor-shard.ts';
+import { ALONE, type ReplicaPlace, type TensorPlace, WHOLE } from './tensor-shard.ts';
 
 export interface StageProgramOptions {
   readonly model: Model;
@@ -19,6 +19,8 @@ export interface StageProgramOptions {
   readonly layers: LayerRange;
   /** Which of the ranks that share the stage's layers; one has them whole where it is left out. */
   readonly tensor?: TensorPlace;
+  /** Which of the replicas that share their experts; each has its own where it is left out. */
+  readonly expertReplica?: ReplicaPlace;
   readonly limits: ProgramLimits;
   readonly kvCache: { readonly numBlocks: number; readonly blockSize: number; readonly dtype: KVCacheDtype };
   /** Folder of the weight cache; none where it is left out. */
@@ -29,7 +31,17 @@ export interface StageProgramOptions {
  *  another shape, or when the checkpoint holds a tensor that no stage uses, and TensorSplitError when there are more ranks than
  *  heads or rows. */
 export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
-  const { model, stages, stage, layers, tensor = WHOLE, limits, kvCache, weightCache = null } = options;
+  const {
+    model,
+    stages,
+    stage,
+    layers,
+    tensor = WHOLE,
+    expertReplica = ALONE,
+    limits,
+    kvCache,
+    weightCache = null,
+  } = options;
   const { config } = model;
   const [first, end] = layers;
   if (!(stage >= 0 && stage < stages && first >= 0 && first < end && end <= config.numLayers)) {
@@ -47,7 +59,7 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     );
   }
   checkCheckpoint(options);
-  const recorder = new ProgramRecorder(checkpointParameters(options), tensor);
+  const recorder = new ProgramRecorder(checkpointParameters(options), tensor, expertReplica);
   model.record(recorder, { index: stage, count: stages, layers, maxModelLen: limits.maxModelLen });
   return {
     vocabSize: config.vocabSize,

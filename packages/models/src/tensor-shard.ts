@@ -11,6 +11,17 @@ export interface TensorPlace {
 
 export const WHOLE: TensorPlace = { rank: 0, size: 1 };
 
+/** Name of the group of ranks, over all replicas, that share the experts of a stage's layers. */
+export const EXPERT_GROUP = 'experts';
+
+/** A data-parallel replica among those that share their experts. */
+export interface ReplicaPlace {
+  readonly index: number;
+  readonly count: number;
+}
+
+export const ALONE: ReplicaPlace = { index: 0, count: 1 };
+
 /** A run of rows, heads or experts. */
 export interface Slice {
   readonly first: number;

@@ -34,7 +34,7 @@ function members(...changes: Partial<RankAdvert>[]): Member[] {
 function plan(of: readonly Member[], change: Partial<FormationInput> = {}): FormationPlan {
   return planFormation(of, {
     ...formationInput,
-    shape: { replicas: 1, stages: of.length, tensorSize: 1 },
+    shape: { replicas: 1, stages: of.length, tensorSize: 1, sharesExperts: false },
     ...change,
   });
 }
@@ -63,7 +63,7 @@ test('stages take the layers between them, and the channels form a ring', () => 
 });
 
 test('ranks that share a stage talk with each other, and with the one in their place of the next stage', () => {
-  const shape = { replicas: 2, stages: 2, tensorSize: 2 };
+  const shape = { replicas: 2, stages: 2, tensorSize: 2, sharesExperts: false };
   const second = members({ rankIndex: 4 }, { rankIndex: 5 }, { rankIndex: 6 }, { rankIndex: 7 });
   const { places, loads, channels, blockBytes } = plan(second, { shape });
   expect(places).toEqual([

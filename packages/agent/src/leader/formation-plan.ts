@@ -16,7 +16,7 @@ import { type GroupShape, placeOf, type RankPlace } from '../group-shape.ts';
 import type { LoadSpec } from '../rank/rank-actor.ts';
 import type { Member } from './membership.ts';
 
-/** What each rank of a replica does. Ranks are by their place in the replica. */
+/** What each rank does, of one replica or of all that share their experts. Ranks are by their place among these. */
 export interface FormationPlan {
   readonly places: readonly RankPlace[];
   /** By stage. */
@@ -59,7 +59,7 @@ export interface FormationInput {
   readonly numBlocks: number | null;
 }
 
-/** Decides who does what, from the members of a replica, by their numbers, and the model.
+/** Decides who does what, from the members of one replica or, where these share experts, of all, by their numbers, and the model.
  *  @throws FormationError with both values when members do not fit together. */
 export function planFormation(members: readonly Member[], input: FormationInput): FormationPlan {
   const [first] = members;
@@ -72,12 +72,13 @@ export function planFormation(members: readonly Member[], input: FormationInput)
       );
     }
   }
-  const { stages, tensorSize } = input.shape;
+  const { stages, tensorSize, replicas, sharesExperts } = input.shape;
   const layers = stageLayers(input.config.numLayers, stages, input.layerPartition);
   const places = members.map(({ advert }) => placeOf(advert.rankIndex, input.shape));
   const blocksWanted = input.maxNumSeqs * Math.ceil(input.maxModelLen / input.blockSize);
   const block = { blockSize: input.blockSize, dtype: input.kvDtype };
-  const ranks = places.map(({ stage, tensorRank }) => ({
+  const ranks = places.map(({ replica, stage, tensorRank }) => ({
+    expertReplica: sharesExperts ? { index: replica, count: replicas } : { index: 0, count: 1 },
     stage,
     range: layers[stage] ?? ([0, 0] as const),
     tensor: { rank: tensorRank, size: tensorSize },
@@ -95,11 +96,12 @@ export function planFormation(members: readonly Member[], input: FormationInput)
       'ERR_KV_CACHE',
       `a KV cache of ${input.kvCacheBytes ?? 'a share of the memory'} bytes holds no block of ${Math.max(...blockBytes)}; raise ${input.kvCacheBytes === null ? '--cpu-memory-utilization' : '--kv-cache-memory-bytes'}`,
     );
-  const loads = ranks.map(({ stage, range, tensor }): LoadSpec => ({
+  const loads = ranks.map(({ expertReplica, stage, range, tensor }): LoadSpec => ({
     model: input.model,
     stages,
     stage,
     tensor,
+    expertReplica,
     layers: [range[0], range[1]],
     kvCacheDtype: input.kvCacheDtype,
     quantization: input.quantization,
@@ -138,8 +140,11 @@ export function planFormation(members: readonly Member[], input: FormationInput)
   return { places, layers, loads, channels, warnings, blockBytes };
 }
 
-function planChannels(members: readonly Member[], { stages, tensorSize }: GroupShape): ChannelPlan[] {
-  return rankChannels({ stages, tensorSize }).map((channel) => {
+function planChannels(
+  members: readonly Member[],
+  { stages, tensorSize, replicas, sharesExperts }: GroupShape,
+): ChannelPlan[] {
+  return rankChannels({ stages, tensorSize, expertReplicas: sharesExperts ? replicas : 1 }).map((channel) => {
     const [from, to] = [members[channel.from]?.advert, members[channel.to]?.advert];
     return {
       ...channel,

@@ -9,6 +9,7 @@ import type { Preflight } from '../preflight/preflight.ts';
 import { type LoadReport, RankActor, rankSubject, type RankStatus } from '../rank/rank-actor.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
 import { kvPoolBlocks } from './kv-pool.ts';
+import { Lockstep } from './lockstep.ts';
 import { Membership, type Member } from './membership.ts';
 import { MeshExecutor } from './mesh-executor.ts';
 
@@ -33,6 +34,12 @@ export interface FormationState {
   readonly fingerprint: string;
 }
 
+/** A data-parallel replica. */
+export interface ServedReplica {
+  readonly index: number;
+  readonly engine: Engine;
+}
+
 export interface FormationOptions {
   readonly main: MessageBus;
   readonly direct: MessageBus;
@@ -40,20 +47,21 @@ export interface FormationOptions {
   readonly directAddress: { readonly host: string; readonly port: number };
   readonly group: string;
   readonly groupSize: number;
-  readonly replica: number;
-  /** One for all replicas. */
+  /** Of one replica, or of all where these share their experts. */
+  readonly replicas: readonly ServedReplica[];
+  /** One for all formations of the group. */
   readonly preflight: Pick<Preflight, 'check'>;
   readonly stepDeadlineMs: number;
   readonly input: FormationInput;
-  readonly engine: Engine;
-  /** What the other replicas of the group have loaded; empty before any has. */
+  /** What the replicas that are formed by themselves have loaded; empty before any has. */
   readonly fingerprintOfOthers: () => string;
   readonly logger: Logger;
-  /** The engine has its executor. */
+  /** The engines have their executors. */
   readonly onFormed: () => void;
 }
 
-/** Forms a replica of the group's model, gives its engine its executor, and does it again each time a member is lost. */
+/** Forms a replica of the group's model, or all that share their experts, gives the engines their executors, and does it again
+ *  each time a member is lost. */
 export class Formation {
   readonly #options: FormationOptions;
   readonly #membership: Membership;
@@ -63,16 +71,16 @@ export class Formation {
   readonly #loading = Promise.withResolvers<void>();
 
   constructor(options: FormationOptions) {
-    const { main, group, groupSize, replica, input, logger } = options;
-    const numRanks = ranksPerReplica(input.shape);
+    const { main, group, groupSize, replicas, input, logger } = options;
+    const perReplica = ranksPerReplica(input.shape);
     this.#options = options;
     this.#membership = new Membership(main, {
       group,
       groupSize,
       ranksPerAgent: ranksPerAgent(input.shape, groupSize),
       layout: layoutText(input.shape, groupSize),
-      firstRank: replica * numRanks,
-      numRanks,
+      firstRank: (replicas[0]?.index ?? 0) * perReplica,
+      numRanks: replicas.length * perReplica,
       logger,
     });
     this.#now = {
@@ -84,6 +92,10 @@ export class Formation {
       plan: null,
       fingerprint: '',
     };
+  }
+
+  serves(replica: ServedReplica | undefined): boolean {
+    return this.#options.replicas.some((own) => own === replica);
   }
 
   get shape(): GroupShape {
@@ -136,22 +148,23 @@ export class Formation {
   /** One epoch: forms the group of `members` and lets the engine use it. @returns when it is lost, or could not be formed.
    *  @throws FormationError with one of HOPELESS_CODES. */
   async #lead(members: readonly Member[], signal: AbortSignal): Promise<void> {
-    const { logger, engine, onFormed } = this.#options;
+    const { logger, replicas, onFormed } = this.#options;
     const over = new AbortController();
     const end = AbortSignal.any([signal, over.signal]);
     const failed = Promise.withResolvers<string>();
     const lost = Promise.race([this.#membership.lost(members, end), failed.promise]);
-    let executor: MeshExecutor | null = null;
+    let executors: readonly MeshExecutor[] = [];
     let reason;
     let hopeless: FormationError | null = null;
     try {
       const startMs = performance.now();
       const forming = this.#form(members, { signal: end, onLost: failed.resolve });
-      executor = await Promise.race([
+      executors = await Promise.race([
         forming,
         lost.then((why) => Promise.reject(new FormationError('ERR_MEMBER_LOST', why))),
       ]);
-      engine.attach(executor);
+      const attached = executors.length > 1 ? new Lockstep(executors).executors : executors;
+      for (const [i, { engine }] of replicas.entries()) engine.attach(at(attached, i));
       this.#enter('ready', '');
       logger.info({ epoch: this.#epoch, ranks: members.length, seconds: seconds(startMs) }, 'the group is formed');
       onFormed();
@@ -165,11 +178,11 @@ export class Formation {
     this.#enter('lost', reason);
     // Ends what the attempt still waits for: calls to ranks, the watch over the members.
     over.abort();
-    executor?.lose(new Error(reason));
+    for (const executor of executors) executor.lose(new Error(reason));
     // The engine first sees its steps fail, so that a request which fells every group in turn is found out.
     await setImmediate();
     await setImmediate();
-    engine.detach(new Error(reason));
+    for (const { engine } of replicas) engine.detach(new Error(reason));
     if (hopeless) throw hopeless;
   }
 
@@ -177,8 +190,8 @@ export class Formation {
   async #form(
     members: readonly Member[],
     until: { readonly signal: AbortSignal; readonly onLost: (reason: string) => void },
-  ): Promise<MeshExecutor> {
-    const { main, direct, directAddress, group, replica, preflight, stepDeadlineMs, input } = this.#options;
+  ): Promise<MeshExecutor[]> {
+    const { main, direct, directAddress, group, replicas, preflight, stepDeadlineMs, input } = this.#options;
     const { signal, onLost } = until;
     const plan = planFormation(members, input);
     await preflight.check(members, signal);
@@ -216,37 +229,42 @@ export class Formation {
     if (others !== '' && others !== fingerprint) {
       throw new FormationError(
         'ERR_FINGERPRINT',
-        `replica ${replica} has model ${fingerprint}, the others have ${others}; give every agent the same files`,
+        `replica ${replicas[0]?.index} has model ${fingerprint}, the others have ${others}; give every agent the same files`,
       );
     }
     this.#now = { ...this.#now, fingerprint };
 
     // A group of one has nobody to connect.
     if (plan.channels.length > 0) await openChannels(plan, { epoch, all });
-    const executor = new MeshExecutor({
-      main,
-      direct,
-      group,
-      replica,
-      epoch,
-      numStages: input.shape.stages,
-      numBlocks: this.#poolBlocks(members, plan, loaded),
-      blockSize: input.blockSize,
-      maxModelLen: input.maxModelLen,
-      maxLogprobs: input.maxLogprobs,
-      stepDeadlineMs,
-      onLost: (error) => onLost(error.message),
-    });
+    const numBlocks = this.#poolBlocks(members, plan, loaded);
+    const executors = replicas.map(
+      ({ index: replica }) =>
+        new MeshExecutor({
+          main,
+          direct,
+          group,
+          replica,
+          epoch,
+          numStages: input.shape.stages,
+          numBlocks,
+          blockSize: input.blockSize,
+          maxModelLen: input.maxModelLen,
+          maxLogprobs: input.maxLogprobs,
+          stepDeadlineMs,
+          onLost: (error) => onLost(error.message),
+        }),
+    );
     try {
-      await all((rank) =>
-        rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, replica, direct: directAddress }),
-      );
+      await all((rank, index) => {
+        const { replica } = at(plan.places, index);
+        return rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, replica, direct: directAddress });
+      });
       signal.throwIfAborted();
     } catch (error) {
-      executor.lose(new Error('the group could not be formed'));
+      for (const executor of executors) executor.lose(new Error('the group could not be formed'));
       throw error;
     }
-    return executor;
+    return executors;
   }
 
   /** The KV pool's size. A group that is formed again on the same hosts keeps it: what it used before is its own. */

@@ -13,6 +13,7 @@ import type { NodeOptions } from '../node-options.ts';
 import { networkTopology } from '../preflight/network-view.ts';
 import { Preflight } from '../preflight/preflight.ts';
 import { untilAbort } from '../until-aborted.ts';
+import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { logprobsLimit } from './logprobs-limit.ts';
@@ -70,12 +71,27 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
   });
   const preflight = new Preflight(main, { group, brokerPort: of.brokerPort, logger });
   const input = formationInput(model, options, groupSize, { ...config, maxLogprobs });
+  const { shape } = options;
   const replicas: Replica[] = [];
-  for (let index = 0; index < options.shape.replicas; index++) {
+  for (let index = 0; index < shape.replicas; index++) {
     const replica = await Replica.start({
       index,
       engine: config,
-      formation: {
+      bus: main,
+      group,
+      numReplicas: shape.replicas,
+      kvEvents: options.kvEvents,
+      metrics: index === 0 ? vllmMetrics : new VllmMetrics(metrics, { modelName, engine: String(index) }),
+      spans,
+      logger: shape.replicas === 1 ? logger : logger.child({ replica: index }),
+    });
+    replicas.push(stack.use(replica));
+  }
+  // Replicas that share nothing are formed, and lost, each by itself.
+  const formedTogether = shape.sharesExperts ? [replicas] : replicas.map((replica) => [replica]);
+  const formations: Formation[] = formedTogether.map(
+    (of): Formation =>
+      new Formation({
         main,
         direct,
         directAddress,
@@ -84,20 +100,22 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
         preflight,
         stepDeadlineMs: options.stepDeadlineMs,
         input,
-        fingerprintOfOthers: () => fingerprintOf(replicas.filter((other) => other.index !== index)),
-      },
-      bus: main,
-      kvEvents: options.kvEvents,
-      metrics: index === 0 ? vllmMetrics : new VllmMetrics(metrics, { modelName, engine: String(index) }),
-      spans,
-      logger: options.shape.replicas === 1 ? logger : logger.child({ replica: index }),
-    });
-    replicas.push(stack.use(replica));
-  }
-  const forming = Promise.all(replicas.map((replica) => replica.forming));
+        replicas: of,
+        fingerprintOfOthers: () => fingerprintOf(formations.filter((other) => !other.serves(of[0]))),
+        logger: formedTogether.length === 1 ? logger : logger.child({ replica: of[0]?.index }),
+        onFormed: () => {
+          for (const replica of of) replica.formed();
+        },
+      }),
+  );
+  const stopping = new AbortController();
+  const forming = Promise.all(formations.map((formation) => formation.run(stopping.signal)));
   // Awaited below; until then a rejection is nobody's.
   forming.catch(() => {});
-  const formations = replicas.map(({ formation }) => formation);
+  stack.defer(async () => {
+    stopping.abort();
+    await forming.catch(() => {});
+  });
   const groupMetrics = new GroupMetrics(metrics, formations);
 
   // While this thread reads a large vocabulary no rank can be told what to load: that goes first, if ranks come soon.
@@ -114,7 +132,9 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
       : [];
   for (const warning of warnings) logger.warn(warning);
   const isReady = (): { ready: boolean; reason: string } => {
-    const problems = replicas.map((replica) => replica.problem());
+    const problems = formations.flatMap((formation, i) =>
+      (formedTogether[i] ?? []).map((replica) => replica.problem(formation)),
+    );
     // One that serves is enough: the others' requests wait or go to it.
     const ready = problems.includes(null);
     return { ready, reason: ready ? '' : problems.join('; ') };
@@ -187,7 +207,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
       group,
       url,
       model: modelName,
-      fingerprint: fingerprintOf(replicas),
+      fingerprint: fingerprintOf(formations),
       ready: isReady().ready,
       draining,
       maxModelLen: model.maxModelLen,
@@ -245,8 +265,8 @@ function formationInput(
 }
 
 /** Of the first that has loaded the model; empty before. */
-function fingerprintOf(replicas: readonly Replica[]): string {
-  return replicas.map(({ formation }) => formation.current.fingerprint).find((known) => known !== '') ?? '';
+function fingerprintOf(formations: readonly Formation[]): string {
+  return formations.map(({ current }) => current.fingerprint).find((known) => known !== '') ?? '';
 }
 
 /** Where others reach a server bound to `host`. */

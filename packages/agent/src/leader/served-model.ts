@@ -4,6 +4,7 @@ import {
   type GenerationConfig,
   type ModelConfig,
   type QuantizationOption,
+  hasExperts,
   readCheckpointTensors,
   readGenerationConfig,
   readModel,
@@ -36,12 +37,14 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const { config } = described;
   const generation = await readGeneration(dir, options.generationConfig);
   const tensors = await readCheckpointTensors(dir);
-  const unneededTensors = checkCheckpoint({
-    model: described,
-    tensors,
-    quantization: options.quantization,
-    tensorSize: options.shape.tensorSize,
-  });
+  const checkpoint = { model: described, tensors, quantization: options.quantization };
+  const unneededTensors = checkCheckpoint({ ...checkpoint, tensorSize: options.shape.tensorSize });
+  if (options.expertParallel && !hasExperts(checkpoint)) {
+    throw new ConfigError(
+      'ERR_OPTION',
+      `--enable-expert-parallel is set, and ${config.architecture} has no experts; leave it out`,
+    );
+  }
   const kvDtype = resolveKVCacheDtype(options.kvCacheDtype, config, tensors);
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {

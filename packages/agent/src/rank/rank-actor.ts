@@ -17,6 +17,7 @@ export const loadSchema = z.object({
   stages: z.int().min(1).max(4096),
   stage: z.int().min(0),
   tensor: z.object({ rank: z.int().min(0), size: z.int().min(1).max(4096) }),
+  expertReplica: z.object({ index: z.int().min(0), count: z.int().min(1).max(4096) }),
   layers: z.tuple([z.int().min(0), z.int().min(1)]),
   kvCacheDtype: z.enum(KV_CACHE_DTYPE_OPTIONS),
   quantization: z.enum(QUANTIZATION_OPTIONS),

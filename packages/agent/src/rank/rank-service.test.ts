@@ -12,6 +12,7 @@ const spec: LoadSpec = {
   stages: 2,
   stage: 0,
   tensor: { rank: 0, size: 1 },
+  expertReplica: { index: 0, count: 1 },
   layers: [0, 1],
   kvCacheDtype: 'auto',
   quantization: 'none',

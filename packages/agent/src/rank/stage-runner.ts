@@ -91,7 +91,8 @@ export class StageRunner implements Disposable {
       const model = await readModel(spec.model);
       const tensors = await readCheckpointTensors(spec.model);
       const dtype = resolveKVCacheDtype(spec.kvCacheDtype, model.config, tensors);
-      const { quantization, weightCache, stages, stage, layers, tensor, limits, numBlocks, blockSize } = spec;
+      const { quantization, weightCache, stages, stage, layers, tensor, expertReplica } = spec;
+      const { limits, numBlocks, blockSize } = spec;
       const checkpoint = { model, tensors, quantization };
       const program = this.#addon.createProgram(
         this.#device,
@@ -102,6 +103,7 @@ export class StageRunner implements Disposable {
           stage,
           layers,
           tensor,
+          expertReplica,
           limits,
           kvCache: { numBlocks, blockSize, dtype },
         }),

@@ -29,7 +29,7 @@ export const formationInput: FormationInput = {
   kvDtype: 'bf16',
   quantization: 'none',
   weightCache: null,
-  shape: { replicas: 1, stages: 1, tensorSize: 1 },
+  shape: { replicas: 1, stages: 1, tensorSize: 1, sharesExperts: false },
   layerPartition: null,
   maxModelLen: 128,
   maxNumSeqs: 4,

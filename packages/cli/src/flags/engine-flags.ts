@@ -160,6 +160,13 @@ export const engineFlags = {
       aliases: ['-dp', '--dp'],
     },
   ),
+  enableExpertParallel: toggle({
+    group: 'Parallel',
+    doc: 'spread the experts of a mixture over the ranks of all replicas, which then compute their steps together; without it each replica has all of them, spread over its own ranks',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: false,
+  }),
   groups: integer(
     { argument: '<n>', min: 1, max: 64 },
     {

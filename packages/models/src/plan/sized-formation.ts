@@ -54,7 +54,7 @@ export interface Sizing extends Planning {
 }
 
 export function sizeFormation({ recorder, devices, load, memory }: Sizing, degrees: Degrees): SizedFormation {
-  const shape = { stages: degrees.pipeline, tensorSize: degrees.tensor };
+  const shape = { stages: degrees.pipeline, tensorSize: degrees.tensor, expertReplicas: 1 };
   const ranks = recorder.ranks(degrees, load).map((rank) => memory(rank, shape));
   const kvBlocks =
     load.numBlocks ??
