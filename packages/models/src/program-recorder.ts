@@ -1,4 +1,5 @@
 import type { Op, RankGroup, ValueId, WeightId, WeightSource } from '@skein/native';
+import { continueTree } from './column-slices.ts';
 import {
   ALONE,
   evenSlices,
@@ -101,8 +102,9 @@ export interface ParameterForm {
 
 /** Reads like the model's forward pass and writes down the operations of one rank. Parameters are named as in the checkpoint.
  *  The residual stream and what decides for all ranks (norms, routers, latents) is the same on every rank; heads, inner
- *  columns of feed-forwards, experts and the vocabulary are spread over them. Every sum over columns is made by one rank, from
- *  all columns, so that its bits are those of a rank that has the whole model. */
+ *  columns of feed-forwards, experts and the vocabulary are spread over them. A sum over columns is made of whole
+ *  partial sums of each rank, added in the tree in which one rank adds them, or else by one rank from all columns: its bits are
+ *  those of a rank that has the whole model. */
 export class ProgramRecorder {
   /** Which of the ranks that share these layers records. */
   readonly tensor: TensorPlace;
@@ -149,7 +151,7 @@ export class ProgramRecorder {
   embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {
     const { vocabSize, width, scale } = options;
     const { rows } = this.#vocabulary(vocabSize);
-    const weight = this.#weight({ name: weightName, shape: [vocabSize, width], kind: 'embedding' }, rows);
+    const weight = this.#weight({ name: weightName, shape: [vocabSize, width], kind: 'embedding' }, { rows });
     const x = this.#push(width, (out) => ({ op: 'embed', weight, firstId: rows.first, scale, out }));
     if (this.tensor.size === 1) return x;
     // Of each token one rank has the row, and the others have zeros.
@@ -178,16 +180,33 @@ export class ProgramRecorder {
   /** `name` is the module's: its parameters are `name.weight` and, with a bias, `name.bias`. */
   linear(x: ValueId, name: string, options: LinearOptions): ValueId {
     const { width, bias: hasBias, rows = null, kind = 'matrix' } = options;
-    const part = rows === null ? null : { first: rows.first, count: width };
+    const part = rows === null ? {} : { rows: { first: rows.first, count: width } };
     const allRows = rows?.of ?? width;
     const weight = this.#weight({ name: `${name}.weight`, shape: [allRows, this.width(x)], kind }, part);
     const bias = hasBias ? this.#weight({ name: `${name}.bias`, shape: [allRows], kind: 'vector' }, part) : null;
     return this.#push(width, (out) => ({ op: 'linear', x, weight, bias, out }));
   }
 
-  /** The whole output, on every rank. Each gets all of the input and computes some of the rows. */
+  /** The whole output, on every rank. Each multiplies the columns that it has, where these are whole partial sums; else it gets
+   *  all of the input and computes some of the rows. */
   mergeLinear(x: ValueId, name: string, { widths, width, bias }: MergeLinearOptions): ValueId {
     if (this.tensor.size === 1) return this.linear(x, name, { width, bias });
+    const cols = widths.reduce((sum, part) => sum + part, 0);
+    const parameter: Parameter = { name: `${name}.weight`, shape: [width, cols], kind: 'matrix' };
+    if (continueTree(widths, this.#parameters(parameter))) {
+      const count = this.width(x);
+      const weight = this.#weight(parameter, { cols: { first: this.tensor.rank * count, count } });
+      const sum = this.#push(width, (out) => ({ op: 'linear', x, weight, bias: null, out }));
+      const biasId = bias ? this.#weight({ name: `${name}.bias`, shape: [width], kind: 'vector' }) : null;
+      return this.#push(width, (out) => ({
+        op: 'allReduce',
+        x: sum,
+        group: TENSOR_GROUP,
+        reduction: 'sum',
+        bias: biasId,
+        out,
+      }));
+    }
     const slices = rowSlices(width, this.tensor.size, name);
     const { first, count } = this.own(slices);
     const part = this.linear(this.#allGather(x, widths), name, { width: count, bias, rows: { first, of: width } });
@@ -289,7 +308,7 @@ export class ProgramRecorder {
   logits(x: ValueId, options: LogitsOptions): ValueId {
     const { weightName: name, kind, vocabSize, softCap } = options;
     const { slices, rows } = this.#vocabulary(vocabSize);
-    const weight = this.#weight({ name, kind, shape: [vocabSize, this.width(x)] }, rows);
+    const weight = this.#weight({ name, kind, shape: [vocabSize, this.width(x)] }, { rows });
     const part = this.#push(rows.count, (out) => ({ op: 'logits', x, weight, softCap, out }));
     return this.tensor.size === 1 ? part : this.#allGather(part, countsOf(slices));
   }
@@ -343,26 +362,38 @@ export class ProgramRecorder {
     const rows = nopeDim + valueDim;
     return this.#weight(
       { name, shape: [allHeads * rows, latentDim], kind: 'latentUp' },
-      { first: firstHead * rows, count: numHeads * rows },
+      { rows: { first: firstHead * rows, count: numHeads * rows } },
     );
   }
 
-  /** @param part rows of the parameter that become the weight; null for all. */
-  #weight(parameter: Parameter, part: Slice | null = null): WeightId {
+  /** @param part what of the parameter becomes the weight; all where nothing is said. */
+  #weight(parameter: Parameter, part: { readonly rows?: Slice; readonly cols?: Slice } = {}): WeightId {
     const { name, shape } = parameter;
-    const rows = shape[0] ?? 0;
-    const { first, count } = part ?? { first: 0, count: rows };
-    const id = count === rows ? name : `${name}[${first}:${first + count}]`;
+    const rows = part.rows ?? { first: 0, count: shape[0] ?? 0 };
+    const id = name + sliceText(rows, shape[0]) + (part.cols ? `[:,${part.cols.first}:+${part.cols.count}]` : '');
     const known = this.#weightIds.get(id);
     if (known !== undefined) return known;
-    if (first < 0 || first + count > rows) throw new RangeError(`${id} is not within the ${rows} rows`);
+    if (rows.first < 0 || rows.first + rows.count > (shape[0] ?? 0))
+      throw new RangeError(`${id} is not within the ${shape[0]} rows`);
     const { stored, quantize, tensorNames } = this.#parameters(parameter);
     for (const tensorName of tensorNames) this.usedTensors.add(tensorName);
-    const taken = [count, ...shape.slice(1)];
-    const weight = this.weights.push({ name: id, shape: taken, stored, firstRow: first, firstCol: 0, quantize }) - 1;
+    const cols = part.cols ?? { first: 0, count: shape[1] ?? 0 };
+    const weight =
+      this.weights.push({
+        name: id,
+        shape: shape.length === 1 ? [rows.count] : [rows.count, cols.count],
+        stored,
+        firstRow: rows.first,
+        firstCol: cols.first,
+        quantize,
+      }) - 1;
     this.#weightIds.set(id, weight);
     return weight;
   }
+}
+
+function sliceText({ first, count }: Slice, of: number | undefined): string {
+  return count === of ? '' : `[${first}:${first + count}]`;
 }
 
 export type GatedActivation = 'silu' | 'geluTanh';

@@ -75,8 +75,13 @@ export class ProgramInterpreter {
         values.set(op.out, besides(parts.map((data, r) => ({ width: op.widths[r] ?? 0, data }))));
       } else if (op.op === 'allReduce') {
         const { width, data } = value(op.x);
-        if (op.reduction === 'sum') fail('sums over ranks are not interpreted');
-        values.set(op.out, { width, data: pickBits(await this.#exchange(op.group, data, step.step)) });
+        const parts = await this.#exchange(op.group, data, step.step);
+        if (op.reduction === 'pick') values.set(op.out, { width, data: pickBits(parts) });
+        else {
+          const bias = op.bias === null ? null : this.#weight(op.bias);
+          const sum = data.map((_, i) => parts.reduce((total, part) => total + (part[i] ?? 0), bias?.[i % width] ?? 0));
+          values.set(op.out, { width, data: sum });
+        }
       } else if (op.op === 'experts') {
         const [x, routes] = [value(op.x), value(op.routes)];
         const own = expertOutputs(op, { x, routes }, (id) => this.#weight(id));
@@ -305,12 +310,21 @@ function attention(
   });
 }
 
-function readWeight({ name, shape, stored, firstRow, quantize }: WeightSource): Float32Array {
+function readWeight(source: WeightSource): Float32Array {
+  const { name, shape, stored, firstRow, firstCol, quantize } = source;
   if (quantize !== null) return fail(`${name} is quantized when it is loaded`);
   if (stored.format !== 'plain') return dequantize({ shape, firstRow }, stored);
   const { file, dtype, offsetBytes } = stored.tensor;
   if (!isGgufDtype(dtype)) return fail(`${name} is ${dtype}`);
-  const sizeBytes = ggufTensorBytes(dtype, shape) ?? fail(`${name} has rows of broken blocks`);
-  const start = offsetBytes + firstRow * (sizeBytes / (shape[0] ?? 1));
-  return decodeGgml(dtype, readFileSync(file).subarray(start, start + sizeBytes));
+  const [numRows = 1, numCols = 1] = shape;
+  const wholeCols = stored.tensor.shape[1] ?? 1;
+  const wholeShape = shape.length === 1 ? shape : [numRows, wholeCols];
+  const sizeBytes = ggufTensorBytes(dtype, wholeShape) ?? fail(`${name} has rows of broken blocks`);
+  const start = offsetBytes + firstRow * (sizeBytes / numRows);
+  const whole = decodeGgml(dtype, readFileSync(file).subarray(start, start + sizeBytes));
+  if (wholeShape === shape || wholeCols === numCols) return whole;
+  const weight = new Float32Array(numRows * numCols);
+  for (let r = 0; r < numRows; r++)
+    weight.set(whole.subarray(r * wholeCols + firstCol, r * wholeCols + firstCol + numCols), r * numCols);
+  return weight;
 }
