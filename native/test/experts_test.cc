@@ -74,7 +74,8 @@ struct Mixture {
 
   /// With `owners`, expert i is that of rank owners[i] of a group, of which this is `rank`.
   Mixture(uint32_t tokens, uint32_t experts, uint32_t k, uint32_t h, uint32_t n, Dtype dtype,
-          const std::vector<uint32_t>& owners = {}, uint32_t rank = 0)
+          const std::vector<uint32_t>& owners = {}, uint32_t rank = 0,
+          const std::vector<uint32_t>& sources = {})
       : hidden(h), inter(n), top_k(k), room(tokens) {
     std::mt19937 random(experts);
     const int64_t x = room.Value(h), logits = room.Value(experts);
@@ -90,9 +91,12 @@ struct Mixture {
           {e, room.Weight({n, h}, dtype), room.Weight({n, h}, dtype), room.Weight({h, n}, dtype)});
     }
     if (!owners.empty()) {
+      const uint32_t size = sources.empty() ? *std::max_element(owners.begin(), owners.end()) + 1
+                                            : static_cast<uint32_t>(sources.size());
       op.group = "tp";
       op.owners = owners;
-      room.spec().groups = {{"tp", *std::max_element(owners.begin(), owners.end()) + 1, rank}};
+      op.sources = sources.empty() ? std::vector<uint32_t>(size) : sources;
+      room.spec().groups = {{"tp", size, rank}};
     }
     room.Add(op);
     backend = &room.Start();
@@ -194,12 +198,55 @@ TEST(RanksThatShareExpertsAddTheSameRows) {
   const auto results = ranks.Run([&](size_t r, Communicator& communicator) {
     std::vector<ExpertWeights> own = whole.Views(0, 1);
     std::erase_if(own, [&](const ExpertWeights& e) { return owners[e.id] != r; });
-    return mixtures[r]->backend->Experts({own, &communicator, owners}, x.view(), routes.view(),
+    return mixtures[r]->backend->Experts({own, &communicator, owners, {}, {}}, x.view(), routes.view(),
                                          outs[r].view());
   });
   for (const Status& status : results) CHECK_OK(status);
   for (const TestMatrix& out : outs)
     for (size_t t = 0; t < tokens; ++t) CHECK(SameRow(out, t, want, t));
+}
+
+TEST(SourcesShareExpertsAndAddTheSameRows) {
+  // Two sources on two ranks each, and four on one; one has no token, others more than a round takes. A rank
+  // has no expert.
+  const uint32_t experts = 5, top_k = 2, hidden = 8200;
+  for (const auto& [sources, counts, owners] :
+       {std::tuple<std::vector<uint32_t>, std::vector<int32_t>, std::vector<uint32_t>>{
+            {0, 0, 1, 1}, {300, 7}, {3, 0, 1, 3, 0}},
+        {{0, 1, 2, 3}, {0, 130, 1, 40}, {0, 1, 2, 3, 0}}}) {
+    const auto size = static_cast<uint32_t>(sources.size());
+    const auto most = static_cast<uint32_t>(*std::max_element(counts.begin(), counts.end()));
+    Mixture whole(most, experts, top_k, hidden, 5, Dtype::kBF16);
+    std::mt19937 random(9);
+    std::vector<TestMatrix> xs, routes, wants;
+    for (const int32_t count : counts) {
+      const auto rows = static_cast<size_t>(count);
+      xs.emplace_back(rows, hidden, random);
+      routes.push_back(RandomRoutes(rows, top_k, experts, random));
+      wants.emplace_back(rows, hidden);
+      CHECK_OK(whole.backend->Experts({whole.Views(0, 1)}, xs.back().view(), routes.back().view(),
+                                      wants.back().view()));
+    }
+    std::vector<std::unique_ptr<Mixture>> mixtures;
+    std::vector<TestMatrix> outs;
+    for (uint32_t r = 0; r < size; ++r) {
+      mixtures.push_back(
+          std::make_unique<Mixture>(most, experts, top_k, hidden, 5, Dtype::kBF16, owners, r, sources));
+      outs.emplace_back(static_cast<size_t>(counts[sources[r]]), hidden);
+    }
+    Ranks ranks(size);
+    const auto results = ranks.Run([&](size_t r, Communicator& communicator) {
+      std::vector<ExpertWeights> own = whole.Views(0, 1);
+      std::erase_if(own, [&](const ExpertWeights& e) { return owners[e.id] != r; });
+      const uint32_t source = sources[r];
+      return mixtures[r]->backend->Experts({own, &communicator, owners, sources, counts}, xs[source].view(),
+                                           routes[source].view(), outs[r].view());
+    });
+    for (const Status& status : results) CHECK_OK(status);
+    for (uint32_t r = 0; r < size; ++r) {
+      for (size_t t = 0; t < outs[r].view().rows; ++t) CHECK(SameRow(outs[r], t, wants[sources[r]], t));
+    }
+  }
 }
 
 struct RefusedSpec {
@@ -237,6 +284,7 @@ TEST(WrongMixturesAreRefusedByOp) {
     s.spec.groups = {{"tp", 2, 1}};
     s.experts().group = "tp";
     s.experts().owners = std::move(owners);
+    s.experts().sources = {0, 0};
   };
   ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1}); }, "owners has 5 entries for 6 experts");
   ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 2}); },
@@ -249,6 +297,8 @@ TEST(WrongMixturesAreRefusedByOp) {
         s.experts().experts.erase(s.experts().experts.begin() + 2);
       },
       "expert 2 is this rank's, and is not listed in its place");
+  ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 1}), s.experts().sources = {1, 0}; },
+                "sources are not equal runs of the 2 ranks of group 'tp'");
   ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 1}), s.spec.groups.clear(); },
                 "op 3 (experts): group 'tp' is none");
 }

@@ -75,6 +75,7 @@ class Sharder {
       case OpKind::kExperts:
         op.group = "tp";
         op.owners = split_.owners;
+        op.sources.resize(split_.size());
         std::erase_if(op.experts, [&](const ExpertWeightIds& e) { return split_.owners[e.id] != rank_; });
         return Keep(op);
       case OpKind::kSiluMul:

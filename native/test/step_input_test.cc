@@ -11,8 +11,8 @@ namespace {
 /// id, a bias of 4, three allowed ids, bad words {3} and {5, 6}, one id to report on.
 std::vector<int32_t> Rules() {
   const auto bits = [](float v) { return std::bit_cast<int32_t>(v); };
-  return {2, bits(1),   bits(0.5f), bits(1.25f), 3, 2, 1, 1, 1, 3, 5, 1,  //
-          1, 2, 9, 7, 3, bits(4), 3, 7, 9, 1, 3, 2, 5, 6, 8};
+  return {2, bits(1), bits(0.5f), bits(1.25f), 3, 2,       1, 1, 1, 3, 5, 1,  //
+          1, 2,       9,          7,           3, bits(4), 3, 7, 9, 1, 3, 2, 5, 6, 8};
 }
 
 std::vector<int32_t> Valid() {
@@ -53,7 +53,9 @@ TEST(EachBadWordIsNamed) {
   expect(8, 99, "maxLogprobs");
   expect(11, 9, "numRules");
   expect(12, -1, "numRuleWords");
-  expect(13, 1, "reserved");
+  expect(13, 1, "number of words");
+  expect(13, -1, "numSources");
+  expect(14, 1, "reserved");
   expect(16, 97, "tokenIds[0]");
   expect(17, -9, "tokenIds[1]");
   expect(21, 1, "queryStart[0]");
@@ -137,6 +139,31 @@ TEST(MutatedInputsNeverCrash) {
     }
   }
   CHECK(ran > 50);
+}
+
+TEST(SourcesOfSharedExpertsAreCounted) {
+  ProgramSpec spec = TinyModel({}).spec;
+  const auto with = [](std::vector<int32_t> tokens) {
+    std::vector<int32_t> words = Valid();
+    words[13] = static_cast<int32_t>(tokens.size());
+    words.insert(words.end(), tokens.begin(), tokens.end());
+    return words;
+  };
+  const auto expect = [&](const std::vector<int32_t>& words, const char* name) {
+    const Status status = Parse(words, spec);
+    CHECK_EQ(static_cast<int>(status.code()), static_cast<int>(Code::kStepInput));
+    if (status.message().find(name) == std::string::npos) CHECK_EQ(status.message(), std::string(name));
+  };
+  expect(with({5, 5}), "numSources is 2, needs 0");
+  spec.groups = {{"experts", 3, 1}};
+  spec.ops.push_back({.kind = OpKind::kExperts});
+  spec.ops.back().group = "experts";
+  spec.ops.back().sources = {0, 1, 2};
+  CHECK_OK(Parse(with({0, 5, 9}), spec));
+  expect(Valid(), "numSources is 0, needs 3");
+  expect(with({5, 4, 9}), "sourceTokens[1] is 4, needs numTokens 5");
+  expect(with({-1, 5, 9}), "sourceTokens[0] is -1");
+  expect(with({0, 5, 1 << 20}), "sourceTokens[2]");
 }
 
 }  // namespace

@@ -149,6 +149,7 @@ Op ReadOp(const Field& field) {
       if (const Field spread = field["spread"]; !spread.IsNull()) {
         op.group = spread["group"].String();
         op.owners = ReadUint32s(spread["owners"]);
+        op.sources = ReadUint32s(spread["sources"]);
       }
       out();
       break;

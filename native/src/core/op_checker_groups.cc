@@ -23,6 +23,14 @@ Status OpChecker::CheckOwners(const Op& op, size_t num_experts) const {
     return Fail("owners has " + std::to_string(op.owners.size()) + " entries for " +
                 std::to_string(num_experts) + " experts");
   }
+  const size_t per_source = group->size / op.num_sources();
+  for (size_t r = 0; r < group->size; ++r) {
+    if (op.sources.size() != group->size || group->size % op.num_sources() != 0 ||
+        op.sources[r] != r / per_source) {
+      return Fail("sources are not equal runs of the " + std::to_string(group->size) + " ranks of group '" +
+                  op.group + "'");
+    }
+  }
   size_t next = 0;
   for (size_t id = 0; id < num_experts; ++id) {
     if (op.owners[id] >= group->size) {

@@ -219,7 +219,11 @@ Status StepExecutor::Experts(const Op& op) {
   experts_.clear();
   for (const ExpertWeightIds& e : op.experts)
     experts_.push_back({e.id, weights_.panels(e.gate), weights_.panels(e.up), weights_.panels(e.down)});
-  const ExpertMixture mixture{experts_, op.group.empty() ? nullptr : &GroupOf(op), op.owners};
+  ExpertMixture mixture{experts_, op.group.empty() ? nullptr : &GroupOf(op), op.owners};
+  if (op.num_sources() > 1) {
+    mixture.sources = op.sources;
+    mixture.source_tokens = {input_.source_tokens, input_.num_sources};
+  }
   return backend_->Experts(mixture, At(op.inputs[0]), At(op.inputs[1]), At(op.out));
 }
 

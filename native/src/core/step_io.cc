@@ -1,5 +1,6 @@
 #include "core/step_io.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <string>
@@ -9,6 +10,8 @@
 
 namespace skein {
 namespace {
+
+constexpr uint32_t kMaxSources = 65536;
 
 Status Bad(const std::string& what, int64_t value, const std::string& need) {
   return {Code::kStepInput, what + " is " + std::to_string(value) + ", needs " + need};
@@ -94,6 +97,25 @@ Status CheckRows(const StepInput& in, const ProgramSpec& spec) {
   return Status::Ok();
 }
 
+/// As many counts as the program's experts have sources, this rank's own among them.
+Status CheckSources(const StepInput& in, const ProgramSpec& spec) {
+  const auto spread =
+      std::find_if(spec.ops.begin(), spec.ops.end(), [](const Op& op) { return op.num_sources() > 1; });
+  const int64_t want = spread == spec.ops.end() ? 0 : spread->num_sources();
+  if (in.num_sources != want) return Bad("numSources", in.num_sources, std::to_string(want));
+  if (want == 0) return Status::Ok();
+  if (Status s = CheckRange("sourceTokens", in.source_tokens, in.num_sources, 0, spec.limits.max_tokens);
+      !s.ok()) {
+    return s;
+  }
+  const auto group = std::find_if(spec.groups.begin(), spec.groups.end(),
+                                  [&](const RankGroup& g) { return g.name == spread->group; });
+  const uint32_t own = spread->sources[group->rank];
+  if (in.source_tokens[own] == static_cast<int64_t>(in.num_tokens)) return Status::Ok();
+  return Bad("sourceTokens[" + std::to_string(own) + "]", in.source_tokens[own],
+             "numTokens " + std::to_string(in.num_tokens));
+}
+
 Status CheckRules(const StepInput& in, const ProgramSpec& spec) {
   LogitRules rules;
   for (uint32_t i = 0; i < in.num_rules; ++i) {
@@ -121,7 +143,8 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   if (Status s = count("maxLogprobs", 8, limits.max_logprobs); !s.ok()) return s;
   if (Status s = count("numRules", 11, limits.num_slots); !s.ok()) return s;
   if (Status s = count("numRuleWords", 12, INT32_MAX); !s.ok()) return s;
-  for (size_t i = 13; i < kStepInputHeaderWords; ++i) {
+  if (Status s = count("numSources", 13, kMaxSources); !s.ok()) return s;
+  for (size_t i = 14; i < kStepInputHeaderWords; ++i) {
     if (words[i] != 0) return Bad("reserved word " + std::to_string(i), words[i], "0");
   }
 
@@ -137,9 +160,11 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   in.max_logprobs = static_cast<uint32_t>(words[8]);
   in.num_rules = static_cast<uint32_t>(words[11]);
   const auto num_rule_words = static_cast<uint32_t>(words[12]);
+  in.num_sources = static_cast<uint32_t>(words[13]);
   // Every term is below 2^36, so the sum fits.
   const size_t need = kStepInputHeaderWords + size_t{in.num_tokens} + 3 * size_t{in.num_seqs} + 2 +
-                      num_block_ids + 13 * size_t{in.num_rows} + size_t{in.num_rules} + 1 + num_rule_words;
+                      num_block_ids + 13 * size_t{in.num_rows} + size_t{in.num_rules} + 1 + num_rule_words +
+                      in.num_sources;
   if (words.size() != need) {
     return Bad("the number of words", static_cast<int64_t>(words.size()),
                std::to_string(need) + " for its counts");
@@ -171,6 +196,7 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   in.row_ruled = take(in.num_rows);
   in.rule_start = take(size_t{in.num_rules} + 1);
   in.rule_words = take(num_rule_words);
+  in.source_tokens = take(in.num_sources);
 
   if (Status s = CheckRange("tokenIds", in.token_ids, in.num_tokens, -int64_t{limits.num_slots},
                             int64_t{spec.vocab_size} - 1);
@@ -193,6 +219,7 @@ Status ParseStepInput(std::span<const int32_t> words, const ProgramSpec& spec, S
   if (Status s = CheckRows(in, spec); !s.ok()) return s;
   if (Status s = CheckStarts("ruleStart", in.rule_start, in.num_rules, num_rule_words); !s.ok()) return s;
   if (Status s = CheckRules(in, spec); !s.ok()) return s;
+  if (Status s = CheckSources(in, spec); !s.ok()) return s;
   *out = in;
   return Status::Ok();
 }

@@ -23,6 +23,7 @@ struct StepInput {
   uint32_t num_rows = 0;
   uint32_t max_logprobs = 0;
   uint32_t num_rules = 0;
+  uint32_t num_sources = 0;
 
   const int32_t* token_ids = nullptr;
   const int32_t* query_start = nullptr;
@@ -44,6 +45,7 @@ struct StepInput {
   const int32_t* row_ruled = nullptr;
   const int32_t* rule_start = nullptr;
   const int32_t* rule_words = nullptr;  ///< records that ParseLogitRules accepts
+  const int32_t* source_tokens = nullptr;
 
   static float Float(const int32_t* words, size_t index) { return std::bit_cast<float>(words[index]); }
   /// The packed logit rules number `index`, below num_rules.

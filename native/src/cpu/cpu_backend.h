@@ -122,10 +122,14 @@ class CpuBackend final : public Backend {
   /// Rows of this round's groups as their experts' `weight` reads them, in `memory`.
   QuantizedRows QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
                                    WeightView ExpertWeights::* weight, std::byte* memory);
-  /// What the round's experts of this rank make of their rows, in their rows of `rows`.
-  void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& rows);
-  void AddExpertRows(const Matrix& rows, const Matrix& out);
-  Status ShareExpertRows(Communicator& ranks, const Matrix& rows);
+  /// What the round's experts of this rank make of their tokens' rows, in their rows of `rows`.
+  void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& rows);
+  Matrix RoundRows(size_t width);
+  /// Those of a mixture that ranks share.
+  Status SpreadExperts(const ExpertMixture& mixture, const Matrix& x, const Matrix& routes,
+                       const Matrix& out);
+  Status SpreadRound(const ExpertMixture& mixture, const Matrix& x, const Matrix& routes, const Matrix& out);
+  Status ExchangeRows(const ExpertMixture& mixture);
   template <typename Body>
   void ForExpertBlocks(const WeightView& weight, const Body& body);
   void FillRopeTable(RopeTable& table);
@@ -185,10 +189,16 @@ class CpuBackend final : public Backend {
   std::vector<float> stored_draws_, gathered_draws_;
   std::vector<uint32_t> draw_widths_;
   ExpertDispatch expert_dispatch_;
+  std::vector<const float*> expert_x_rows_;  // by token of the round
   std::vector<size_t> group_items_;
   MappedMemory expert_rows_, gate_codes_, up_codes_;
   float *expert_x_ = nullptr, *expert_gate_ = nullptr, *expert_up_ = nullptr;
-  std::vector<Matrix> expert_sends_, expert_receives_;  // by rank
+  // Of experts that ranks share: what a round's exchanges send and receive, by rank, and room for it.
+  std::vector<Matrix> expert_sends_, expert_receives_;
+  MappedMemory spread_rows_;
+  float *spread_sent_ = nullptr, *spread_received_ = nullptr, *spread_routes_ = nullptr;
+  std::vector<size_t> spread_first_;      // by source: the first of its tokens in the round
+  std::vector<const float*> spread_out_;  // by pair of the round: what an expert made of a token
 };
 
 }  // namespace skein::cpu

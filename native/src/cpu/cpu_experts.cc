@@ -20,7 +20,7 @@ size_t PaddedStride(size_t width) { return RoundUp(width, 16) + 16; }
 }  // namespace
 
 Status CpuBackend::InitExperts() {
-  size_t top_k = 0, experts = 0, hidden = 0, inter = 0, ranks = 0;
+  size_t top_k = 0, experts = 0, hidden = 0, inter = 0, ranks = 0, sources = 1;
   for (const Op& op : program_.spec.ops) {
     if (op.kind == OpKind::kRoute) {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
@@ -29,6 +29,7 @@ Status CpuBackend::InitExperts() {
     if (op.kind != OpKind::kExperts) continue;
     top_k = std::max(top_k, program_.values[static_cast<size_t>(op.inputs[1])].width / 2);
     experts = std::max({experts, op.experts.size(), op.owners.size()});
+    sources = std::max<size_t>(sources, op.num_sources());
     for (const RankGroup& group : program_.spec.groups)
       if (group.name == op.group) ranks = std::max<size_t>(ranks, group.size);
     hidden = std::max(hidden, program_.values[static_cast<size_t>(op.inputs[0])].width);
@@ -39,11 +40,25 @@ Status CpuBackend::InitExperts() {
   if (experts == 0) return Status::Ok();
   const size_t max_tokens = program_.spec.limits.max_tokens;
   const size_t hidden_stride = PaddedStride(hidden), inter_stride = PaddedStride(inter);
-  const size_t rows = std::min(
-      max_tokens * top_k, std::max({kLinearMaxRows, top_k, kRoundBytes / (hidden_stride * sizeof(float))}));
-  expert_dispatch_.Reserve(max_tokens, top_k, experts, rows, ranks);
-  expert_sends_.resize(ranks);
-  expert_receives_.resize(ranks);
+  const size_t rows =
+      std::min(sources * max_tokens * top_k,
+               std::max({kLinearMaxRows, sources * top_k, kRoundBytes / (hidden_stride * sizeof(float))}));
+  expert_dispatch_.Reserve(std::max(max_tokens, CeilDiv(rows, top_k)), top_k, experts, rows, ranks);
+  expert_x_rows_.resize(std::max(max_tokens, CeilDiv(rows, top_k)));
+  if (ranks > 0) {
+    expert_sends_.resize(ranks);
+    expert_receives_.resize(ranks);
+    spread_first_.resize(sources + 1);
+    spread_out_.resize(rows);
+    if (Status s =
+            MappedMemory::Allocate(rows * (2 * hidden_stride + 2 * top_k) * sizeof(float), &spread_rows_);
+        !s.ok()) {
+      return s;
+    }
+    spread_sent_ = reinterpret_cast<float*>(spread_rows_.data());
+    spread_received_ = spread_sent_ + rows * hidden_stride;
+    spread_routes_ = spread_received_ + rows * hidden_stride;
+  }
   if (Status s =
           MappedMemory::Allocate(rows * (hidden_stride + 2 * inter_stride) * sizeof(float), &expert_rows_);
       !s.ok()) {
@@ -93,52 +108,27 @@ Status CpuBackend::Experts(const ExpertMixture& mixture, Matrix x, Matrix routes
   ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) std::fill_n(out.data + t * out.stride, out.width, 0.0f);
   });
+  if (mixture.ranks != nullptr) return SpreadExperts(mixture, x, routes, out);
   ExpertDispatch& dispatch = expert_dispatch_;
-  const auto round_rows = [&] {
-    return Matrix{expert_x_, dispatch.num_rows(), x.width, PaddedStride(x.width)};
-  };
-  if (mixture.ranks == nullptr) {
-    dispatch.Assign(mixture.experts, routes);
-    for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
-      dispatch.BeginRound(round);
-      ExpertRound(mixture.experts, x, round_rows());
-      AddExpertRows(round_rows(), out);
-    }
-    return Status::Ok();
-  }
-  // Tokens whose pairs fit: all of a token's experts are in one round, so that each rank has its share of it.
-  const size_t step = dispatch.round_rows() / (routes.width / 2);
-  for (size_t first = 0; first < x.rows; first += step) {
-    const size_t count = std::min(step, x.rows - first);
-    dispatch.AssignShared(mixture.owners, mixture.ranks->rank(), routes.Rows(first, count));
-    ExpertRound(mixture.experts, x.Rows(first, count), round_rows());
-    if (Status s = ShareExpertRows(*mixture.ranks, round_rows()); !s.ok()) return s;
-    AddExpertRows(round_rows(), out.Rows(first, count));
+  dispatch.Assign(mixture.experts, routes);
+  for (size_t t = 0; t < x.rows; ++t) expert_x_rows_[t] = x.data + t * x.stride;
+  for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
+    dispatch.BeginRound(round);
+    const Matrix rows = RoundRows(x.width);
+    ExpertRound(mixture.experts, rows);
+    ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) {
+        dispatch.ForToken(t, [&](size_t row, float weight) {
+          AddScaledRow(rows.data + row * rows.stride, weight, out.width, out.data + t * out.stride);
+        });
+      }
+    });
   }
   return Status::Ok();
 }
 
-Status CpuBackend::ShareExpertRows(Communicator& ranks, const Matrix& rows) {
-  const auto of = [&](size_t rank) {
-    const size_t first = expert_dispatch_.rank_first(rank);
-    return rows.Rows(first, expert_dispatch_.rank_first(rank + 1) - first);
-  };
-  for (size_t r = 0; r < ranks.size(); ++r) {
-    expert_sends_[r] = of(ranks.rank());
-    expert_receives_[r] = of(r);
-  }
-  return ranks.AllToAll("experts", {expert_sends_.data(), ranks.size()},
-                        {expert_receives_.data(), ranks.size()});
-}
-
-void CpuBackend::AddExpertRows(const Matrix& rows, const Matrix& out) {
-  ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) {
-      expert_dispatch_.ForToken(t, [&](size_t row, float weight) {
-        AddScaledRow(rows.data + row * rows.stride, weight, out.width, out.data + t * out.stride);
-      });
-    }
-  });
+Matrix CpuBackend::RoundRows(size_t width) {
+  return {expert_x_, expert_dispatch_.num_rows(), width, PaddedStride(width)};
 }
 
 QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
@@ -155,15 +145,15 @@ QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const Ex
   return out;
 }
 
-void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matrix& x, const Matrix& rows) {
+void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matrix& rows) {
   const ExpertDispatch& dispatch = expert_dispatch_;
   if (dispatch.groups().empty()) return;
   const size_t inter = experts[0].gate.rows, first_own = dispatch.first_own();
   const Matrix gate{expert_gate_, rows.rows, inter, PaddedStride(inter)};
   const Matrix up{expert_up_, rows.rows, inter, PaddedStride(inter)};
-  ForRows(dispatch.end_own() - first_own, x.width, [&](size_t begin, size_t end) {
+  ForRows(dispatch.end_own() - first_own, rows.width, [&](size_t begin, size_t end) {
     for (size_t r = first_own + begin; r < first_own + end; ++r)
-      std::copy_n(x.data + dispatch.token(r) * x.stride, x.width, rows.data + r * rows.stride);
+      std::copy_n(expert_x_rows_[dispatch.token(r)], rows.width, rows.data + r * rows.stride);
   });
   const auto any = [&](const auto& holds) { return std::any_of(experts.begin(), experts.end(), holds); };
   QuantizedRows gate_codes, up_codes, down_codes;
