@@ -4,6 +4,8 @@ export interface Cell {
   readonly stages: number;
   readonly replicas: number;
   readonly quantization: 'none' | 'int4';
+  /** `shared`: spread over all replicas of a mixture. */
+  readonly experts: 'own' | 'shared';
 }
 
 const AXES = {
@@ -11,16 +13,18 @@ const AXES = {
   stages: [1, 2, 3],
   replicas: [1, 2],
   quantization: ['none', 'int4'],
+  experts: ['own', 'shared'],
 } as const;
-const KEYS = ['tensor', 'stages', 'replicas', 'quantization'] as const;
+const KEYS = ['tensor', 'stages', 'replicas', 'quantization', 'experts'] as const;
 
-/** Every cell. */
+/** Every cell. Experts are shared by two replicas or more. */
 export function allCells(): Cell[] {
-  return AXES.quantization.flatMap((quantization) =>
-    AXES.replicas.flatMap((replicas) =>
-      AXES.stages.flatMap((stages) => AXES.tensor.map((tensor) => ({ tensor, stages, replicas, quantization }))),
-    ),
-  );
+  return AXES.experts
+    .flatMap((experts) => AXES.quantization.map((quantization) => ({ experts, quantization })))
+    .flatMap((cell) => AXES.replicas.map((replicas) => ({ ...cell, replicas })))
+    .flatMap((cell) => AXES.stages.map((stages) => ({ ...cell, stages })))
+    .flatMap((cell) => AXES.tensor.map((tensor) => ({ ...cell, tensor })))
+    .filter(({ experts, replicas }) => experts === 'own' || replicas > 1);
 }
 
 export function ranksOf({ tensor, stages, replicas }: Cell): number {

@@ -39,8 +39,9 @@ export function placeOf(rankIndex: number, shape: GroupShape): RankPlace {
 }
 
 /** A shape and its pods as one text, by which members compare how they were started. */
-export function layoutText({ replicas, stages, tensorSize }: GroupShape, groupSize: number): string {
-  return `tensor ${tensorSize} x pipeline ${stages} x data ${replicas} in ${groupSize} pods`;
+export function layoutText({ replicas, stages, tensorSize, sharesExperts }: GroupShape, groupSize: number): string {
+  const sizes = `tensor ${tensorSize} x pipeline ${stages} x data ${replicas} in ${groupSize} pods`;
+  return sharesExperts ? `${sizes}, experts shared` : sizes;
 }
 
 /** Ranks that every agent of a group runs. @throws ConfigError when pods cannot have the same number of them. */

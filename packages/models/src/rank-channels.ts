@@ -18,8 +18,9 @@ export interface RankChannel {
   /** What the operations of `to` call `from`, and those of `from` call `to`. */
   readonly fromPeer: string;
   readonly toPeer: string;
-  /** `stage`: the residual stream, and sampled ids on their way back; `group`: parts of values that ranks make together. */
-  readonly carries: 'stage' | 'group';
+  /** `stage`: the residual stream, and sampled ids on their way back; else parts of values that the group of this name makes
+   *  together. Two ranks may have several. */
+  readonly carries: 'stage' | typeof TENSOR_GROUP | typeof EXPERT_GROUP;
 }
 
 /** Every channel that the programs of a formation name. A rank sends to the one that has its place in the next stage; the last
@@ -46,12 +47,10 @@ export function rankChannels({ stages, tensorSize, expertReplicas }: FormationSh
 }
 
 /** @param ranks by their place in the group, which native.ts names them by. */
-function allPairs(group: string, ranks: readonly number[]): RankChannel[] {
+function allPairs(group: typeof TENSOR_GROUP | typeof EXPERT_GROUP, ranks: readonly number[]): RankChannel[] {
   return ranks.flatMap((from, own) =>
     ranks.flatMap((to, other) =>
-      own === other
-        ? []
-        : [{ from, to, fromPeer: `${group}/${own}`, toPeer: `${group}/${other}`, carries: 'group' as const }],
+      own === other ? [] : [{ from, to, fromPeer: `${group}/${own}`, toPeer: `${group}/${other}`, carries: group }],
     ),
   );
 }

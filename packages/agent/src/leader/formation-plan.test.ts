@@ -53,9 +53,9 @@ test('stages take the layers between them, and the channels form a ring', () => 
     [4, 5],
   ]);
   expect(channels.map(({ from, to, name }) => [from, to, name])).toEqual([
-    [0, 1, 'rank-0-to-rank-1'],
-    [1, 2, 'rank-1-to-rank-2'],
-    [2, 0, 'rank-2-to-rank-0'],
+    [0, 1, 'rank-0-to-rank-1-stage'],
+    [1, 2, 'rank-1-to-rank-2-stage'],
+    [2, 0, 'rank-2-to-rank-0-stage'],
   ]);
   expect(loads.map(({ stage, stages, layers: own }) => ({ stage, stages, own }))).toEqual(
     layers.map((own, stage) => ({ stage, stages: 3, own })),
@@ -83,7 +83,7 @@ test('ranks that share a stage talk with each other, and with the one in their p
     '2 stage-1 > 0 stage-0',
     '3 stage-1 > 1 stage-0',
   ]);
-  expect(between('group')).toEqual([
+  expect(between('tensor')).toEqual([
     '0 tensor/0 > 1 tensor/1',
     '1 tensor/1 > 0 tensor/0',
     '2 tensor/0 > 3 tensor/1',
@@ -91,6 +91,22 @@ test('ranks that share a stage talk with each other, and with the one in their p
   ]);
   // Half of the key-value heads each; the first stage has one layer more than the second.
   expect(blockBytes).toEqual([1536, 1536, 1024, 1024]);
+});
+
+test('replicas that share their experts are planned as one, with channels among all ranks of a stage', () => {
+  const shape = { replicas: 2, stages: 1, tensorSize: 2, sharesExperts: true };
+  const { loads, channels } = plan(members({}, {}, {}, {}), { shape });
+  expect(loads.map(({ tensor, expertReplica }) => [tensor.rank, expertReplica])).toEqual([
+    [0, { index: 0, count: 2 }],
+    [1, { index: 0, count: 2 }],
+    [0, { index: 1, count: 2 }],
+    [1, { index: 1, count: 2 }],
+  ]);
+  expect(channels.filter((c) => c.carries === 'tensor')).toHaveLength(4);
+  const experts = channels.filter((c) => c.carries === 'experts');
+  expect(experts.map(({ from, toPeer }) => `${from} > ${toPeer}`)).toContain('0 > experts/3');
+  expect(experts).toHaveLength(12);
+  expect(new Set(channels.map(({ name }) => name)).size).toBe(channels.length);
 });
 
 test('one member has no channels', () => {

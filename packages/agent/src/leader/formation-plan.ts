@@ -35,7 +35,7 @@ export interface ChannelPlan extends RankChannel {
 }
 
 /** The residual stream of a chunk is large, parts of a value go in rounds. */
-const CAPACITY_BYTES = { stage: 4 << 20, group: 1 << 20 } as const;
+const CAPACITY_BYTES = { stage: 4 << 20, tensor: 1 << 20, experts: 1 << 20 } as const;
 
 export interface FormationInput {
   readonly model: string;
@@ -148,7 +148,7 @@ function planChannels(
     const [from, to] = [members[channel.from]?.advert, members[channel.to]?.advert];
     return {
       ...channel,
-      name: `rank-${from?.rankIndex}-to-rank-${to?.rankIndex}`,
+      name: `rank-${from?.rankIndex}-to-rank-${to?.rankIndex}-${channel.carries}`,
       transport: from?.hostId === to?.hostId ? 'shm' : 'tcp',
       capacityBytes: CAPACITY_BYTES[channel.carries],
     };
