@@ -21,7 +21,7 @@ import { modelFolder } from '../model-folder.ts';
 /** An H100's memory, bytes a second. */
 const GPU_BANDWIDTH = 3350e9;
 /** Of a channel between two ranks, as leaders have them opened. */
-const CHANNEL_BYTES = { stage: 4 << 20, group: 1 << 20 } as const;
+const CHANNEL_BYTES = { stage: 4 << 20, tensor: 1 << 20, experts: 1 << 20 } as const;
 const MEASURE_SECONDS = 0.5;
 const MEASURE_BYTES = 256 * 2 ** 20;
 
