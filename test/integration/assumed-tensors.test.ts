@@ -22,7 +22,7 @@ async function recommend(dir: string) {
     kvShare: 1,
   } as const;
   const load = { context: 64, numBlocks: null, blockSize: 16, kvDtype: 'bf16', limits: LIMITS } as const;
-  const given = { tensor: 1, pipeline: 1, data: 1, layerPartition: null };
+  const given = { tensor: 1, pipeline: 1, data: 1, isExpertParallel: false, layerPartition: null };
   return recommendFormation({ checkpoint, devices, load, memory: gpuMemory }, { given, qps: null, bandwidth: 1e9 });
 }
 

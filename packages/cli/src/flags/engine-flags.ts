@@ -163,7 +163,7 @@ export const engineFlags = {
   enableExpertParallel: toggle({
     group: 'Parallel',
     doc: 'spread the experts of a mixture over the ranks of all replicas, which then compute their steps together; without it each replica has all of them, spread over its own ranks',
-    commands: ['up', 'serve', 'node'],
+    commands: ['up', 'serve', 'node', 'plan'],
     upPassesTo: ['node'],
     default: false,
   }),

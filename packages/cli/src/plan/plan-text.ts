@@ -8,7 +8,6 @@ import {
   usableBytes,
   usedBytes,
 } from '@skein/models';
-import { flagKeys, flagName } from '../flags/flag-table.ts';
 import { degreeFlags, groupLayout, loadFlags } from './group-layout.ts';
 import { clusterArgs } from './plan-document.ts';
 
@@ -78,7 +77,7 @@ function memory({ planning, chosen }: Recommendation): string[] {
       '  buffers',
       shownBytes(fullest.bufferBytes),
       onGpu
-        ? `${maxTokens} tokens x (3 x hidden + 2 x widest layer / tensor${chosen.degrees.tensor > 1 ? ' + widest layer' : ''}) x 4 B`
+        ? `${maxTokens} tokens x (3 x hidden + 2 x its widest layer + what ranks gather) x 4 B`
         : `of steps of ${maxTokens} tokens`,
     ],
     ['  logits', shownBytes(fullest.logitBytes), `of the rows of a step that need them whole`],
@@ -136,17 +135,16 @@ function balance({ balance: of }: Recommendation): string[] {
 function commands(plan: Recommendation, model: string): string[] {
   const { replicas, size, devicesPerPod } = groupLayout(plan);
   const group = [...degreeFlags(plan, 'group'), ...loadFlags(plan)];
-  const unknown = group.filter((flag) => !flagKeys.some((key) => flag.split('=')[0] === `--${flagName(key)}`));
   return [
     'on one machine',
     `  skein up ${clusterArgs(plan, model).join(' ')}`,
     `LeaderWorkerSet: replicas ${replicas}, size ${size}, ${devicesPerPod} device${devicesPerPod === 1 ? '' : 's'} a pod (--yaml prints it); each pod`,
     `  skein node /model ${group.join(' ')}`,
-    ...unknown.map((flag) => `  (no command takes ${flag} yet)`),
   ];
 }
 
 function count(parameters: number): string {
+  if (parameters < 1e6) return `${(parameters / 1e3).toFixed(1)} thousand`;
   return parameters < 1e9 ? `${(parameters / 1e6).toFixed(1)} million` : `${(parameters / 1e9).toFixed(2)} billion`;
 }
 

@@ -136,6 +136,16 @@ test('on the CPUs of this machine the addon says what a rank takes', async () =>
   expect(last?.logitBytes).toBeGreaterThan(0);
 });
 
+test('replicas of a mixture share their experts where that is given', async () => {
+  const given = { tensorParallelSize: ['4'], dataParallelSize: ['2'] };
+  const weights = async (argv: FlagTexts) => {
+    const { chosen } = await plan({ model: ['mixtral-8x7b'], gpus: ['8'], ...given, ...argv });
+    return { ...chosen.degrees, gib: Math.round((chosen.ranks[0]?.weightBytes ?? 0) / 2 ** 30) };
+  };
+  // 84 GiB of experts, over 4 ranks or over 8.
+  expect(await weights({ enableExpertParallel: ['true'] })).toMatchObject({ isExpertParallel: true, gib: 11 });
+});
+
 test.each<[FlagTexts, RegExp]>([
   [{ gpus: ['8'] }, /no model is named/],
   [{ model: ['llama-3-70b'] }, /--gpus is not given/],

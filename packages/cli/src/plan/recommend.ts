@@ -58,6 +58,7 @@ function givenDegrees({ settings, origins }: Resolved): GivenDegrees {
     tensor: given('tensorParallelSize', settings.tensorParallelSize),
     pipeline: settings.pipelineParallelSize ?? settings.ppLayerPartition?.length ?? null,
     data: given('dataParallelSize', settings.dataParallelSize),
+    isExpertParallel: settings.enableExpertParallel,
     layerPartition: settings.ppLayerPartition,
   };
 }

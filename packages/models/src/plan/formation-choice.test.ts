@@ -10,7 +10,7 @@ import { usableBytes, usedBytes } from './sized-formation.ts';
 
 const LIMITS = { maxTokens: 64, maxSeqs: 8, maxRows: 8, maxModelLen: 256, maxLogprobs: 0, numSlots: 16 };
 const LOAD = { context: 256, numBlocks: null, blockSize: 16, kvDtype: 'bf16', limits: LIMITS } as const;
-const NOTHING_GIVEN = { tensor: null, pipeline: null, data: null, layerPartition: null };
+const NOTHING_GIVEN = { tensor: null, pipeline: null, data: null, isExpertParallel: false, layerPartition: null };
 
 function checkpointOf(shape: string) {
   const model = parseModel(parseCheckpointShape(shape), shape);

@@ -16,6 +16,8 @@ export interface GivenDegrees {
   readonly tensor: number | null;
   readonly pipeline: number | null;
   readonly data: number | null;
+  /** Whether replicas of a mixture share their experts in any case. */
+  readonly isExpertParallel: boolean;
   readonly layerPartition: readonly number[] | null;
 }
 
@@ -87,7 +89,9 @@ function* copiedDegrees(sizing: Sizing, given: GivenDegrees): Generator<Degrees>
   const degrees = (tensor: number, pipeline: number): Degrees[] => {
     const data = given.data ?? Math.floor(count / (tensor * pipeline));
     const isPossible = data >= 1 && tensor * pipeline * data <= count && pipeline <= facts.numLayers;
-    return isPossible ? [{ ...given, tensor, pipeline, data, isExpertParallel: false }] : [];
+    return isPossible
+      ? [{ ...given, tensor, pipeline, data, isExpertParallel: sharesExperts(sizing, given, data) }]
+      : [];
   };
   for (const tensor of sizes) yield* degrees(tensor, given.pipeline ?? 1);
   const whole = sizes.at(-1) ?? 1;
@@ -124,8 +128,12 @@ function* cpuDegrees(sizing: Sizing, given: GivenDegrees): Generator<Degrees> {
     const data = given.data ?? 1;
     const pipeline = given.pipeline ?? Math.max(1, Math.floor(count / (tensor * data)));
     if (tensor * pipeline * data <= count && pipeline <= facts.numLayers)
-      yield { ...given, tensor, pipeline, data, isExpertParallel: false };
+      yield { ...given, tensor, pipeline, data, isExpertParallel: sharesExperts(sizing, given, data) };
   }
+}
+
+function sharesExperts({ facts }: Sizing, { isExpertParallel }: GivenDegrees, data: number): boolean {
+  return isExpertParallel && data > 1 && facts.numExperts > 0;
 }
 
 function mostSequences(formations: readonly SizedFormation[]): SizedFormation | null {

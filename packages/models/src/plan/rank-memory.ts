@@ -32,14 +32,13 @@ const FLOAT_BYTES = 4;
 
 /** Of a GPU, by formula: weights as they are stored; for each token of a step three values of the model's width, two of the rank's
  *  widest layer and the widest one that ranks put together; logits of the rows of a step; all f32. */
-export const gpuMemory: MemoryModel = (rank) => {
-  const { stage, spec } = rank;
+export const gpuMemory: MemoryModel = ({ stage, spec }) => {
   const { maxTokens, maxRows, maxSeqs } = spec.limits;
   const widths = valueWidths(spec);
   const tokenWidth = 3 * widths.hidden + 2 * widths.widest + widths.gathered;
   return {
     stage,
-    weightBytes: heldBytes(rank),
+    weightBytes: spec.weights.reduce((bytes, weight) => bytes + weightBytes(weight), 0),
     bufferBytes: maxTokens * tokenWidth * FLOAT_BYTES,
     logitBytes: Math.min(maxRows, maxSeqs) * widths.logits * FLOAT_BYTES,
     runtimeBytes: GPU_RUNTIME_BYTES,
@@ -79,8 +78,7 @@ export function cpuMemory(
   device: Device,
   capacityBytes: Readonly<Record<RankChannel['carries'], number>>,
 ): MemoryModel {
-  return (rank, shape) => {
-    const { stage, spec } = rank;
+  return ({ stage, spec }, shape) => {
     const planned = (maxRows: number) => {
       const program = addon.createProgram(device, { ...spec, limits: { ...spec.limits, maxRows } });
       try {
@@ -96,7 +94,7 @@ export function cpuMemory(
     const channels = rankChannels(shape).filter(({ from, to }) => from === own || to === own);
     return {
       stage,
-      weightBytes: all.weightBytes * (heldBytes(rank) / heldBytes({ ...rank, expertShare: 1 })),
+      weightBytes: all.weightBytes,
       bufferBytes: withoutRows.bufferBytes,
       logitBytes: all.bufferBytes - withoutRows.bufferBytes,
       runtimeBytes: CPU_RUNTIME_BYTES,
@@ -105,15 +103,6 @@ export function cpuMemory(
       kvTokenBytes: kvTokenBytes(spec),
     };
   };
-}
-
-function heldBytes({ spec: { ops, weights }, expertShare }: RankProgram): number {
-  const experts = new Set<WeightId>();
-  for (const op of ops) {
-    if (op.op !== 'experts') continue;
-    for (const { gate, up, down } of op.experts) experts.add(gate).add(up).add(down);
-  }
-  return weights.reduce((bytes, weight, id) => bytes + weightBytes(weight) * (experts.has(id) ? expertShare : 1), 0);
 }
 
 function kvTokenBytes({ kvCache: { layers, blockSize, dtype } }: ProgramSpec): number {

@@ -4,7 +4,7 @@ import { wholeModel } from '../model.ts';
 import { type FoundParameter, type Parameter, type ParameterSource, ProgramRecorder } from '../program-recorder.ts';
 import { rankCacheLayers } from '../rank-cache-layers.ts';
 import { type LayerRange, stageLayers } from '../stage-layers.ts';
-import type { TensorPlace } from '../tensor-shard.ts';
+import type { ReplicaPlace, TensorPlace } from '../tensor-shard.ts';
 import type { PlannedCheckpoint } from './planned-checkpoint.ts';
 
 /** How a model is split; `data` replicas, or with expert parallelism as many attentions over one set of experts. */
@@ -28,8 +28,11 @@ export interface RankLimits {
 export interface RankProgram {
   readonly stage: number;
   readonly spec: ProgramSpec;
-  /** Part of the recorded experts that it has; below 1 where the ranks of other groups have the rest. */
-  readonly expertShare: number;
+}
+
+/** Replicas that share their experts. */
+export function expertReplicas({ data, isExpertParallel }: Degrees): number {
+  return isExpertParallel ? data : 1;
 }
 
 /** Records ranks of many formations of one checkpoint; what is asked for again is not looked up again. */
@@ -48,8 +51,8 @@ export class RankRecorder {
     const { tensor: size, pipeline, layerPartition } = degrees;
     const { numLayers } = this.#checkpoint.model.config;
     return stageLayers(numLayers, pipeline, layerPartition).map((layers, stage) => {
-      const spec = this.#record({ stage, stages: pipeline, layers, tensor: { rank: 0, size } }, run);
-      return { stage, spec, expertShare: expertShare(spec, degrees) };
+      const place = { stage, stages: pipeline, layers, tensor: { rank: 0, size } };
+      return { stage, spec: this.#record({ ...place, replica: { index: 0, count: expertReplicas(degrees) } }, run) };
     });
   }
 
@@ -68,12 +71,13 @@ export class RankRecorder {
       readonly stages: number;
       readonly layers: LayerRange;
       readonly tensor: TensorPlace;
+      readonly replica: ReplicaPlace;
     },
     { limits, blockSize, kvDtype: dtype }: RankLimits,
   ): ProgramSpec {
     const { model } = this.#checkpoint;
-    const { stage: index, stages: count, layers, tensor } = place;
-    const recorder = new ProgramRecorder((parameter) => this.#parameter(parameter), tensor);
+    const { stage: index, stages: count, layers, tensor, replica } = place;
+    const recorder = new ProgramRecorder((parameter) => this.#parameter(parameter), tensor, replica);
     model.record(recorder, { index, count, layers, maxModelLen: limits.maxModelLen });
     return {
       vocabSize: model.config.vocabSize,
@@ -93,12 +97,4 @@ export class RankRecorder {
     this.#found.set(parameter.name, found);
     return found;
   }
-}
-
-/** A rank of a tensor group is recorded with its part of all experts. */
-function expertShare({ ops }: ProgramSpec, { tensor, data, isExpertParallel }: Degrees): number {
-  const recorded = Math.max(0, ...ops.map((op) => (op.op === 'experts' ? op.experts.length : 0)));
-  if (!isExpertParallel || recorded === 0) return 1;
-  const all = Math.max(...ops.map((op) => (op.op === 'experts' ? (op.spread?.owners.length ?? op.experts.length) : 0)));
-  return Math.ceil(all / (tensor * data)) / recorded;
 }

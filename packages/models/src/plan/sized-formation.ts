@@ -1,7 +1,7 @@
 import type { ModelFacts } from './model-facts.ts';
 import type { PlannedCheckpoint } from './planned-checkpoint.ts';
 import type { MemoryModel, RankMemory } from './rank-memory.ts';
-import type { Degrees, RankLimits, RankRecorder } from './rank-program.ts';
+import { type Degrees, expertReplicas, type RankLimits, type RankRecorder } from './rank-program.ts';
 
 /** The devices there are; all alike. */
 export interface PlannedDevices {
@@ -54,7 +54,7 @@ export interface Sizing extends Planning {
 }
 
 export function sizeFormation({ recorder, devices, load, memory }: Sizing, degrees: Degrees): SizedFormation {
-  const shape = { stages: degrees.pipeline, tensorSize: degrees.tensor, expertReplicas: 1 };
+  const shape = { stages: degrees.pipeline, tensorSize: degrees.tensor, expertReplicas: expertReplicas(degrees) };
   const ranks = recorder.ranks(degrees, load).map((rank) => memory(rank, shape));
   const kvBlocks =
     load.numBlocks ??

@@ -5,7 +5,13 @@ import { type Recommendation, recommendFormation } from './recommendation.ts';
 import type { GivenDegrees } from './formation-choice.ts';
 
 const GIB = 2 ** 30;
-const CHOSEN: GivenDegrees = { tensor: null, pipeline: null, data: null, layerPartition: null };
+const CHOSEN: GivenDegrees = {
+  tensor: null,
+  pipeline: null,
+  data: null,
+  isExpertParallel: false,
+  layerPartition: null,
+};
 
 interface Row {
   readonly model: string;
