@@ -50,21 +50,28 @@ std::vector<double> AllReduces(Ranks& ranks, size_t rank, size_t bytes, size_t c
 }
 
 void MeasureLatency() {
-  for (const auto& [bytes, count] : {std::pair<size_t, size_t>{4 << 10, 100'000},
-                                     {16 << 10, 50'000},
-                                     {64 << 10, 20'000},
-                                     {1 << 20, 1000}}) {
-    Ranks ranks(2, LinkRing);
-    // Rings of this process are the child's too.
-    const pid_t child = fork();
-    if (child == 0) {
-      AllReduces(ranks, 1, bytes, count);
-      _exit(0);
+  struct Case {
+    uint32_t processes;
+    size_t bytes, count;
+  };
+  for (const auto& [processes, bytes, count] : {Case{2, 4 << 10, 100'000},
+                                                {2, 16 << 10, 50'000},
+                                                {2, 64 << 10, 20'000},
+                                                {2, 1 << 20, 1000},
+                                                {4, 4 << 10, 2000},
+                                                {4, 1 << 20, 200}}) {
+    Ranks ranks(processes, LinkRing);
+    // Rings of this process are its children's too.
+    for (uint32_t rank = 1; rank < processes; ++rank) {
+      if (fork() == 0) {
+        AllReduces(ranks, rank, bytes, count);
+        _exit(0);
+      }
     }
     std::vector<double> times = AllReduces(ranks, 0, bytes, count);
-    int status = 0;
-    waitpid(child, &status, 0);
-    std::printf("all-reduce of %4zu KiB, 2 processes: p50 %6.1f us, p99 %6.1f us\n", bytes >> 10,
+    while (wait(nullptr) > 0) {
+    }
+    std::printf("all-reduce of %4zu KiB, %u processes: p50 %6.1f us, p99 %6.1f us\n", bytes >> 10, processes,
                 Quantile(times, 0.5), Quantile(times, 0.99));
   }
 }
@@ -77,7 +84,6 @@ void MeasureSteps() {
                         .kv_heads = 8,
                         .head_dim = 64,
                         .rotary = 64};
-  const Split split{{4, 4}, {4096, 4096}, {1024, 1024}, {16000, 16000}};
   const TinyModel model(shape);
   const std::vector<int32_t> step = Pack({{{1}, 0, {0}}}, {{.token = 0, .slot = 0}});
   constexpr int kSteps = 200;
@@ -105,10 +111,14 @@ void MeasureSteps() {
     GroupRunners one({model.spec}, LinkRing, 2);
     measure("1 rank of 2 threads", one);
   }
-  std::vector<ProgramSpec> specs;
-  for (uint32_t r = 0; r < 2; ++r) specs.push_back(Sharder(model.spec, shape, split, r).Make());
-  GroupRunners two(specs, LinkRing, 1);
-  measure("2 ranks of 1 thread", two);
+  for (const bool sums : {false, true}) {
+    Split split{{4, 4}, {4096, 4096}, {1024, 1024}, {16000, 16000}};
+    split.sums = sums;
+    std::vector<ProgramSpec> specs;
+    for (uint32_t r = 0; r < 2; ++r) specs.push_back(Sharder(model.spec, shape, split, r).Make());
+    GroupRunners two(specs, LinkRing, 1);
+    measure(sums ? "2 ranks of 1 thread that add up" : "2 ranks of 1 thread that gather", two);
+  }
 }
 
 }  // namespace

@@ -40,6 +40,10 @@ void CopyTo(const Matrix& m, size_t first, size_t count, const float* from) {
           [&](float* run, size_t at, size_t n) { std::memcpy(run, from + at, n * sizeof(float)); });
 }
 
+bool Same(const Matrix& a, const Matrix& b) {
+  return a.data == b.data && a.rows == b.rows && a.width == b.width && a.stride == b.stride;
+}
+
 void Combine(Reduction reduction, const float* a, const float* b, size_t count, float* out) {
   if (reduction == Reduction::kSum) {
     for (size_t i = 0; i < count; ++i) out[i] = a[i] + b[i];
@@ -101,7 +105,7 @@ Status ChannelCommunicator::AllToAll(const char* op, std::span<const Matrix> sen
     if (r != rank_) most = std::max({most, sends[r].elements(), receives[r].elements()});
   }
   for (size_t first = 0; first < most; first += kRoundFloats) {
-    packed_ = nullptr;
+    packed_ = {};
     // Each begins with its neighbour, so that not all write to the same rank at once.
     for (size_t i = 1; i < size(); ++i) {
       const size_t to = (rank_ + i) % size();
@@ -121,8 +125,8 @@ Status ChannelCommunicator::SendRound(size_t to, const Matrix& x, size_t first) 
   const float* data = RunOf(x, first, count);
   if (data == nullptr) {
     // The same for all, mostly.
-    if (packed_ != x.data) CopyFrom(x, first, count, Room(size()));
-    packed_ = x.data;
+    if (!Same(packed_, x)) CopyFrom(x, first, count, Room(size()));
+    packed_ = x;
     data = Room(size());
   }
   const Status status = channels_.Send(peers_[to], Tag(), data, count * sizeof(float));
@@ -179,16 +183,40 @@ Status ChannelCommunicator::AllReduce(const char* op, Matrix x, Reduction reduct
       own = Room(rank_);
       CopyFrom(x, first, count, own);
     }
-    for (size_t r = 0; r < size(); ++r) {
-      sends_[r] = {own, 1, count, count};
-      receives_[r] = {Room(r), 1, count, count};
-      parts_[r] = r == rank_ ? own : Room(r);
+    float* run = RunOf(out, first, count);
+    float* to = run != nullptr ? run : Room(size());
+    const bool shared = size() > 2 && count >= kSharedFloats;
+    if (Status s = ReduceShare(op, own, {reduction, shared, count}, to); !s.ok()) return s;
+    if (shared) {
+      for (size_t r = 0; r < size(); ++r) {
+        sends_[r] = Share(to, rank_, count);
+        receives_[r] = Share(to, r, count);
+      }
+      if (Status s = AllToAll(op, sends_, receives_); !s.ok()) return s;
     }
-    if (Status s = AllToAll(op, sends_, receives_); !s.ok()) return s;
-    float* to = RunOf(out, first, count);
-    Reduce(reduction, count, to != nullptr ? to : Room(size()));
-    if (to == nullptr) CopyTo(out, first, count, Room(size()));
+    if (run == nullptr) CopyTo(out, first, count, to);
   }
+  return Status::Ok();
+}
+
+Matrix ChannelCommunicator::Share(float* values, size_t rank, size_t count) const {
+  const size_t begin = count * rank / size(), end = count * (rank + 1) / size();
+  return {values + begin, 1, end - begin, end - begin};
+}
+
+Status ChannelCommunicator::ReduceShare(const char* op, float* own, const Reducing& reducing, float* out) {
+  const auto share = [&](float* values, size_t rank) {
+    return reducing.shared ? Share(values, rank, reducing.count)
+                           : Matrix{values, 1, reducing.count, reducing.count};
+  };
+  const Matrix mine = share(own, rank_);
+  for (size_t r = 0; r < size(); ++r) {
+    sends_[r] = share(own, r);
+    receives_[r] = {Room(r), 1, mine.width, mine.width};
+    parts_[r] = r == rank_ ? mine.data : Room(r);
+  }
+  if (Status s = AllToAll(op, sends_, receives_); !s.ok()) return s;
+  Reduce(reducing.reduction, mine.width, share(out, rank_).data);
   return Status::Ok();
 }
 

@@ -30,9 +30,22 @@ class ChannelCommunicator final : public Communicator {
  private:
   static constexpr size_t kRoundFloats = kRoundBytes / sizeof(float);
 
+  /// From as many on, each of more than two ranks adds up a share, and the sums are gathered: a value crosses
+  /// twice, however many ranks there are, and waits twice.
+  static constexpr size_t kSharedFloats = size_t{8} << 10;
+  struct Reducing {
+    Reduction reduction;
+    bool shared;
+    size_t count;
+  };
+
   ChannelCommunicator(const RankGroup& group, PeerChannels* channels);
   Status SendRound(size_t to, const Matrix& x, size_t first);
   Status ReceiveRound(size_t from, std::span<const Matrix> receives, size_t first);
+  /// Rank `rank`'s of `count` values.
+  Matrix Share(float* values, size_t rank, size_t count) const;
+  /// This rank's share of the reduced values in its place in `out`; all of them where they are not shared.
+  Status ReduceShare(const char* op, float* own, const Reducing& reducing, float* out);
   /// The same number of floats of all ranks, which lie in `parts_` and may be used up, into `out`.
   void Reduce(Reduction reduction, size_t count, float* out);
   float* Room(size_t index) { return reinterpret_cast<float*>(room_.data()) + index * kRoundFloats; }
@@ -50,8 +63,8 @@ class ChannelCommunicator final : public Communicator {
   std::vector<Matrix> sends_, receives_;
   std::vector<const float*> parts_;
 
-  /// What lies in the room for messages: where the matrix begins that it was copied from, or null.
-  const float* packed_ = nullptr;
+  /// What was copied into the room for messages.
+  Matrix packed_;
 
   /// The operation under way.
   const char* op_ = "";
