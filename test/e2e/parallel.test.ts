@@ -1,6 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { client, ROOT, type Served, serve, skein, TINY_CHAT, topology, until, up } from '../support/cluster.ts';
+import {
+  client,
+  freePort,
+  type Launched,
+  ROOT,
+  type Served,
+  serve,
+  skein,
+  TINY_CHAT,
+  topology,
+  until,
+  untilReady,
+  up,
+} from '../support/cluster.ts';
 
 interface Question {
   readonly messages: { readonly role: 'system' | 'user' | 'assistant'; readonly content: string }[];
@@ -63,6 +76,22 @@ test.each([
   const [first, second] = ranks;
   const exchanged = group?.pairs.find(({ from, to }) => from === first?.name && to === second?.name);
   expect(exchanged?.bytes).toBeGreaterThan(10_000);
+});
+
+test('ranks of two pods with different thread counts share each layer', async () => {
+  const [port, natsPort] = [await freePort(), await freePort()];
+  const pod = (workerIndex: number, ...flags: string[]): Launched =>
+    skein(['node', TINY_CHAT, '--tp', '2', '--nats-port', String(natsPort), ...flags], {
+      LWS_LEADER_ADDRESS: 'pods-0.localhost',
+      LWS_GROUP_SIZE: '2',
+      LWS_WORKER_INDEX: String(workerIndex),
+    });
+  await using leader = pod(0, '--pp', '1', '--threads', '1', '--port', String(port));
+  await using worker = pod(1, '--pp', '1', '--threads', '2');
+  const url = `http://127.0.0.1:${port}`;
+  await untilReady(url, leader);
+  expect(worker.ended).toBe(false);
+  expect(await answers(url)).toEqual(wanted);
 });
 
 describe('two replicas of two ranks behind one leader', () => {

@@ -62,6 +62,18 @@ export class ActorWatch {
     return () => this.#deathListeners.delete(listener);
   }
 
+  /** Waits until a death of the actor is told, at most `deadlineMs`. */
+  async death(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, deadlineMs);
+    const stop = this.onDeath(() => resolve());
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
+    stop();
+  }
+
   /** Waits until somebody hosts the actor, at most `deadlineMs`, or nobody ever will. @returns whether somebody does. */
   async hosted(deadlineMs: number, signal: AbortSignal): Promise<boolean> {
     if (this.#host !== null || this.isGone || signal.aborted) return this.#host !== null;

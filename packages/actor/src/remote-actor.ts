@@ -26,6 +26,8 @@ const DEADLINE_MS = 30_000;
 const IDLE_MS = 10_000;
 /** Before a retry: the news of a death may be on its way. */
 const RETRY_MS = 100;
+/** How long the news of a death may take from the owner of the process. */
+const TOLD_MS = 250;
 
 /** The actor at one subject as its callers see it: what the bus says becomes died, unavailable, or the method's own error,
  *  and a death ends what is open at once. */
@@ -50,6 +52,8 @@ export class RemoteActor {
         const to = `${this.subject}.${call.method}`;
         return await this.bus.request(to, call.argument, { deadlineMs: leftMs(), signal: end.signal });
       } catch (reason) {
+        // The broker knows at once that a process is gone; what became of the actor is on its way.
+        if (isUnanswered(reason) && watch.host !== null) await watch.death(Math.min(TOLD_MS, leftMs()), end.signal);
         const error = translate(reason, { what: call.what, signal: end.signal, watch });
         const isLost = error instanceof ActorDiedError || error instanceof ActorUnavailableError;
         if (!isLost || retriesLeft <= 0 || watch.isGone) throw error;
@@ -89,6 +93,10 @@ export class RemoteActor {
   }
 }
 
+function isUnanswered(error: unknown): boolean {
+  return error instanceof MessageBusError && error.code === 'ERR_NO_RESPONDER';
+}
+
 /** What the bus says of a call, in an actor's terms. Only the bus's own errors speak of the actor: one with the same code
  *  that the method threw is about something else. */
 function translate(
@@ -105,6 +113,7 @@ function translate(
       if (signal.reason instanceof ActorDiedError) return signal.reason;
       return new ActorCallError('ERR_ACTOR_CANCELLED', `${what} was cancelled by its caller`, options);
     case 'ERR_NO_RESPONDER':
+      if (signal.reason instanceof ActorDiedError) return signal.reason;
       // A host whose lease goes on, or that is being started, has only lost its connection for a while.
       if (watch.host !== null || watch.isRestarting)
         return new ActorUnavailableError('ERR_ACTOR_UNAVAILABLE', `${what}: its host is not there yet`, options);
