@@ -5,7 +5,7 @@ import { HttpLoad } from './http-load.ts';
 import { median } from './statistics.ts';
 
 const ROUNDS = 5;
-const MAX_TOKENS = 32;
+const MAX_TOKENS = 48;
 const SHAPE = 'llama-3.2-1b';
 const FLAGS = ['--kv-cache-memory-bytes', String(256 * 2 ** 20), '--max-model-len', '1024', '--log-level', 'warn'];
 
@@ -78,23 +78,33 @@ export async function formations(progress: (line: string) => void): Promise<Benc
   });
 }
 
+/** While all streams decode: prompts fill a pipeline in a few lumps, and say nothing of what follows. */
 async function measure({ url }: Served, streams: number): Promise<Measured> {
   await using load = new HttpLoad();
-  const ask = (id: string): object => ({
-    messages: [{ role: 'user', content: `${id} ${'x'.repeat(40)}` }],
-    max_tokens: MAX_TOKENS,
+  const ask = (id: string, maxTokens: number): object => ({
+    messages: [{ role: 'user', content: id }],
+    max_tokens: maxTokens,
     temperature: 0,
     ignore_eos: true,
     skip_special_tokens: false,
   });
-  await load.stream(url, ask('warm-up'));
-  const before = await computeUs(url);
+  await load.stream(url, ask('warm-up', 4));
+  let numDecoding = 0;
+  const decoding = Promise.withResolvers<void>();
+  const onFirstToken = (): void => {
+    numDecoding += 1;
+    if (numDecoding === streams) decoding.resolve();
+  };
+  const running = Array.from({ length: streams }, (_, i) => load.stream(url, ask(`${i}`, MAX_TOKENS), onFirstToken));
+  await decoding.promise;
   const startMs = performance.now();
-  const timings = await Promise.all(Array.from({ length: streams }, (_, i) => load.stream(url, ask(`${i}`))));
-  const ms = performance.now() - startMs;
+  const before = await computeUs(url);
+  await Promise.race(running);
   const after = await computeUs(url);
+  const ms = performance.now() - startMs;
+  const timings = await Promise.all(running);
   return {
-    tokensPerSecond: (timings.reduce((sum, { numTokens }) => sum + numTokens, 0) / ms) * 1000,
+    tokensPerSecond: timings.reduce((sum, { tokenGapsMs }) => sum + 1000 / median(tokenGapsMs), 0),
     idleShares: after.map((us, rank) => Math.max(0, 1 - (us - (before[rank] ?? 0)) / 1000 / ms)),
   };
 }

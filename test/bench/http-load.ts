@@ -29,7 +29,7 @@ export class HttpLoad implements AsyncDisposable {
   }
 
   /** Streams a chat completion to its end. */
-  async stream(url: string, body: object): Promise<StreamTiming> {
+  async stream(url: string, body: object, onFirstToken: () => void = () => {}): Promise<StreamTiming> {
     const startMs = performance.now();
     const response = await this.#post(url, { ...body, ...STREAM });
     let firstTokenMs = Number.NaN;
@@ -41,8 +41,10 @@ export class HttpLoad implements AsyncDisposable {
       const numNew = total - numTokens;
       if (numNew === 0) continue;
       const gapMs = (atMs - lastMs) / numNew;
-      if (Number.isNaN(firstTokenMs)) firstTokenMs = atMs - startMs;
-      else for (let n = 0; n < numNew; n++) tokenGapsMs.push(gapMs);
+      if (Number.isNaN(firstTokenMs)) {
+        firstTokenMs = atMs - startMs;
+        onFirstToken();
+      } else for (let n = 0; n < numNew; n++) tokenGapsMs.push(gapMs);
       lastMs = atMs;
       numTokens = total;
     }

@@ -1,5 +1,6 @@
 export { checkCheckpoint, hasExperts } from './checkpoint-check.ts';
 export { readCheckpointTensors } from './checkpoint-tensors.ts';
+export { defaultPartition, layerCosts } from './default-partition.ts';
 export {
   DTYPE_BYTES,
   type DtypeOption,

@@ -239,9 +239,9 @@ function formationInput(
   groupSize: number,
   engine: EngineConfig & Pick<FormationInput, 'maxLogprobs'>,
 ): FormationInput {
-  const { config, dir, kvDtype, maxModelLen } = model;
+  const { config, dir, kvDtype, maxModelLen, layerPartition } = model;
   const { maxNumRows, maxNumSeqs, maxNumBatchedTokens, maxLogprobs } = engine;
-  const { shape, layerPartition, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
+  const { shape, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
   return {
     model: dir,
     config,

@@ -1,10 +1,12 @@
 import { resolve } from 'node:path';
 import {
   checkCheckpoint,
+  defaultPartition,
   type GenerationConfig,
   type ModelConfig,
   type QuantizationOption,
   hasExperts,
+  layerCosts,
   readCheckpointTensors,
   readGenerationConfig,
   readModel,
@@ -28,6 +30,8 @@ export interface ServedModelFiles {
   /** What the weights are quantized to, or how they are stored. */
   readonly quantization: QuantizationOption;
   readonly maxModelLen: number;
+  /** Layers of each stage; null splits evenly. */
+  readonly layerPartition: readonly number[] | null;
   readonly eosTokenIds: readonly number[];
 }
 
@@ -45,6 +49,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
       `--enable-expert-parallel is set, and ${config.architecture} has no experts; leave it out`,
     );
   }
+  const { stages } = options.shape;
   const kvDtype = resolveKVCacheDtype(options.kvCacheDtype, config, tensors);
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
@@ -64,6 +69,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     kvDtype,
     quantization: options.quantization === 'none' ? (config.quantization?.method ?? 'none') : options.quantization,
     maxModelLen,
+    layerPartition: options.layerPartition ?? (stages > 1 ? defaultPartition(layerCosts(checkpoint), stages) : null),
     eosTokenIds,
   };
 }

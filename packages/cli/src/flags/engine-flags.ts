@@ -178,11 +178,11 @@ export const engineFlags = {
   ),
   ppLayerPartition: counts('<counts>', {
     group: 'Parallel',
-    doc: 'layers of each stage, such as 3,5',
+    doc: 'layers of each stage, such as 3,5; without it the split whose slowest stage reads least for a token, the head of the last stage included',
     commands: ['up', 'serve', 'node', 'plan'],
     upPassesTo: ['node'],
     default: null,
-    defaultDoc: 'even',
+    defaultDoc: 'balanced',
     variables: [{ key: 'layerPartition' }],
   }),
   threads: integer(

@@ -1,3 +1,4 @@
+import { defaultPartition } from '../default-partition.ts';
 import type { ModelFacts } from './model-facts.ts';
 import type { PlannedCheckpoint } from './planned-checkpoint.ts';
 import type { MemoryModel, RankMemory } from './rank-memory.ts';
@@ -53,7 +54,10 @@ export interface Sizing extends Planning {
   readonly facts: ModelFacts;
 }
 
-export function sizeFormation({ recorder, devices, load, memory }: Sizing, degrees: Degrees): SizedFormation {
+/** Layers are split as the leader would, where nobody says. */
+export function sizeFormation({ recorder, facts, devices, load, memory }: Sizing, given: Degrees): SizedFormation {
+  const layerPartition = given.layerPartition ?? defaultPartition(facts.costs, given.pipeline);
+  const degrees = { ...given, layerPartition };
   const shape = { stages: degrees.pipeline, tensorSize: degrees.tensor, expertReplicas: expertReplicas(degrees) };
   const ranks = recorder.ranks(degrees, load).map((rank) => memory(rank, shape));
   const kvBlocks =

@@ -1,0 +1,24 @@
+import { checkpointParameters, type CheckpointParametersOptions } from './checkpoint-parameters.ts';
+import { type Model, wholeModel } from './model.ts';
+import { modelFacts } from './plan/model-facts.ts';
+import { balancedStages, type LayerCosts, stageBalance } from './plan/stage-balance.ts';
+import { ProgramRecorder } from './program-recorder.ts';
+
+/** What the slowest stage must gain over an even split, so that stages that are as good as even stay even. */
+const GAIN_MIN = 0.02;
+
+/** Layers of each stage where nobody says: those that make the slowest stage fastest, by the bytes that a decode step reads, the
+ *  head of the last stage included. Null is even. Throws StageSplitError. */
+export function defaultPartition(costs: LayerCosts, stages: number): readonly number[] | null {
+  const even = stageBalance(costs, stages, null);
+  const balanced = balancedStages(costs, stages);
+  return balanced.slowest < even.slowest * (1 - GAIN_MIN) ? balanced.partition : null;
+}
+
+/** What the layers of a checkpoint cost. */
+export function layerCosts(options: CheckpointParametersOptions & { readonly model: Model }): LayerCosts {
+  const { model } = options;
+  const whole = new ProgramRecorder(checkpointParameters(options));
+  model.record(whole, wholeModel(model, model.config.maxPositionEmbeddings));
+  return modelFacts(model.config, whole).costs;
+}
