@@ -64,29 +64,18 @@ export class ActorWatch {
 
   /** Waits until a death of the actor is told, at most `deadlineMs`. */
   async death(deadlineMs: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, deadlineMs);
-    const stop = this.onDeath(() => resolve());
-    signal.addEventListener('abort', () => resolve(), { once: true });
-    await promise;
-    clearTimeout(timer);
-    stop();
+    await heard((listener) => this.onDeath(listener), deadlineMs, signal);
   }
 
   /** Waits until somebody hosts the actor, at most `deadlineMs`, or nobody ever will. @returns whether somebody does. */
   async hosted(deadlineMs: number, signal: AbortSignal): Promise<boolean> {
-    if (this.#host !== null || this.isGone || signal.aborted) return this.#host !== null;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, deadlineMs);
-    const onAbort = (): void => resolve();
-    signal.addEventListener('abort', onAbort, { once: true });
-    this.#turnListeners.add(resolve);
-    await promise;
-    clearTimeout(timer);
-    signal.removeEventListener('abort', onAbort);
-    this.#turnListeners.delete(resolve);
+    if (this.#host === null && !this.isGone) await heard((listener) => this.#onTurn(listener), deadlineMs, signal);
     return this.#host !== null;
+  }
+
+  #onTurn(listener: () => void): () => void {
+    this.#turnListeners.add(listener);
+    return () => this.#turnListeners.delete(listener);
   }
 
   #open(): void {
@@ -137,6 +126,24 @@ export class ActorWatch {
   #turn(): void {
     if (this.#host !== null || this.isGone) for (const listener of [...this.#turnListeners]) listener();
   }
+}
+
+/** Waits for the first call of what `listen` is given, at most `deadlineMs`, or for `signal`. */
+async function heard(
+  listen: (listener: () => void) => () => void,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const listener = (): void => resolve();
+  const timer = setTimeout(listener, deadlineMs);
+  const stop = listen(listener);
+  signal.addEventListener('abort', listener, { once: true });
+  await promise;
+  clearTimeout(timer);
+  stop();
+  signal.removeEventListener('abort', listener);
 }
 
 /** Handles come and go with every call; they share one watch for each bus and subject. */

@@ -4,6 +4,7 @@ export { type GroupShape, numRanks, ranksPerAgent } from './group-shape.ts';
 export { hostInUrl } from './host.ts';
 export { hostCores } from './host-cores.ts';
 export { Broker } from './leader/broker.ts';
+export { CHANNEL_CAPACITY_BYTES } from './leader/formation-plan.ts';
 export { type KVEventsConfig, parseKVEventsConfig } from './leader/kv-events-config.ts';
 export { runLeaderAgent } from './leader/leader-agent.ts';
 export { listen } from './listen.ts';

@@ -1,25 +1,14 @@
-import { checkpointParameters, type CheckpointParametersOptions } from './checkpoint-parameters.ts';
 import { CheckpointError } from './errors.ts';
-import { type Model, wholeModel } from './model.ts';
-import { ProgramRecorder } from './program-recorder.ts';
+import { type CheckpointOfModel, recordWhole } from './record-whole.ts';
 import { WHOLE } from './tensor-shard.ts';
 
 /** Scales and zero points of a cache of 8 bits, under the names that exporters give them. A cache here has the type that
  *  --kv-cache-dtype says, and takes none of them. */
 const CACHE_SCALE = /\.self_attn\.((attn|[kqv]_proj)\.)?(q|k|v|kv|prob|output)_(scale|zero_point)$/;
 
-export interface CheckpointCheckOptions extends CheckpointParametersOptions {
-  readonly model: Model;
+export interface CheckpointCheckOptions extends CheckpointOfModel {
   /** Ranks that will share each layer; 1 where it is left out. */
   readonly tensorSize?: number;
-}
-
-/** Whether any layer is a mixture of experts. */
-export function hasExperts(options: CheckpointCheckOptions): boolean {
-  const { model } = options;
-  const whole = new ProgramRecorder(checkpointParameters(options));
-  model.record(whole, wholeModel(model, model.config.maxPositionEmbeddings));
-  return whole.ops.some(({ op }) => op === 'experts');
 }
 
 /** Holds a checkpoint against its model: every parameter is there in its shape, and every tensor is a parameter or one that
@@ -29,12 +18,8 @@ export function checkCheckpoint(options: CheckpointCheckOptions): string[] {
   const { model, tensors, tensorSize = 1 } = options;
   const { config } = model;
   // Records the whole model as one stage: what that leaves over, no stage would load.
-  const whole = new ProgramRecorder(checkpointParameters(options));
-  model.record(whole, wholeModel(model, config.maxPositionEmbeddings));
-  if (tensorSize > 1) {
-    const part = new ProgramRecorder(checkpointParameters(options), { ...WHOLE, size: tensorSize });
-    model.record(part, wholeModel(model, config.maxPositionEmbeddings));
-  }
+  const whole = recordWhole(options);
+  if (tensorSize > 1) recordWhole(options, { tensor: { ...WHOLE, size: tensorSize } });
   const unused = [...tensors.keys()].filter((name) => !whole.usedTensors.has(name));
   const isUnneeded = (name: string): boolean =>
     model.isUnneeded(name) || (config.quantization !== null && CACHE_SCALE.test(name));

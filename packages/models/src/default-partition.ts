@@ -1,8 +1,4 @@
-import { checkpointParameters, type CheckpointParametersOptions } from './checkpoint-parameters.ts';
-import { type Model, wholeModel } from './model.ts';
-import { modelFacts } from './plan/model-facts.ts';
 import { balancedStages, type LayerCosts, stageBalance } from './plan/stage-balance.ts';
-import { ProgramRecorder } from './program-recorder.ts';
 
 /** What the slowest stage must gain over an even split, so that stages that are as good as even stay even. */
 const GAIN_MIN = 0.02;
@@ -13,12 +9,4 @@ export function defaultPartition(costs: LayerCosts, stages: number): readonly nu
   const even = stageBalance(costs, stages, null);
   const balanced = balancedStages(costs, stages);
   return balanced.slowest < even.slowest * (1 - GAIN_MIN) ? balanced.partition : null;
-}
-
-/** What the layers of a checkpoint cost. */
-export function layerCosts(options: CheckpointParametersOptions & { readonly model: Model }): LayerCosts {
-  const { model } = options;
-  const whole = new ProgramRecorder(checkpointParameters(options));
-  model.record(whole, wholeModel(model, model.config.maxPositionEmbeddings));
-  return modelFacts(model.config, whole).costs;
 }

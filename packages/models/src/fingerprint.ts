@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { KVCacheDtype, TensorSource } from '@skein/native';
-import { checkpointParameters } from './checkpoint-parameters.ts';
 import { CheckpointError } from './errors.ts';
-import { type Model, wholeModel } from './model.ts';
-import { ProgramRecorder } from './program-recorder.ts';
+import type { Model } from './model.ts';
 import type { QuantizationOption } from './quantization/quantization-option.ts';
+import { recordWhole } from './record-whole.ts';
 import { weightIdentity } from './stored-weight.ts';
 
 const SAMPLE_BYTES = 4096;
@@ -22,9 +21,8 @@ export async function modelFingerprint(options: {
   readonly blockSize: number;
   readonly dtype: KVCacheDtype;
 }): Promise<string> {
-  const { model, tensors, maxModelLen, blockSize, dtype } = options;
-  const whole = new ProgramRecorder(checkpointParameters(options));
-  model.record(whole, wholeModel(model, maxModelLen));
+  const { tensors, maxModelLen, blockSize, dtype } = options;
+  const whole = recordWhole(options, { maxModelLen });
   const weights = whole.weights.map(weightIdentity);
   const recorded = canonical([whole.ops, weights, blockSize, dtype]);
   const hash = createHash('sha256').update(JSON.stringify(recorded));

@@ -1,6 +1,6 @@
-export { checkCheckpoint, hasExperts } from './checkpoint-check.ts';
+export { checkCheckpoint } from './checkpoint-check.ts';
 export { readCheckpointTensors } from './checkpoint-tensors.ts';
-export { defaultPartition, layerCosts } from './default-partition.ts';
+export { defaultPartition } from './default-partition.ts';
 export {
   DTYPE_BYTES,
   type DtypeOption,
@@ -30,6 +30,7 @@ export type { Model } from './model.ts';
 export type { ModelConfig } from './model-config.ts';
 export { ANSWER_TOKENS, BANDWIDTH_SHARE } from './plan/decode-rate.ts';
 export type { GivenDegrees } from './plan/formation-choice.ts';
+export { modelFacts } from './plan/model-facts.ts';
 export { type PlannedCheckpoint, readPlannedCheckpoint } from './plan/planned-checkpoint.ts';
 export { cpuMemory, gpuMemory, type RankMemory } from './plan/rank-memory.ts';
 export { type Recommendation, recommendFormation } from './plan/recommendation.ts';
@@ -52,6 +53,7 @@ export { type LayerRange, stageLayers } from './stage-layers.ts';
 export { stagePeer } from './stage-peer.ts';
 export { rankCacheLayers } from './rank-cache-layers.ts';
 export { type FormationShape, type RankChannel, rankChannels } from './rank-channels.ts';
+export { recordWhole } from './record-whole.ts';
 export { buildStageProgram, type StageProgramOptions } from './stage-program.ts';
 export { type ReplicaPlace, TENSOR_GROUP, type TensorPlace } from './tensor-shard.ts';
 export {

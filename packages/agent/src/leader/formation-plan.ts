@@ -35,7 +35,7 @@ export interface ChannelPlan extends RankChannel {
 }
 
 /** The residual stream of a chunk is large, parts of a value go in rounds. */
-const CAPACITY_BYTES = { stage: 4 << 20, tensor: 1 << 20, experts: 1 << 20 } as const;
+export const CHANNEL_CAPACITY_BYTES = { stage: 4 << 20, tensor: 1 << 20, experts: 1 << 20 } as const;
 
 export interface FormationInput {
   readonly model: string;
@@ -150,7 +150,7 @@ function planChannels(
       ...channel,
       name: `rank-${from?.rankIndex}-to-rank-${to?.rankIndex}-${channel.carries}`,
       transport: from?.hostId === to?.hostId ? 'shm' : 'tcp',
-      capacityBytes: CAPACITY_BYTES[channel.carries],
+      capacityBytes: CHANNEL_CAPACITY_BYTES[channel.carries],
     };
   });
 }

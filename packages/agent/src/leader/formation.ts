@@ -94,10 +94,6 @@ export class Formation {
     };
   }
 
-  serves(replica: ServedReplica | undefined): boolean {
-    return this.#options.replicas.some((own) => own === replica);
-  }
-
   get shape(): GroupShape {
     return this.#options.input.shape;
   }

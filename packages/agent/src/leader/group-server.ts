@@ -90,7 +90,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
   // Replicas that share nothing are formed, and lost, each by itself.
   const formedTogether = shape.sharesExperts ? [replicas] : replicas.map((replica) => [replica]);
   const formations: Formation[] = formedTogether.map(
-    (of): Formation =>
+    (of, own): Formation =>
       new Formation({
         main,
         direct,
@@ -101,7 +101,7 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
         stepDeadlineMs: options.stepDeadlineMs,
         input,
         replicas: of,
-        fingerprintOfOthers: () => fingerprintOf(formations.filter((other) => !other.serves(of[0]))),
+        fingerprintOfOthers: () => fingerprintOf(formations.filter((_, other) => other !== own)),
         logger: formedTogether.length === 1 ? logger : logger.child({ replica: of[0]?.index }),
         onFormed: () => {
           for (const replica of of) replica.formed();

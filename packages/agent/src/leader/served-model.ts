@@ -5,11 +5,11 @@ import {
   type GenerationConfig,
   type ModelConfig,
   type QuantizationOption,
-  hasExperts,
-  layerCosts,
+  modelFacts,
   readCheckpointTensors,
   readGenerationConfig,
   readModel,
+  recordWhole,
   resolveKVCacheDtype,
 } from '@skein/models';
 import type { KVCacheDtype } from '@skein/native';
@@ -43,13 +43,14 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const tensors = await readCheckpointTensors(dir);
   const checkpoint = { model: described, tensors, quantization: options.quantization };
   const unneededTensors = checkCheckpoint({ ...checkpoint, tensorSize: options.shape.tensorSize });
-  if (options.expertParallel && !hasExperts(checkpoint)) {
+  const { stages } = options.shape;
+  const facts = options.expertParallel || stages > 1 ? modelFacts(config, recordWhole(checkpoint)) : null;
+  if (options.expertParallel && facts?.numExperts === 0) {
     throw new ConfigError(
       'ERR_OPTION',
       `--enable-expert-parallel is set, and ${config.architecture} has no experts; leave it out`,
     );
   }
-  const { stages } = options.shape;
   const kvDtype = resolveKVCacheDtype(options.kvCacheDtype, config, tensors);
   const maxModelLen = options.maxModelLen ?? config.maxPositionEmbeddings;
   if (maxModelLen > config.maxPositionEmbeddings) {
@@ -69,7 +70,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     kvDtype,
     quantization: options.quantization === 'none' ? (config.quantization?.method ?? 'none') : options.quantization,
     maxModelLen,
-    layerPartition: options.layerPartition ?? (stages > 1 ? defaultPartition(layerCosts(checkpoint), stages) : null),
+    layerPartition: options.layerPartition ?? (facts && defaultPartition(facts.costs, stages)),
     eosTokenIds,
   };
 }

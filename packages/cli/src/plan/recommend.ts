@@ -1,4 +1,4 @@
-import { ConfigError, hostCores, hostMemory } from '@skein/agent';
+import { CHANNEL_CAPACITY_BYTES, ConfigError, hostCores, hostMemory } from '@skein/agent';
 import { engineConfig } from '@skein/engine';
 import {
   CHECKPOINT_SHAPES,
@@ -20,8 +20,6 @@ import { modelFolder } from '../model-folder.ts';
 
 /** An H100's memory, bytes a second. */
 const GPU_BANDWIDTH = 3350e9;
-/** Of a channel between two ranks, as leaders have them opened. */
-const CHANNEL_BYTES = { stage: 4 << 20, tensor: 1 << 20, experts: 1 << 20 } as const;
 const MEASURE_SECONDS = 0.5;
 const MEASURE_BYTES = 256 * 2 ** 20;
 
@@ -44,7 +42,7 @@ export async function recommend(resolved: Resolved): Promise<Recommendation> {
   const device = addon.createDevice({ backend: 'cpu', threads: settings.threads ?? threadsOf(devices) });
   try {
     const bandwidth = settings.gpuBandwidth ?? (await measuredBandwidth(addon, device)) / devices.count;
-    const memory = cpuMemory(addon, device, CHANNEL_BYTES);
+    const memory = cpuMemory(addon, device, CHANNEL_CAPACITY_BYTES);
     return recommendFormation({ checkpoint, load, devices, memory }, { ...options, bandwidth });
   } finally {
     device.close();
