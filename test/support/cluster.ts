@@ -106,14 +106,22 @@ export async function topology(url: string): Promise<Topology> {
   return (await (await fetch(`${url}/v1/skein/topology`)).json()) as Topology;
 }
 
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** A free TCP port of loopback that no connection can take as its own end before the server under test binds it: one below those the kernel chooses from. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (FIRST_KERNEL_PORT - FIRST_PORT));
+    if (await isFree(port)) return port;
+  }
+}
+
+const FIRST_PORT = 10_000;
+const FIRST_KERNEL_PORT = Number(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split(/\s/)[0]);
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
 }
 
