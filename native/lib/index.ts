@@ -4,6 +4,7 @@ export { loadNative } from './loader.ts';
 export type {
   ChannelCounters,
   Device,
+  ExpertLoad,
   KVCacheDtype,
   KVCacheLayer,
   KVCacheSpec,

@@ -134,7 +134,8 @@ export type Op =
    *  others have them. With `spread`, expert i is that of the rank `owners[i]` of the group: each rank computes the outputs of
    *  its own, and all of a token's are added up where the token is, in the same order. Rank r has the tokens of the source
    *  `sources[r]`, ids from 0 on; ranks of one source have the same x and routes, and StepInput says how many tokens each source
-   *  has in a step. Without `spread`, experts that are not listed add nothing. */
+   *  has in a step. Without `spread`, experts that are not listed add nothing. Tokens are counted under `layer`, for
+   *  `Program.expertLoads`; null counts none. */
   | {
       readonly op: 'experts';
       readonly x: ValueId;
@@ -150,6 +151,7 @@ export type Op =
         readonly up: WeightId;
         readonly down: WeightId;
       }[];
+      readonly layer: number | null;
       readonly out: ValueId;
     }
   /** out = silu(gate) * up. */
@@ -260,6 +262,15 @@ export interface WeightCacheUse {
   readonly problem: string | null;
 }
 
+/** What a rank's experts of a layer have computed since the program was created. */
+export interface ExpertLoad {
+  readonly layer: number;
+  /** Of this rank's experts, ascending. */
+  readonly ids: Uint32Array;
+  /** By place in `ids`: pairs of a token and that expert. */
+  readonly tokens: Float64Array;
+}
+
 export interface ProgramMemory {
   readonly weightBytes: number;
   readonly kvCacheBytes: number;
@@ -299,6 +310,9 @@ export interface Program {
   keepLogits(keep: boolean): void;
   /** Logits of the last finished run, f32 [numRows, vocab]. Null before any, when it kept none, or without a logits op. */
   lastLogits(): Float32Array | null;
+  /** Of every `experts` op with a layer, in their order; a running step may be in them in part. Each pair is computed, and
+   *  counted, on one rank. None once closed. */
+  expertLoads(): ExpertLoad[];
   /** Frees everything; a running step is aborted first. Safe at any time, also twice. */
   close(): void;
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CheckpointShape, parseCheckpointShape, writeRandomCheckpoint } from '@skein/models';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { client, type Served, serving, skein, topology, until } from '../support/cluster.ts';
+import { client, experts, type Served, serving, skein, topology, until } from '../support/cluster.ts';
 import { allCells, type Cell, pairwiseCells, ranksOf } from '../support/formation-matrix.ts';
 
 const RANKS_MAX = 8;
@@ -35,18 +35,23 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-function start(model: string, { tensor, stages, replicas, quantization, experts }: Cell): Promise<Served> {
+function start(model: string, cell: Cell, flags: readonly string[] = []): Promise<Served> {
+  const { tensor, stages, replicas, quantization } = cell;
   const sizes = ['--tp', String(tensor), '--pp', String(stages), '--dp', String(replicas), '--threads', '1'];
-  const args = [join(folder, model), '--served-model-name', 'm', '--quantization', quantization, ...sizes];
-  if (experts === 'shared') args.push('--enable-expert-parallel');
+  const args = [join(folder, model), '--served-model-name', 'm', '--quantization', quantization, ...sizes, ...flags];
+  if (cell.experts === 'shared') args.push('--enable-expert-parallel');
   return serving((port) => skein(['serve', ...args, '--port', String(port)]));
 }
 
-/** Greedy ids and logprobs of all prompts at once. */
 async function generations(model: string, cell: Cell): Promise<unknown[]> {
   await using served = await start(model, cell);
-  const openai = client(served.url);
-  return await Promise.all(
+  return await answers(served.url);
+}
+
+/** Greedy ids and logprobs of all prompts at once. */
+async function answers(url: string): Promise<unknown[]> {
+  const openai = client(url);
+  return Promise.all(
     PROMPTS.map(async (prompt) => {
       const ask = { model: 'm', prompt, max_tokens: 12, temperature: 0, logprobs: 2 };
       const { choices } = await openai.completions.create({ ...ask, ...{ ignore_eos: true, return_token_ids: true } });
@@ -100,6 +105,56 @@ test('replicas that share their experts are lost and formed together, and their 
   expect(after?.epoch).toBe(2);
   expect(after?.ranks.map(({ pid }, i) => pid === before?.ranks[i]?.pid)).toEqual([true, true, false, true]);
 });
+
+/** Of the answers: prompts, and all of what was generated but for the last tokens, which nothing follows. */
+async function tokensComputed(url: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const sum = (name: string): number =>
+    [...text.matchAll(new RegExp(`^vllm:${name}\\{.*\\} (\\d+)$`, 'gm'))].reduce(
+      (total, [, n]) => total + Number(n),
+      0,
+    );
+  return sum('prompt_tokens_total') + sum('generation_tokens_total') - PROMPTS.length;
+}
+
+/** Tokens with which a leader finds out that steps go on, while it has nothing else to do: few in the time of a test. */
+const PROOFS_MAX = 20;
+
+test.each<Cell>([
+  ONE_RANK,
+  { ...ONE_RANK, tensor: 2, stages: 2 },
+  { ...ONE_RANK, replicas: 2 },
+  { ...ONE_RANK, tensor: 2, replicas: 2, experts: 'shared' },
+])(
+  'tp $tensor, pp $stages, dp $replicas, experts $experts: every token counts once for each of its experts',
+  async (cell) => {
+    await using served = await start('mixture', cell);
+    await answers(served.url);
+    const { layers, ranks } = await experts(served.url);
+    expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4]);
+    const computed = await tokensComputed(served.url);
+    expect(computed).toBeGreaterThan(100);
+    const sums = layers.map(({ tokens }) => tokens.reduce((a, b) => a + b));
+    for (const [i, sum] of sums.entries()) {
+      // Two experts have each token. Another proof may run meanwhile.
+      expect(sum / 2).toBeGreaterThanOrEqual(computed);
+      expect(sum / 2).toBeLessThanOrEqual(computed + PROOFS_MAX);
+      const owners = layers[i]?.ranks ?? [];
+      expect(owners).toHaveLength(6);
+      // Replicas that share nothing have all experts each.
+      for (const own of owners) expect(own).toHaveLength(cell.experts === 'own' ? cell.replicas : 1);
+    }
+    expect(ranks.map(({ rankIndex }) => rankIndex)).toEqual([...Array(ranksOf(cell)).keys()]);
+    expect(ranks.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(sums.reduce((a, b) => a + b));
+    const text = await (await fetch(`${served.url}/metrics`)).text();
+    const counted = [...text.matchAll(/^skein_expert_tokens_total\{rank="\d+"\} (\d+)$/gm)].map(([, n]) => Number(n));
+    expect(counted).toHaveLength(ranksOf(cell));
+    expect(counted.reduce((a, b) => a + b)).toBeGreaterThanOrEqual(sums.reduce((a, b) => a + b));
+    const hottest = [...text.matchAll(/^skein_expert_hottest_ratio\{layer="\d"\} (\S+)$/gm)].map(([, n]) => Number(n));
+    expect(hottest).toHaveLength(5);
+    for (const ratio of hottest) expect(ratio > 1 && ratio <= 3).toBe(true);
+  },
+);
 
 test('a model without experts cannot share them', async () => {
   await using refused = skein(['serve', join(folder, 'dense'), '--port', '0', '--dp', '2', '--enable-expert-parallel']);

@@ -1,4 +1,11 @@
-import { feedbackToken, GREEDY_ROW, type StepInput, type StepRow, type StepSequence } from '@skein/native';
+import {
+  type ExpertLoad,
+  feedbackToken,
+  GREEDY_ROW,
+  type StepInput,
+  type StepRow,
+  type StepSequence,
+} from '@skein/native';
 import { BLOCK_SIZE, type FixtureCase, NUM_BLOCKS } from './fixture.ts';
 import type { Pipeline } from '../support/pipeline.ts';
 
@@ -58,10 +65,16 @@ export class Driver {
   readonly #pipeline: Pipeline;
   readonly #vocabSize: number;
   #step = 0;
+  #numTokens = 0;
 
   constructor(pipeline: Pipeline, vocabSize: number) {
     this.#pipeline = pipeline;
     this.#vocabSize = vocabSize;
+  }
+
+  /** Tokens that were computed, and what of them the experts of each rank have. */
+  get expertWork(): { readonly numTokens: number; readonly loads: ExpertLoad[][] } {
+    return { numTokens: this.#numTokens, loads: this.#pipeline.expertLoads() };
   }
 
   /** Prompts in chunks and then greedy tokens up to the fixture's count, all sequences of `cases` in each step. */
@@ -139,6 +152,7 @@ export class Driver {
     });
     const step = this.#step++;
     const ids = await this.#pipeline.run(stepInput(step, step - 1, sequences, rows));
+    this.#numTokens += token;
     // A step without rows leaves the logits of an earlier one.
     const logits = rows.length > 0 ? this.#pipeline.lastLogits() : new Float32Array();
     if (logits.length !== rows.length * this.#vocabSize)

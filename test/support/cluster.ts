@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { Topology } from '@skein/protocol';
+import type { Experts, Topology } from '@skein/protocol';
 import OpenAI from 'openai';
 
 export const ROOT: string = fileURLToPath(new URL('../..', import.meta.url));
@@ -104,6 +104,14 @@ export function client(url: string): OpenAI {
 
 export async function topology(url: string): Promise<Topology> {
   return (await (await fetch(`${url}/v1/skein/topology`)).json()) as Topology;
+}
+
+/** What the experts of a leader's group have computed. */
+export async function experts(url: string): Promise<Experts['groups'][number]> {
+  const { groups } = (await (await fetch(`${url}/v1/skein/experts`)).json()) as Experts;
+  const [group] = groups;
+  if (group === undefined) throw new Error('no group tells of its experts');
+  return group;
 }
 
 /** A free TCP port of loopback that no connection can take as its own end before the server under test binds it: one below those the kernel chooses from. */

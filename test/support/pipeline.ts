@@ -3,6 +3,7 @@ import { type FormationShape, rankChannels, TENSOR_GROUP } from '@skein/models';
 import { Link, ProgramInterpreter } from '@skein/models/testing';
 import {
   type Device,
+  type ExpertLoad,
   type NativeAddon,
   packStepInput,
   type Program,
@@ -22,6 +23,8 @@ export interface Pipeline extends AsyncDisposable {
   run(input: StepInput): Promise<number[]>;
   /** Of the last step that finished: [rows, vocab]. */
   lastLogits(): Float32Array;
+  /** What the experts of each rank have computed; interpreted ones do not count. */
+  expertLoads(): ExpertLoad[][];
 }
 
 function shapeOf(specs: readonly ProgramSpec[]): FormationShape {
@@ -51,6 +54,7 @@ export function openInterpreted(specs: readonly ProgramSpec[]): Pipeline {
       return agreed(await Promise.all(ranks.map((rank) => rank.run(words))), shape);
     },
     lastLogits: () => ranks.at(-1)?.lastLogits() ?? new Float32Array(),
+    expertLoads: () => [],
     async [Symbol.asyncDispose]() {},
   };
 }
@@ -99,6 +103,7 @@ export async function openNative(
       return agreed(outputs.map(idsOf), shape);
     },
     lastLogits: () => ranks.at(-1)?.lastLogits() ?? new Float32Array(),
+    expertLoads: () => ranks.map((rank) => rank.expertLoads()),
     async [Symbol.asyncDispose]() {
       close();
     },

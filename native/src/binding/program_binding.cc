@@ -37,6 +37,7 @@ Napi::Function ProgramBinding::Define(Napi::Env env) {
        InstanceMethod<&ProgramBinding::Reset>("reset"),
        InstanceMethod<&ProgramBinding::KeepLogits>("keepLogits"),
        InstanceMethod<&ProgramBinding::LastLogits>("lastLogits"),
+       InstanceMethod<&ProgramBinding::ExpertLoads>("expertLoads"),
        InstanceMethod<&ProgramBinding::Close>("close")});
 }
 
@@ -202,6 +203,27 @@ Napi::Value ProgramBinding::LastLogits(const Napi::CallbackInfo& info) {
   if (!runner(info.Env()).CopyLogits(&logits)) return info.Env().Null();
   Napi::Float32Array array = Napi::Float32Array::New(info.Env(), logits.size());
   if (!logits.empty()) std::memcpy(array.Data(), logits.data(), logits.size() * sizeof(float));
+  return array;
+}
+
+Napi::Value ProgramBinding::ExpertLoads(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::vector<ExpertLoad> loads = runner(env).ExpertLoads();
+  Napi::Array array = Napi::Array::New(env, loads.size());
+  for (uint32_t i = 0; i < loads.size(); ++i) {
+    const ExpertLoad& load = loads[i];
+    Napi::Uint32Array ids = Napi::Uint32Array::New(env, load.ids.size());
+    Napi::Float64Array tokens = Napi::Float64Array::New(env, load.tokens.size());
+    for (size_t e = 0; e < load.ids.size(); ++e) {
+      ids[e] = load.ids[e];
+      tokens[e] = static_cast<double>(load.tokens[e]);
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("layer", load.layer);
+    object.Set("ids", ids);
+    object.Set("tokens", tokens);
+    array[i] = object;
+  }
   return array;
 }
 

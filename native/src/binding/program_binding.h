@@ -46,6 +46,7 @@ class ProgramBinding : public Napi::ObjectWrap<ProgramBinding> {
   void Reset(const Napi::CallbackInfo& info);
   void KeepLogits(const Napi::CallbackInfo& info);
   Napi::Value LastLogits(const Napi::CallbackInfo& info);
+  Napi::Value ExpertLoads(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
 
   Runner& runner(Napi::Env env) const;

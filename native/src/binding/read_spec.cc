@@ -142,6 +142,7 @@ Op ReadOp(const Field& field) {
     case OpKind::kExperts: {
       inputs("x", "routes");
       const Field experts = field["experts"];
+      op.layer = ReadIdOrNull(field["layer"]);
       for (uint32_t i = 0, n = experts.length(); i < n; ++i) {
         const Field e = experts.at(i);
         op.experts.push_back({e["id"].Uint32(), ReadId(e["gate"]), ReadId(e["up"]), ReadId(e["down"])});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/communicator.h"
+#include "core/expert_counts.h"
 #include "core/kv_cache.h"
 #include "core/matrix.h"
 #include "core/program.h"
@@ -73,6 +74,8 @@ struct ExpertMixture {
   /// has. Empty where all ranks have the same.
   std::span<const uint32_t> sources;
   std::span<const int32_t> source_tokens;
+  /// Where what this rank computes is added, by index into `experts`; may be null.
+  ExpertCounts* counts = nullptr;
 };
 
 /// The operations of native.ts for one program. Created with everything it will need: no call allocates, and

@@ -112,6 +112,8 @@ struct Op {
   uint32_t width = 0;
   RouteSpec route;
   std::vector<ExpertWeightIds> experts;
+  /// Under which the experts' tokens are counted; -1 counts none.
+  int64_t layer = -1;
   LatentShape latent;
   std::string peer;
   /// Name of the group of an op among ranks.

@@ -114,6 +114,10 @@ bool Runner::CopyLogits(std::vector<float>* out) {
   return executor_ && executor_->CopyLogits(out);
 }
 
+std::vector<ExpertLoad> Runner::ExpertLoads() const {
+  return executor_ ? executor_->ExpertLoads() : std::vector<ExpertLoad>{};
+}
+
 void Runner::BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel) {
   if (executor_) executor_->channels().BindSend(peer, std::move(channel));
 }

@@ -49,6 +49,8 @@ class Runner {
   void KeepLogits(bool keep);
   /// Waits for a running step. False when it kept no logits.
   bool CopyLogits(std::vector<float>* out);
+  /// As StepExecutor::ExpertLoads; none once closed. Not beside Close.
+  std::vector<ExpertLoad> ExpertLoads() const;
   void BindSend(const std::string& peer, std::shared_ptr<SendChannel> channel);
   void BindReceive(const std::string& peer, std::shared_ptr<ReceiveChannel> channel);
   /// Aborts, joins the thread and frees everything. Idempotent.

@@ -24,7 +24,10 @@ Status StepExecutor::Init(Device& device) {
   message_.resize(size_t{2} * limits.max_rows);
   parts_.reserve(program_.spec.ops.size());
   size_t max_experts = 0;
-  for (const Op& op : program_.spec.ops) max_experts = std::max(max_experts, op.experts.size());
+  for (const Op& op : program_.spec.ops) {
+    max_experts = std::max(max_experts, op.experts.size());
+    expert_counts_.emplace_back(op.layer < 0 ? 0 : op.experts.size());
+  }
   experts_.reserve(max_experts);
   for (const RankGroup& group : program_.spec.groups) {
     if (Status s = ChannelCommunicator::Create(group, &channels_, &communicators_.emplace_back()); !s.ok())
@@ -224,6 +227,7 @@ Status StepExecutor::Experts(const Op& op) {
     mixture.sources = op.sources;
     mixture.source_tokens = {input_.source_tokens, input_.num_sources};
   }
+  if (op.layer >= 0) mixture.counts = &expert_counts_[static_cast<size_t>(&op - program_.spec.ops.data())];
   return backend_->Experts(mixture, At(op.inputs[0]), At(op.inputs[1]), At(op.out));
 }
 
@@ -245,6 +249,21 @@ Status StepExecutor::Embed(const Op& op) {
   }
   backend_->Embed(op, weight, resolved_ids_.data(), At(op.out));
   return Status::Ok();
+}
+
+std::vector<ExpertLoad> StepExecutor::ExpertLoads() const {
+  std::vector<ExpertLoad> loads;
+  for (size_t i = 0; i < program_.spec.ops.size(); ++i) {
+    const Op& op = program_.spec.ops[i];
+    if (op.kind != OpKind::kExperts || op.layer < 0) continue;
+    ExpertLoad& load = loads.emplace_back();
+    load.layer = static_cast<uint32_t>(op.layer);
+    for (size_t e = 0; e < op.experts.size(); ++e) {
+      load.ids.push_back(op.experts[e].id);
+      load.tokens.push_back(expert_counts_[i][e]);
+    }
+  }
+  return loads;
 }
 
 bool StepExecutor::CopyLogits(std::vector<float>* out) const {

@@ -9,6 +9,7 @@
 
 #include "core/backend.h"
 #include "core/communicator.h"
+#include "core/expert_counts.h"
 #include "core/peer_channels.h"
 
 namespace skein {
@@ -36,6 +37,8 @@ class StepExecutor {
   void KeepLogits(bool keep) { keep_logits_.store(keep); }
   /// Copy of the last finished step's logits [num_rows, vocab]; false when it kept none. Not while Run runs.
   bool CopyLogits(std::vector<float>* out) const;
+  /// Of every `experts` op with a layer, in their order. Thread-safe; a running step may be in them in part.
+  std::vector<ExpertLoad> ExpertLoads() const;
 
   PeerChannels& channels() { return channels_; }
 
@@ -77,6 +80,7 @@ class StepExecutor {
   std::vector<int32_t> message_;
   std::vector<LinearPart> parts_;
   std::vector<ExpertWeights> experts_;
+  std::vector<ExpertCounts> expert_counts_;  // by index of the op; without any where none are counted
   std::vector<int32_t> slots_;
   int64_t feedback_reached_ = -1;
 

@@ -123,7 +123,7 @@ class CpuBackend final : public Backend {
   QuantizedRows QuantizeForExperts(const Matrix& x, std::span<const ExpertWeights> experts,
                                    WeightView ExpertWeights::* weight, std::byte* memory);
   /// What the round's experts of this rank make of their tokens' rows, in their rows of `rows`.
-  void ExpertRound(std::span<const ExpertWeights> experts, const Matrix& rows);
+  void ExpertRound(const ExpertMixture& mixture, const Matrix& rows);
   Matrix RoundRows(size_t width);
   /// Those of a mixture that ranks share.
   Status SpreadExperts(const ExpertMixture& mixture, const Matrix& x, const Matrix& routes,

@@ -115,7 +115,7 @@ Status CpuBackend::Experts(const ExpertMixture& mixture, Matrix x, Matrix routes
   for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
     dispatch.BeginRound(round);
     const Matrix rows = RoundRows(x.width);
-    ExpertRound(mixture.experts, rows);
+    ExpertRound(mixture, rows);
     ForRows(out.rows, out.width, [&](size_t begin, size_t end) {
       for (size_t t = begin; t < end; ++t) {
         dispatch.ForToken(t, [&](size_t row, float weight) {
@@ -145,9 +145,12 @@ QuantizedRows CpuBackend::QuantizeForExperts(const Matrix& x, std::span<const Ex
   return out;
 }
 
-void CpuBackend::ExpertRound(std::span<const ExpertWeights> experts, const Matrix& rows) {
+void CpuBackend::ExpertRound(const ExpertMixture& mixture, const Matrix& rows) {
+  const std::span<const ExpertWeights> experts = mixture.experts;
   const ExpertDispatch& dispatch = expert_dispatch_;
   if (dispatch.groups().empty()) return;
+  if (mixture.counts != nullptr)
+    for (const ExpertGroup& g : dispatch.groups()) mixture.counts->Add(g.expert, g.rows);
   const size_t inter = experts[0].gate.rows, first_own = dispatch.first_own();
   const Matrix gate{expert_gate_, rows.rows, inter, PaddedStride(inter)};
   const Matrix up{expert_up_, rows.rows, inter, PaddedStride(inter)};

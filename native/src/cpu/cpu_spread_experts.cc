@@ -102,7 +102,7 @@ Status CpuBackend::SpreadRound(const ExpertMixture& mixture, const Matrix& x, co
     if (Status s = ExchangeRows(mixture); !s.ok()) return s;
   }
 
-  ExpertRound(mixture.experts, rows);
+  ExpertRound(mixture, rows);
 
   num_sent = num_received = 0;
   const auto is_of = [&](size_t pair, size_t source) {

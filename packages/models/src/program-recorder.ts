@@ -84,6 +84,8 @@ export type RouteOptions = Omit<Extract<Op, { op: 'route' }>, 'op' | 'logits' | 
 
 export interface ExpertsOptions {
   readonly innerSize: number;
+  /** Of the model, where their tokens are to be counted. */
+  readonly layer: number | null;
   readonly experts: readonly {
     readonly id: number;
     readonly gate: string;
@@ -268,7 +270,7 @@ export class ProgramRecorder {
   }
 
   /** All experts, ids from 0 on; each names its three weights. A rank has a run of them. */
-  experts(x: ValueId, routes: ValueId, { innerSize, experts }: ExpertsOptions): ValueId {
+  experts(x: ValueId, routes: ValueId, { innerSize, layer, experts }: ExpertsOptions): ValueId {
     const width = this.width(x);
     const matrix = (name: string, shape: readonly number[]) => this.#weight({ name, shape, kind: 'matrix' });
     const group = this.groups.at(-1) ?? { name: '', ...WHOLE };
@@ -288,7 +290,7 @@ export class ProgramRecorder {
       up: matrix(up, [innerSize, width]),
       down: matrix(down, [width, innerSize]),
     }));
-    return this.#push(width, (out) => ({ op: 'experts', x, routes, spread, experts: recorded, out }));
+    return this.#push(width, (out) => ({ op: 'experts', x, routes, spread, experts: recorded, layer, out }));
   }
 
   /** act(gate) * up. */

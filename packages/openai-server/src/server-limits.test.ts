@@ -136,6 +136,7 @@ test('guards every path but the open ones', async () => {
     '/v1/models/tiny',
     '/v1/chat/completions',
     '/v1/skein/topology',
+    '/v1/skein/experts',
     '/metrics',
     '/V1/models',
     '//v1/models',

@@ -269,6 +269,7 @@ test('serves what a probe or a dashboard asks for', async () => {
   expect(await get('/readyz')).toEqual([200, '{"ready":true}']);
   expect(await get('/version')).toEqual([200, '{"version":"1.2.3"}']);
   expect(await get('/v1/skein/topology')).toEqual([200, '{"groups":[]}']);
+  expect(await get('/v1/skein/experts')).toEqual([200, '{"groups":[]}']);
   ready = false;
   expect(await get('/health')).toEqual([503, '']);
   expect(await get('/livez')).toEqual([200, '']);
@@ -295,7 +296,7 @@ test('counts a request as in flight while its stream runs, and logs no probe', a
   });
   await response.body?.getReader().read();
   expect(await inFlight()).toBe('1');
-  for (const path of ['health', 'livez', 'readyz', 'metrics', 'v1/skein/topology'])
+  for (const path of ['health', 'livez', 'readyz', 'metrics', 'v1/skein/topology', 'v1/skein/experts'])
     await (await fetch(`${server.url}/${path}`)).arrayBuffer();
   leaving.abort();
   await expect.poll(inFlight).toBe('0');

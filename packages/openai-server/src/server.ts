@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Topology } from '@skein/protocol';
+import type { Experts, Topology } from '@skein/protocol';
 import { type Logger, type Metrics, type Tracing, VllmMetrics } from '@skein/telemetry';
 import { ApiKeyGuard } from './api-key.ts';
 import { chatCompletions } from './chat-completions.ts';
@@ -36,6 +36,8 @@ export interface OpenAIServerOptions {
   readonly isReady: () => Readiness;
   /** The body of GET /v1/skein/topology. */
   readonly topology: () => Topology | Promise<Topology>;
+  /** The body of GET /v1/skein/experts. */
+  readonly experts: () => Experts | Promise<Experts>;
   /** Without keys everybody may ask. */
   readonly apiKeys?: readonly string[];
   readonly guardMetrics?: boolean;
@@ -117,6 +119,7 @@ export function createOpenAIServer(options: OpenAIServerOptions): HttpServer {
         guardMetrics: options.guardMetrics ?? false,
         version: options.version,
         topology: options.topology,
+        experts: options.experts,
       }),
     ],
     guard: new ApiKeyGuard(options.apiKeys ?? []),

@@ -19,6 +19,8 @@ export interface StatusRoutesOptions {
   readonly version: string;
   /** The body of GET /v1/skein/topology. */
   readonly topology: (exchange: Exchange) => unknown;
+  /** The body of GET /v1/skein/experts. */
+  readonly experts: (exchange: Exchange) => unknown;
 }
 
 /** What leader and router tell of themselves. /livez is the process; /readyz is whether to send it work; /health is vLLM's. */
@@ -33,8 +35,10 @@ export function statusRoutes(options: StatusRoutesOptions): Route[] {
     await options.onScrape();
     sendText(response, 200, await options.metrics.text(), options.metrics.contentType);
   };
-  const topology = async (exchange: Exchange): Promise<void> =>
-    sendJson(exchange.response, 200, await options.topology(exchange));
+  const document =
+    (body: (exchange: Exchange) => unknown) =>
+    async (exchange: Exchange): Promise<void> =>
+      sendJson(exchange.response, 200, await body(exchange));
   return [
     { method: 'GET', path: '/livez', open: true, probe: true, handle: ({ response }) => sendText(response, 200, '') },
     { method: 'GET', path: '/readyz', open: true, probe: true, handle: readyz },
@@ -47,6 +51,7 @@ export function statusRoutes(options: StatusRoutesOptions): Route[] {
       handle: ({ response }) => sendJson(response, 200, { version: options.version }),
     },
     { method: 'GET', path: '/metrics', open: !options.guardMetrics, probe: true, handle: metrics },
-    { method: 'GET', path: '/v1/skein/topology', probe: true, handle: topology },
+    { method: 'GET', path: '/v1/skein/topology', probe: true, handle: document(options.topology) },
+    { method: 'GET', path: '/v1/skein/experts', probe: true, handle: document(options.experts) },
   ];
 }

@@ -9,6 +9,7 @@ export {
   type RankState,
   rankStateSchema,
 } from './group.ts';
+export { type Experts, expertsSchema, type GroupExperts } from './experts.ts';
 export { type GroupTopology, type NetworkTopology, type Topology, topologySchema } from './topology.ts';
 export { type StepPlan, stepPlanSchema, type StepResult, stepResultSchema } from './step-plan.ts';
 export { type KVEventBatchMessage, kvEventBatchSchema, type KVEventMessage, kvEventSchema } from './kv-events.ts';

@@ -1,5 +1,12 @@
 import { type Exchange, type ModelCard, notFound, sendJson } from '@skein/openai-server';
-import { type GroupTopology, type LeaderAdvert, type Topology, topologySchema } from '@skein/protocol';
+import {
+  type Experts,
+  expertsSchema,
+  type GroupTopology,
+  type LeaderAdvert,
+  type Topology,
+  topologySchema,
+} from '@skein/protocol';
 import { z } from 'zod';
 import type { Endpoints } from './endpoints.ts';
 import { requestHeaders } from './upstream-headers.ts';
@@ -43,6 +50,15 @@ export class MergedAnswers {
       return [
         unknownGroup(advert, answer === null ? 'the leader could not be reached' : 'the leader gave no valid topology'),
       ];
+    });
+    return { groups: groups.flat() };
+  }
+
+  /** GET /v1/skein/experts: every leader's own; those that cannot be had are left out. */
+  async experts(exchange: Exchange): Promise<Experts> {
+    const groups = await this.#ask(exchange, '/v1/skein/experts', (answer) => {
+      const parsed = expertsSchema.safeParse(answer);
+      return parsed.success ? parsed.data.groups : [];
     });
     return { groups: groups.flat() };
   }

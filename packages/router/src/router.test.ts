@@ -270,7 +270,9 @@ test('merges what leaders tell, and shows those that do not answer', async () =>
         { id: 'alias', object: 'model' },
       ],
     };
-    response.end(JSON.stringify(request.url === '/v1/models' ? models : { groups: [] }));
+    const experts = { groups: [{ name: 'g0', model: 'tiny', layers: [], ranks: [{ rankIndex: 0, tokens: 5 }] }] };
+    const answers: Record<string, object> = { '/v1/models': models, '/v1/skein/experts': experts };
+    response.end(JSON.stringify(answers[request.url ?? ''] ?? { groups: [] }));
   });
   await using silent = await startLeader(() => {});
   await using started = await startRouter();
@@ -282,6 +284,8 @@ test('merges what leaders tell, and shows those that do not answer', async () =>
   expect((await fetch(`${started.url}/v1/models/none`)).status).toBe(404);
   const topology = await (await fetch(`${started.url}/v1/skein/topology`)).json();
   expect(topology).toMatchObject({ groups: [{ name: 'g1', state: 'unreachable', ready: false }] });
+  const experts = await (await fetch(`${started.url}/v1/skein/experts`)).json();
+  expect(experts).toMatchObject({ groups: [{ name: 'g0', ranks: [{ rankIndex: 0, tokens: 5 }] }] });
 });
 
 test('sends a request to a leader of its model', async () => {

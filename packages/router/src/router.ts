@@ -103,6 +103,7 @@ export function createRouter(options: RouterOptions): Router {
         guardMetrics: options.guardMetrics ?? false,
         version: options.version,
         topology: (exchange) => merged.topology(exchange),
+        experts: (exchange) => merged.experts(exchange),
       }),
     ],
     guard: new ApiKeyGuard(options.apiKeys ?? []),

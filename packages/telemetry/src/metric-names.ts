@@ -150,7 +150,9 @@ export type SkeinMetricKey =
   | 'transportBytes'
   | 'transportMessages'
   | 'groupEpoch'
-  | 'kvBlocks';
+  | 'kvBlocks'
+  | 'expertTokens'
+  | 'expertHottestRatio';
 
 export const skeinMetrics: MetricTable<SkeinMetricKey> = {
   httpRequests: counter(
@@ -181,4 +183,15 @@ export const skeinMetrics: MetricTable<SkeinMetricKey> = {
     'state',
   ]),
   groupEpoch: gauge('skein_group_epoch', 'How often the group has been formed.', []),
+  // A series for each expert would be tens of thousands for some models: those counts are in GET /v1/skein/experts.
+  expertTokens: counter(
+    'skein_expert_tokens_total',
+    "Pairs of a token and one of its experts that a rank computed, by the rank's number.",
+    ['rank'],
+  ),
+  expertHottestRatio: gauge(
+    'skein_expert_hottest_ratio',
+    "Tokens of a layer's hottest expert over those of its mean one, since the leader started.",
+    ['layer'],
+  ),
 };

@@ -66,7 +66,16 @@ function startRank(rankIndex: number, change: Partial<Runner> = {}): MessageBus 
     begin: async () => {},
     run: () => new Promise(() => {}),
     abort: () => {},
-    status: () => ({ state: 'join', stateSeconds: 0, detail: '', pairs: [], steps: 0, computeUs: 0, waitUs: 0 }),
+    status: () => ({
+      state: 'join',
+      stateSeconds: 0,
+      detail: '',
+      pairs: [],
+      steps: 0,
+      computeUs: 0,
+      waitUs: 0,
+      experts: [],
+    }),
     ...change,
   };
   const service = rankService({ main: bus, link: new DirectLink(async () => bus), group: 'g', runner });

@@ -1,43 +1,22 @@
-import { newIdentity } from '@skein/protocol';
 import { Metrics } from '@skein/telemetry';
 import { expect, test } from 'vitest';
 import type { RankStatus } from '../rank/rank-actor.ts';
+import { memberOf } from '../testing/member.ts';
+import { ExpertLoads } from './expert-loads.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import type { Member } from './membership.ts';
 
-function member(workerIndex: number): Member {
-  return {
-    agent: newIdentity(`g-${workerIndex}`),
-    agentAdvert: { workerIndex, host: 'h', pid: 1, layout: '', ranks: [null] },
-    rank: newIdentity(`g-${workerIndex}/0`),
-    advert: {
-      workerIndex,
-      rankIndex: workerIndex,
-      pid: 1,
-      hostId: 'h',
-      host: 'h',
-      revision: '1',
-      instructionLevel: 'avx2',
-      device: 'cpu',
-      threads: 1,
-      memoryBytes: 2 ** 34,
-      ucxUnavailable: null,
-    },
-  };
-}
-
 function status(epoch: number, pairs: RankStatus['pairs']): RankStatus {
-  return { state: 'ready', stateSeconds: 1, detail: '', pairs, steps: 0, computeUs: 0, waitUs: 0, epoch };
+  return { state: 'ready', stateSeconds: 1, detail: '', pairs, steps: 0, computeUs: 0, waitUs: 0, experts: [], epoch };
 }
 
 test('bytes add up over ranks and epochs, each once, and a rank that is silent holds no scrape up', async () => {
   const metrics = new Metrics();
-  const members = [member(0), member(1), member(2)];
+  const members = [memberOf(0), memberOf(1), memberOf(2)];
   const current = { epoch: 1, members };
   let answers: (Promise<RankStatus | null> | RankStatus)[] = [];
-  const group = new GroupMetrics(metrics, [
-    { current, status: async ({ advert }) => answers[advert.workerIndex] ?? null },
-  ]);
+  const formation = { current, status: async ({ advert }: Member) => answers[advert.workerIndex] ?? null };
+  const group = new GroupMetrics(metrics, [formation], new ExpertLoads(metrics));
   const scrape = async (): Promise<string> => {
     await group.scrape([{ numFreeBlocks: 5, numCachedBlocks: 3, numUsedBlocks: 2 }]);
     return metrics.text();
@@ -69,4 +48,6 @@ test('bytes add up over ranks and epochs, each once, and a rank that is silent h
   expect([series(text, shm), series(text, tcp), series(text, 'skein_group_epoch')]).toEqual([180, 7, 2]);
   expect(text).toContain('skein_transport_messages_total{transport="shm"} 4');
   expect(text).toContain('skein_kv_blocks{state="cached"} 3');
+  // A model without experts has no series of them.
+  expect(text).not.toContain('skein_expert');
 });

@@ -2,18 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { EngineStats } from '@skein/engine';
 import { type Metrics, skeinMetrics } from '@skein/telemetry';
 import type { RankStatus } from '../rank/rank-actor.ts';
-import type { Member } from './membership.ts';
+import type { ExpertLoads } from './expert-loads.ts';
+import type { MeasuredFormation } from './measured-formation.ts';
 
 /** A scrape waits this long for the ranks; what they say later counts in the next one. */
 const RANKS_MS_MAX = 20;
 
 const transports = ['shm', 'tcp'] as const;
-
-/** What of a formation is measured. */
-export interface MeasuredFormation {
-  readonly current: { readonly epoch: number; readonly members: readonly Member[] };
-  status(member: Member): Promise<RankStatus | null>;
-}
 
 interface Moved {
   readonly bytes: number;
@@ -27,13 +22,15 @@ type BlockCounts = Pick<EngineStats, 'numFreeBlocks' | 'numCachedBlocks' | 'numU
 export class GroupMetrics {
   readonly #metrics: Metrics;
   readonly #formations: readonly MeasuredFormation[];
+  readonly #experts: ExpertLoads;
   /** By replica: the epoch, and what is counted already of it, by rank and peer. */
   readonly #counted: { epoch: number; readonly moved: Map<string, Moved> }[];
 
   /** @param formations one of each replica. */
-  constructor(metrics: Metrics, formations: readonly MeasuredFormation[]) {
+  constructor(metrics: Metrics, formations: readonly MeasuredFormation[], experts: ExpertLoads) {
     this.#metrics = metrics;
     this.#formations = formations;
+    this.#experts = experts;
     this.#counted = formations.map(() => ({ epoch: 0, moved: new Map() }));
     for (const transport of transports) {
       metrics.counter(skeinMetrics.transportBytes).inc({ transport }, 0);
@@ -56,7 +53,9 @@ export class GroupMetrics {
     const asked = this.#formations.flatMap((formation, replica) =>
       formation.current.members.map(async (member) => {
         const status = await formation.status(member);
-        if (status) this.#add(replica, member.rank.name, status);
+        if (!status) return;
+        this.#add(replica, member.rank.name, status);
+        this.#experts.add(member, status);
       }),
     );
     await Promise.race([Promise.all(asked), delay(RANKS_MS_MAX)]);

@@ -13,6 +13,7 @@ import type { NodeOptions } from '../node-options.ts';
 import { networkTopology } from '../preflight/network-view.ts';
 import { Preflight } from '../preflight/preflight.ts';
 import { untilAbort } from '../until-aborted.ts';
+import { ExpertLoads } from './expert-loads.ts';
 import { Formation } from './formation.ts';
 import type { FormationInput } from './formation-plan.ts';
 import { GroupMetrics } from './group-metrics.ts';
@@ -116,7 +117,8 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
     stopping.abort();
     await forming.catch(() => {});
   });
-  const groupMetrics = new GroupMetrics(metrics, formations);
+  const expertLoads = new ExpertLoads(metrics);
+  const groupMetrics = new GroupMetrics(metrics, formations, expertLoads);
 
   // While this thread reads a large vocabulary no rank can be told what to load: that goes first, if ranks come soon.
   if (isLargeTokenizer(options))
@@ -177,6 +179,9 @@ export async function serveGroup(of: ServedGroup, logger: Logger, signal: AbortS
           network: preflight.view && networkTopology(preflight.view),
         }),
       ],
+    }),
+    experts: async () => ({
+      groups: [{ name: group, model: modelName, ...(await expertLoads.read(formations)) }],
     }),
     apiKeys: options.apiKeys,
     maxLogprobs,

@@ -57,6 +57,10 @@ export const rankStatusSchema = z.object({
   steps: z.number(),
   computeUs: z.number(),
   waitUs: z.number(),
+  /** By layer of a mixture: this rank's experts, ascending, and how many tokens each has computed since it was loaded. */
+  experts: z.array(
+    z.object({ layer: z.int().min(0), ids: z.array(z.int().min(0)), tokens: z.array(z.number().min(0)) }),
+  ),
   /** The latest that a leader has begun here; 0 before any. */
   epoch: z.int(),
 });

@@ -43,7 +43,16 @@ beforeEach(async () => {
       throw Object.assign(new Error('x'.repeat(5000)), { code: 'ERR_PEER_LOST' });
     },
     abort: (reason) => void events.push(reason),
-    status: () => ({ state: 'join', stateSeconds: 0, detail: '', pairs: [], steps: 0, computeUs: 0, waitUs: 0 }),
+    status: () => ({
+      state: 'join',
+      stateSeconds: 0,
+      detail: '',
+      pairs: [],
+      steps: 0,
+      computeUs: 0,
+      waitUs: 0,
+      experts: [],
+    }),
   };
   connect = async () => main;
   const link = new DirectLink(() => connect());

@@ -189,12 +189,14 @@ export class StageRunner implements Disposable {
 
   status(): Omit<RankStatus, 'epoch'> {
     const pairs = this.#sends.map(({ peer, channel }) => ({ peer, ...channel.counters() }));
+    const loads = this.#loaded?.program.expertLoads() ?? [];
     return {
       state: this.#state,
       stateSeconds: (performance.now() - this.#stateSinceMs) / 1000,
       detail: this.#detail,
       pairs,
       ...this.#totals,
+      experts: loads.map(({ layer, ids, tokens }) => ({ layer, ids: [...ids], tokens: [...tokens] })),
     };
   }
 

@@ -98,7 +98,8 @@ function feedForwardOf({ mixture, intermediateSize }: ReturnType<typeof configOf
     if (place.layer < firstLayer || place.layer % layerStep !== 0) return dense(r, x, place);
     const name = `${place.name}.mlp`;
     const correctionBias = mixture.correctionBias ? `${name}.gate.e_score_correction_bias` : null;
-    const mixed = recordMixture(r, x, { ...options, name, correctionBias, projections: GATED_PROJECTIONS });
+    const { layer } = place;
+    const mixed = recordMixture(r, x, { ...options, name, layer, correctionBias, projections: GATED_PROJECTIONS });
     if (sharedExperts === 0) return mixed;
     // All shared experts are stored as one that is as wide as they are together.
     const shared = { name: `${name}.shared_experts`, intermediateSize: sharedExperts * options.innerSize };

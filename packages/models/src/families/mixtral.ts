@@ -52,7 +52,7 @@ export const mixtral: ModelFamily = (document, file) => {
     kvCacheLayers: headLayers(common.numLayers, heads),
   };
   const projections = { gate: 'w1', up: 'w3', down: 'w2' };
-  return preNormModel(config, (r, x, { name }) =>
-    recordMixture(r, x, { ...mixture, name: `${name}.block_sparse_moe`, correctionBias: null, projections }),
+  return preNormModel(config, (r, x, { name, layer }) =>
+    recordMixture(r, x, { ...mixture, name: `${name}.block_sparse_moe`, layer, correctionBias: null, projections }),
   );
 };

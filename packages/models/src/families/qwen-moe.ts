@@ -65,7 +65,14 @@ function qwenMoe(fields: Fields, options: QwenOptions & { readonly sharedSize: n
   const feedForward: LayerPart = (r, x, place) => {
     if ((place.layer + 1) % mixture.step !== 0 || mixture.denseLayers.includes(place.layer)) return dense(r, x, place);
     const name = `${place.name}.mlp`;
-    const mixed = recordMixture(r, x, { ...mixture, name, correctionBias: null, projections: GATED_PROJECTIONS });
+    const { layer } = place;
+    const mixed = recordMixture(r, x, {
+      ...mixture,
+      name,
+      layer,
+      correctionBias: null,
+      projections: GATED_PROJECTIONS,
+    });
     return mixture.sharedSize === null ? mixed : r.add(mixed, recordSharedExpert(r, x, name, mixture.sharedSize));
   };
   return preNormModel(config, feedForward);
@@ -83,5 +90,6 @@ function recordSharedExpert(r: ProgramRecorder, x: ValueId, name: string, innerS
     up: `${shared}.up_proj.weight`,
     down: `${shared}.down_proj.weight`,
   };
-  return r.experts(x, routes, { innerSize, experts: [expert] });
+  // Every token has it: there is nothing to count.
+  return r.experts(x, routes, { innerSize, layer: null, experts: [expert] });
 }

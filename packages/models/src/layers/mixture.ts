@@ -34,6 +34,8 @@ export function checkRouting({ topK, numGroups, topKGroups }: Routing, experts: 
 export interface MixtureOptions {
   /** Prefix of its parameters; the router is `name.gate`, expert i `name.experts.i`. */
   readonly name: string;
+  /** Index in the model. */
+  readonly layer: number;
   readonly numExperts: number;
   /** Inner width of an expert. */
   readonly innerSize: number;
@@ -48,7 +50,7 @@ export const GATED_PROJECTIONS = { gate: 'gate_proj', up: 'up_proj', down: 'down
 
 /** Sum of the chosen experts' gated feed-forwards, each times its weight. */
 export function recordMixture(r: ProgramRecorder, x: ValueId, options: MixtureOptions): ValueId {
-  const { name, innerSize, routing, correctionBias, projections } = options;
+  const { name, layer, innerSize, routing, correctionBias, projections } = options;
   const logits = r.linear(x, `${name}.gate`, { width: options.numExperts, bias: false, kind: 'router' });
   const routes = r.route(logits, { ...routing, correctionBias });
   const experts = Array.from({ length: options.numExperts }, (_, id) => ({
@@ -57,5 +59,5 @@ export function recordMixture(r: ProgramRecorder, x: ValueId, options: MixtureOp
     up: `${name}.experts.${id}.${projections.up}.weight`,
     down: `${name}.experts.${id}.${projections.down}.weight`,
   }));
-  return r.experts(x, routes, { innerSize, experts });
+  return r.experts(x, routes, { innerSize, layer, experts });
 }

@@ -25,6 +25,7 @@ export async function startServer(options: Partial<OpenAIServerOptions> = {}): P
     version: '1.2.3',
     isReady: () => ({ ready: true, reason: '' }),
     topology: () => ({ groups: [] }),
+    experts: () => ({ groups: [] }),
     ...options,
   });
   const { port } = await server.listen('127.0.0.1', 0);
