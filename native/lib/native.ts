@@ -131,8 +131,9 @@ export type Op =
     }
   /** out = sum over the token's experts, ids ascending, of weight * down(silu(gate x) * up x). `experts` lists those of this
    *  rank, ids ascending, all of one shape: gate and up [inner, width of x], down [width of x, inner]; it may be empty where
-   *  others have them. With `spread`, expert i is that of the rank `owners[i]` of the group: each rank computes the outputs of
-   *  its own, and all of a token's are added up where the token is, in the same order. Rank r has the tokens of the source
+   *  others have them. With `spread`, expert i is on the ranks `owners[i]` of the group, ascending: one of them computes its
+   *  output for a token, so that all have about as much to do, and all of a token's are added up where the token is, in the
+   *  same order. Rank r has the tokens of the source
    *  `sources[r]`, ids from 0 on; ranks of one source have the same x and routes, and StepInput says how many tokens each source
    *  has in a step. Without `spread`, experts that are not listed add nothing. Tokens are counted under `layer`, for
    *  `Program.expertLoads`; null counts none. */
@@ -142,7 +143,7 @@ export type Op =
       readonly routes: ValueId;
       readonly spread: {
         readonly group: string;
-        readonly owners: readonly number[];
+        readonly owners: readonly (readonly number[])[];
         readonly sources: readonly number[];
       } | null;
       readonly experts: readonly {

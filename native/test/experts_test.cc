@@ -12,6 +12,13 @@
 namespace skein::test {
 namespace {
 
+/// By expert, the ranks that have it.
+using Owners = std::vector<std::vector<uint32_t>>;
+
+bool Has(const std::vector<uint32_t>& ranks, size_t rank) {
+  return std::find(ranks.begin(), ranks.end(), rank) != ranks.end();
+}
+
 /// Random routes [tokens, 2 * top_k]: distinct ids ascending, then weights.
 TestMatrix RandomRoutes(size_t tokens, size_t top_k, uint32_t experts, std::mt19937& random) {
   TestMatrix routes(tokens, 2 * top_k, random);
@@ -33,7 +40,7 @@ TEST(DispatchMeetsEveryPairOnceInOrder) {
     std::vector<ExpertWeights> owned;
     for (uint32_t e = 0; e < experts; e += 2) owned.push_back({.id = e});
     cpu::ExpertDispatch dispatch;
-    dispatch.Reserve(tokens, top_k, owned.size(), round_rows, 0);
+    dispatch.Reserve(tokens, top_k, owned.size(), round_rows, 0, 0);
     dispatch.Assign(owned, routes.view());
     std::vector<std::vector<float>> seen(tokens);
     for (size_t round = 0; round < dispatch.num_rounds(); ++round) {
@@ -66,16 +73,82 @@ TEST(DispatchMeetsEveryPairOnceInOrder) {
   }
 }
 
+/// Pairs that each of `ranks` computes, by expert; every rank must come to the same.
+std::vector<std::vector<size_t>> Shares(const Owners& owners, uint32_t ranks, TestMatrix& routes,
+                                        size_t top_k) {
+  const size_t tokens = routes.view().rows;
+  size_t copies = 0;
+  for (const std::vector<uint32_t>& own : owners) copies += own.size();
+  std::vector<std::vector<size_t>> shares(ranks, std::vector<size_t>(owners.size()));
+  std::vector<std::vector<uint32_t>> rank_of(tokens);
+  for (uint32_t rank = 0; rank < ranks; ++rank) {
+    cpu::ExpertDispatch dispatch;
+    dispatch.Reserve(tokens, top_k, owners.size(), tokens * top_k, ranks, copies);
+    dispatch.AssignShared(owners, rank, routes.view());
+    std::vector<size_t> own;
+    for (size_t e = 0; e < owners.size(); ++e)
+      if (Has(owners[e], rank)) own.push_back(e);
+    for (const cpu::ExpertGroup& g : dispatch.groups()) shares[rank][own[g.expert]] += g.rows;
+    for (uint32_t t = 0; t < tokens; ++t) {
+      size_t k = 0;
+      std::vector<uint32_t> of_token;
+      dispatch.ForToken(t, [&](size_t row, float weight) {
+        CHECK_EQ(dispatch.token(row), t);
+        CHECK(weight == routes.row(t)[top_k + k]);
+        uint32_t r = 0;
+        while (row >= dispatch.rank_first(r + 1)) ++r;
+        CHECK(Has(owners[static_cast<size_t>(routes.row(t)[k++])], r) && dispatch.IsComputedBy(r, t));
+        of_token.push_back(r);
+      });
+      CHECK_EQ(k, top_k);
+      for (uint32_t r = 0; r < ranks; ++r) CHECK_EQ(dispatch.IsComputedBy(r, t), Has(of_token, r));
+      if (rank == 0) rank_of[t] = of_token;
+      CHECK(rank_of[t] == of_token);
+    }
+  }
+  return shares;
+}
+
+TEST(CopiesOfAnExpertShareItsTokens) {
+  std::mt19937 random(4);
+  // All tokens have expert 0, and each one other.
+  const uint32_t tokens = 600;
+  TestMatrix routes = RandomRoutes(tokens, 2, 4, random);
+  for (uint32_t t = 0; t < tokens; ++t) {
+    routes.row(t)[0] = 0;
+    routes.row(t)[1] = static_cast<float>(1 + t % 3);
+  }
+  const auto busiest = [&](const Owners& owners, uint32_t ranks) {
+    size_t most = 0, all = 0;
+    for (const std::vector<size_t>& share : Shares(owners, ranks, routes, 2)) {
+      size_t sum = 0;
+      for (const size_t pairs : share) sum += pairs;
+      most = std::max(most, sum);
+      all += sum;
+    }
+    CHECK_EQ(all, size_t{2} * tokens);
+    return most;
+  };
+  CHECK_EQ(busiest({{0}, {1}, {2}, {3}}, 4), 600u);
+  // 1200 pairs over 4 ranks, each with the reading of its weights.
+  CHECK(busiest({{0, 1, 2, 3}, {1}, {2}, {3}}, 4) <= 316);
+  CHECK(busiest({{0, 2}, {0, 1}, {1}, {2}}, 3) <= 416);
+  // A few rows stay together: weights are read once.
+  TestMatrix few = RandomRoutes(4, 1, 1, random);
+  const auto shares = Shares({{0, 1}}, 2, few, 1);
+  CHECK_EQ(shares[0][0], 4u);
+  CHECK_EQ(shares[1][0], 0u);
+}
+
 struct Mixture {
   size_t hidden, inter, top_k;
   std::vector<RandomWeight> gate, up, down;
   OpBackend room;
   Backend* backend;
 
-  /// With `owners`, expert i is that of rank owners[i] of a group, of which this is `rank`.
+  /// With `owners`, expert i is on the ranks owners[i] of a group, of which this is `rank`.
   Mixture(uint32_t tokens, uint32_t experts, uint32_t k, uint32_t h, uint32_t n, Dtype dtype,
-          const std::vector<uint32_t>& owners = {}, uint32_t rank = 0,
-          const std::vector<uint32_t>& sources = {})
+          const Owners& owners = {}, uint32_t rank = 0, const std::vector<uint32_t>& sources = {})
       : hidden(h), inter(n), top_k(k), room(tokens) {
     std::mt19937 random(experts);
     const int64_t x = room.Value(h), logits = room.Value(experts);
@@ -86,13 +159,14 @@ struct Mixture {
       gate.emplace_back(n, h, dtype, random, 1 / std::sqrt(static_cast<float>(h)));
       up.emplace_back(n, h, dtype, random, 1 / std::sqrt(static_cast<float>(h)));
       down.emplace_back(h, n, dtype, random, 1 / std::sqrt(static_cast<float>(n)));
-      if (!owners.empty() && owners[e] != rank) continue;
+      if (!owners.empty() && !Has(owners[e], rank)) continue;
       op.experts.push_back(
           {e, room.Weight({n, h}, dtype), room.Weight({n, h}, dtype), room.Weight({h, n}, dtype)});
     }
     if (!owners.empty()) {
-      const uint32_t size = sources.empty() ? *std::max_element(owners.begin(), owners.end()) + 1
-                                            : static_cast<uint32_t>(sources.size());
+      uint32_t size = static_cast<uint32_t>(sources.size());
+      if (sources.empty())
+        for (const std::vector<uint32_t>& ranks : owners) size = std::max(size, ranks.back() + 1);
       op.group = "tp";
       op.owners = owners;
       op.sources = sources.empty() ? std::vector<uint32_t>(size) : sources;
@@ -182,28 +256,54 @@ TEST(RanksShareExperts) {
   }
 }
 
+/// Over the ranks: what they have computed, by expert.
+std::vector<uint64_t> Sums(const std::vector<ExpertCounts>& counts, const Owners& owners) {
+  std::vector<uint64_t> sums(owners.size());
+  for (uint32_t r = 0; r < counts.size(); ++r) {
+    size_t own = 0;
+    for (size_t e = 0; e < owners.size(); ++e)
+      if (Has(owners[e], r)) sums[e] += counts[r][own++];
+    CHECK_EQ(own, counts[r].size());
+  }
+  return sums;
+}
+
+std::vector<ExpertCounts> CountsOf(const Owners& owners, uint32_t ranks) {
+  std::vector<ExpertCounts> counts;
+  for (uint32_t r = 0; r < ranks; ++r)
+    counts.emplace_back(static_cast<size_t>(
+        std::count_if(owners.begin(), owners.end(), [&](const auto& o) { return Has(o, r); })));
+  return counts;
+}
+
 TEST(RanksThatShareExpertsAddTheSameRows) {
   // Wide enough that the tokens take two rounds, and the rows of each several messages.
   const uint32_t tokens = 520, hidden = 8200;
-  const std::vector<uint32_t> owners = {1, 0, 1};
   Mixture whole(tokens, 3, 2, hidden, 5, Dtype::kBF16);
   std::mt19937 random(8);
   TestMatrix x(tokens, hidden, random), want(tokens, hidden), routes = RandomRoutes(tokens, 2, 3, random);
-  CHECK_OK(whole.backend->Experts({whole.Views(0, 1)}, x.view(), routes.view(), want.view()));
-  std::vector<std::unique_ptr<Mixture>> mixtures;
-  std::vector<TestMatrix> outs(2, TestMatrix(tokens, hidden));
-  for (uint32_t r = 0; r < 2; ++r)
-    mixtures.push_back(std::make_unique<Mixture>(tokens, 3, 2, hidden, 5, Dtype::kBF16, owners, r));
-  Ranks ranks(2);
-  const auto results = ranks.Run([&](size_t r, Communicator& communicator) {
-    std::vector<ExpertWeights> own = whole.Views(0, 1);
-    std::erase_if(own, [&](const ExpertWeights& e) { return owners[e.id] != r; });
-    return mixtures[r]->backend->Experts({own, &communicator, owners, {}, {}}, x.view(), routes.view(),
-                                         outs[r].view());
-  });
-  for (const Status& status : results) CHECK_OK(status);
-  for (const TestMatrix& out : outs)
-    for (size_t t = 0; t < tokens; ++t) CHECK(SameRow(out, t, want, t));
+  std::vector<ExpertCounts> all = CountsOf({{0}, {0}, {0}}, 1);
+  CHECK_OK(whole.backend->Experts({.experts = whole.Views(0, 1), .counts = &all[0]}, x.view(), routes.view(),
+                                  want.view()));
+  CHECK_EQ(all[0][0] + all[0][1] + all[0][2], uint64_t{2} * tokens);
+  for (const Owners& owners : {Owners{{1}, {0}, {1}}, Owners{{0, 1}, {0}, {0, 1}}}) {
+    std::vector<std::unique_ptr<Mixture>> mixtures;
+    std::vector<TestMatrix> outs(2, TestMatrix(tokens, hidden));
+    std::vector<ExpertCounts> counts = CountsOf(owners, 2);
+    for (uint32_t r = 0; r < 2; ++r)
+      mixtures.push_back(std::make_unique<Mixture>(tokens, 3, 2, hidden, 5, Dtype::kBF16, owners, r));
+    Ranks ranks(2);
+    const auto results = ranks.Run([&](size_t r, Communicator& communicator) {
+      std::vector<ExpertWeights> own = whole.Views(0, 1);
+      std::erase_if(own, [&](const ExpertWeights& e) { return !Has(owners[e.id], r); });
+      return mixtures[r]->backend->Experts({own, &communicator, owners, {}, {}, &counts[r]}, x.view(),
+                                           routes.view(), outs[r].view());
+    });
+    for (const Status& status : results) CHECK_OK(status);
+    for (const TestMatrix& out : outs)
+      for (size_t t = 0; t < tokens; ++t) CHECK(SameRow(out, t, want, t));
+    CHECK((Sums(counts, owners) == std::vector<uint64_t>{all[0][0], all[0][1], all[0][2]}));
+  }
 }
 
 TEST(SourcesShareExpertsAndAddTheSameRows) {
@@ -211,9 +311,11 @@ TEST(SourcesShareExpertsAndAddTheSameRows) {
   // has no expert.
   const uint32_t experts = 5, top_k = 2, hidden = 8200;
   for (const auto& [sources, counts, owners] :
-       {std::tuple<std::vector<uint32_t>, std::vector<int32_t>, std::vector<uint32_t>>{
-            {0, 0, 1, 1}, {300, 7}, {3, 0, 1, 3, 0}},
-        {{0, 1, 2, 3}, {0, 130, 1, 40}, {0, 1, 2, 3, 0}}}) {
+       {std::tuple<std::vector<uint32_t>, std::vector<int32_t>, Owners>{
+            {0, 0, 1, 1}, {300, 7}, {{3}, {0}, {1}, {3}, {0}}},
+        {{0, 1, 2, 3}, {0, 130, 1, 40}, {{0}, {1}, {2}, {3}, {0}}},
+        {{0, 0, 1, 1}, {130, 90}, {{0, 3}, {0}, {0, 1, 2, 3}, {3}, {1, 2}}},
+        {{0, 1, 2, 3}, {0, 130, 1, 40}, {{0, 1, 2, 3}, {1}, {1, 2}, {0, 3}, {0, 1}}}}) {
     const auto size = static_cast<uint32_t>(sources.size());
     const auto most = static_cast<uint32_t>(*std::max_element(counts.begin(), counts.end()));
     Mixture whole(most, experts, top_k, hidden, 5, Dtype::kBF16);
@@ -237,7 +339,7 @@ TEST(SourcesShareExpertsAndAddTheSameRows) {
     Ranks ranks(size);
     const auto results = ranks.Run([&](size_t r, Communicator& communicator) {
       std::vector<ExpertWeights> own = whole.Views(0, 1);
-      std::erase_if(own, [&](const ExpertWeights& e) { return owners[e.id] != r; });
+      std::erase_if(own, [&](const ExpertWeights& e) { return !Has(owners[e.id], r); });
       const uint32_t source = sources[r];
       return mixtures[r]->backend->Experts({own, &communicator, owners, sources, counts}, xs[source].view(),
                                            routes[source].view(), outs[r].view());
@@ -280,15 +382,19 @@ TEST(WrongMixturesAreRefusedByOp) {
                 "expert 6 is out of order or none of 6");
   ExpectRefused([](RefusedSpec& s) { s.experts().experts[2].down = s.experts().experts[2].up; },
                 "expert 2 has gate [8, 12], up [8, 12] and down [8, 12]");
-  const auto share = [](RefusedSpec& s, std::vector<uint32_t> owners) {
+  const auto share = [](RefusedSpec& s, const std::vector<uint32_t>& owners) {
     s.spec.groups = {{"tp", 2, 1}};
     s.experts().group = "tp";
-    s.experts().owners = std::move(owners);
+    for (const uint32_t owner : owners) s.experts().owners.push_back({owner});
     s.experts().sources = {0, 0};
   };
   ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1}); }, "owners has 5 entries for 6 experts");
   ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 2}); },
-                "owners[5] is 2, group 'tp' has 2 ranks");
+                "owners[5] has 2, group 'tp' has 2 ranks");
+  for (const std::vector<uint32_t>& ranks : {std::vector<uint32_t>{}, {1, 0}, {1, 1}}) {
+    ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 1}), s.experts().owners[5] = ranks; },
+                  "owners[5] is not one rank or more, ascending");
+  }
   ExpectRefused([&](RefusedSpec& s) { share(s, {1, 1, 1, 1, 1, 0}); },
                 "expert 5 is listed, and not this rank's");
   ExpectRefused(

@@ -70,12 +70,13 @@ TEST(RanksAddExpertsAsOneDoes) {
       if (weight.shape.size() == 2) weight.quantize = quantize;
     }
     const auto whole = model.Start(2);
-    // In runs, in turns, and one rank without any.
-    Split two = kSplits[0], three = kSplits[1], idle = kSplits[1];
-    two.owners = {0, 0, 0, 0, 1, 1, 1};
-    three.owners = {2, 0, 1, 2, 2, 1, 2};
-    idle.owners = {2, 0, 0, 2, 2, 0, 2};
-    for (const Split& split : {two, three, idle}) {
+    // In runs, in turns, one rank without any, and some on several.
+    Split two = kSplits[0], three = kSplits[1], idle = kSplits[1], copied = kSplits[0];
+    two.owners = {{0}, {0}, {0}, {0}, {1}, {1}, {1}};
+    three.owners = {{2}, {0}, {1}, {2}, {2}, {1}, {2}};
+    idle.owners = {{2}, {0}, {0}, {2}, {2}, {0}, {2}};
+    copied.owners = {{0, 1}, {0}, {0, 1}, {0}, {1}, {0, 1}, {1}};
+    for (const Split& split : {two, three, idle, copied}) {
       if (kEmulated && split.size() > 2) continue;
       GroupRunners ranks(Shards(model.spec, shape, split), LinkPipe);
       CheckGeneration(*whole, ranks, shape.vocab);

@@ -16,8 +16,8 @@ namespace skein::test {
 /// What each rank has, by rank.
 struct Split {
   std::vector<uint32_t> kv_heads, inter, hidden, vocab;
-  /// Whose each expert of a mixture is.
-  std::vector<uint32_t> owners = {};
+  /// The ranks that have each expert of a mixture.
+  std::vector<std::vector<uint32_t>> owners = {};
   /// Whether the output projections take each rank's columns, and their products are added up, in place of
   /// rows of inputs that are gathered.
   bool sums = false;
@@ -76,7 +76,10 @@ class Sharder {
         op.group = "tp";
         op.owners = split_.owners;
         op.sources.resize(split_.size());
-        std::erase_if(op.experts, [&](const ExpertWeightIds& e) { return split_.owners[e.id] != rank_; });
+        std::erase_if(op.experts, [&](const ExpertWeightIds& e) {
+          const std::vector<uint32_t>& ranks = split_.owners[e.id];
+          return std::find(ranks.begin(), ranks.end(), rank_) == ranks.end();
+        });
         return Keep(op);
       case OpKind::kSiluMul:
         return split_.sums ? Keep(op) : Gathered(op, split_.inter, 1);

@@ -1,7 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CheckpointShape, parseCheckpointShape, writeRandomCheckpoint } from '@skein/models';
+import type { Experts } from '@skein/protocol';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { client, experts, type Served, serving, skein, topology, until } from '../support/cluster.ts';
 import { allCells, type Cell, pairwiseCells, ranksOf } from '../support/formation-matrix.ts';
@@ -129,6 +130,8 @@ test.each<Cell>([
   'tp $tensor, pp $stages, dp $replicas, experts $experts: every token counts once for each of its experts',
   async (cell) => {
     await using served = await start('mixture', cell);
+    // One replica is enough to be ready.
+    await until('all ranks', 30_000, async () => (await topology(served.url)).groups[0]?.ready === true);
     await answers(served.url);
     const { layers, ranks } = await experts(served.url);
     expect(layers.map(({ layer }) => layer)).toEqual([0, 1, 2, 3, 4]);
@@ -155,6 +158,58 @@ test.each<Cell>([
     for (const ratio of hottest) expect(ratio > 1 && ratio <= 3).toBe(true);
   },
 );
+
+test('copies of experts change no answer, and what was counted places those of the next start', async () => {
+  const wanted = await generations('mixture', ONE_RANK);
+  const saved = join(folder, 'experts.json');
+  const cell: Cell = { ...ONE_RANK, tensor: 2, replicas: 2, experts: 'shared' };
+  {
+    await using served = await start('mixture', cell, ['--num-redundant-experts', '3']);
+    expect(await answers(served.url)).toEqual(wanted);
+    const { layers } = await experts(served.url);
+    expect(layers).toHaveLength(5);
+    for (const { ranks } of layers) {
+      expect(ranks.flat()).toHaveLength(6 + 3);
+      for (const own of ranks) expect(own.length).toBeGreaterThan(0);
+    }
+    await writeFile(saved, await (await fetch(`${served.url}/v1/skein/experts`)).text());
+  }
+  const counted = (JSON.parse(await readFile(saved, 'utf8')) as Experts).groups[0]?.layers ?? [];
+  const flags = ['--num-redundant-experts', '2', '--expert-load', saved];
+  await using again = await start('mixture', { ...ONE_RANK, tensor: 4, stages: 2 }, flags);
+  expect(await answers(again.url)).toEqual(wanted);
+  for (const [i, { ranks }] of (await experts(again.url)).layers.entries()) {
+    expect(ranks.flat()).toHaveLength(6 + 2);
+    const tokens = counted[i]?.tokens ?? [];
+    expect(ranks[tokens.indexOf(Math.max(...tokens))]?.length).toBeGreaterThan(1);
+  }
+}, 120_000);
+
+test.each([
+  [
+    'mixture',
+    ['--num-redundant-experts', '7'],
+    'ERR_EXPERT_PLACEMENT',
+    '6 experts over 2 ranks have room for 6 more copies',
+  ],
+  [
+    'mixture',
+    ['--expert-load', '/nowhere/experts.json'],
+    'ERR_EXPERT_LOAD',
+    '--expert-load is /nowhere/experts.json: it cannot be read',
+  ],
+  [
+    'dense',
+    ['--num-redundant-experts', '1'],
+    'ERR_OPTION',
+    '--num-redundant-experts is 1, and LlamaForCausalLM has no experts',
+  ],
+] as const)('%s with %j is refused before anything starts', async (model, flags, code, says) => {
+  await using refused = skein(['serve', join(folder, model), '--port', '0', '--tp', '2', ...flags]);
+  expect(await refused.exit()).toBe(78);
+  expect(refused.output).toContain(code);
+  expect(refused.output).toContain(says);
+});
 
 test('a model without experts cannot share them', async () => {
   await using refused = skein(['serve', join(folder, 'dense'), '--port', '0', '--dp', '2', '--enable-expert-parallel']);

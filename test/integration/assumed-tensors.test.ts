@@ -21,7 +21,14 @@ async function recommend(dir: string) {
     usableShare: 1,
     kvShare: 1,
   } as const;
-  const load = { context: 64, numBlocks: null, blockSize: 16, kvDtype: 'bf16', limits: LIMITS } as const;
+  const load = {
+    context: 64,
+    numBlocks: null,
+    blockSize: 16,
+    kvDtype: 'bf16',
+    redundantExperts: 0,
+    limits: LIMITS,
+  } as const;
   const given = { tensor: 1, pipeline: 1, data: 1, isExpertParallel: false, layerPartition: null };
   return recommendFormation({ checkpoint, devices, load, memory: gpuMemory }, { given, qps: null, bandwidth: 1e9 });
 }

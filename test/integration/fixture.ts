@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
   buildStageProgram,
+  type ExpertPlacement,
   type Model,
   parseModel,
   type QuantizationOption,
@@ -109,6 +110,7 @@ export interface StageSpecsOptions {
   /** Of the cache. */
   readonly dtype: KVCacheDtype;
   readonly quantization?: QuantizationOption;
+  readonly expertPlacements?: readonly ExpertPlacement[];
 }
 
 interface StoredCase {
@@ -133,7 +135,7 @@ export function readCases(cases: readonly StoredCase[], vocabSize: number): Fixt
 /** Of every rank, stage by stage. */
 export function stageSpecs(
   { model, tensors }: ReferenceModel,
-  { stages = 1, tensorSize = 1, dtype, quantization = 'none' }: StageSpecsOptions,
+  { stages = 1, tensorSize = 1, dtype, quantization = 'none', expertPlacements = [] }: StageSpecsOptions,
 ): ProgramSpec[] {
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
   return stageLayers(model.config.numLayers, stages, null).flatMap((layers, stage) =>
@@ -147,6 +149,7 @@ export function stageSpecs(
         stage,
         layers,
         tensor,
+        expertPlacements,
         limits: LIMITS,
         kvCache,
       });

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { type QuantizationOption, resolveDtype } from '@skein/models';
+import { type ExpertPlacement, type QuantizationOption, resolveDtype } from '@skein/models';
 import type { KVCacheDtype, NativeAddon, ProgramMemory } from '@skein/native';
 import { expectIdentical } from './comparison.ts';
 import { type Chunking, chunksOf, Driver, type Generation, randomChunks, whole } from './driver.ts';
@@ -23,18 +23,19 @@ export interface NativeOptions {
   /** Of the cache; that of the model where it is left out. */
   readonly dtype?: KVCacheDtype;
   readonly quantization?: QuantizationOption;
+  readonly expertPlacements?: readonly ExpertPlacement[];
 }
 
 export async function withDriver<T>(
   fixture: ReferenceModel,
-  { stages = 1, tensorSize = 1, threads = 1, quantization = 'none', ...options }: NativeOptions,
+  { stages = 1, tensorSize = 1, threads = 1, quantization = 'none', expertPlacements = [], ...options }: NativeOptions,
   use: (driver: Driver) => Promise<T>,
 ): Promise<T> {
   if (addon === null) throw new Error('the addon is not built');
   const dtype = options.dtype ?? resolveDtype('auto', fixture.model.config, fixture.tensors);
   await using pipeline = await openNative(
     addon,
-    stageSpecs(fixture, { stages, tensorSize, dtype, quantization }),
+    stageSpecs(fixture, { stages, tensorSize, dtype, quantization, expertPlacements }),
     threads,
   );
   return await use(new Driver(pipeline, fixture.model.config.vocabSize));
@@ -61,7 +62,7 @@ export async function alone(driver: Driver, fixture: ReferenceModel, chunking: C
 
 /** The same bits alone, in chunks, by feedback, preempted and among 31 others. */
 export async function expectSameBits(fixture: ReferenceModel, options: NativeOptions): Promise<void> {
-  const { stages: _stages, tensorSize: _tensorSize, ...single } = options;
+  const { stages: _stages, tensorSize: _tensorSize, expertPlacements: _placements, ...single } = options;
   const wanted = await withDriver(fixture, single, (driver) => alone(driver, fixture, whole));
   await withDriver(fixture, { ...options, threads: 2 }, async (driver) => {
     expectIdentical(await alone(driver, fixture, whole), wanted);

@@ -1,8 +1,10 @@
+import { type ExpertPlacement, placeMixtures } from '@skein/models';
 import type { ExpertLoad } from '@skein/native';
 import { describe, expect, test } from 'vitest';
-import { chunksOf, randomChunks } from './driver.ts';
-import { readFixture, type ReferenceModel, stageSpecs } from './fixture.ts';
-import { alone, isBuilt, withDriver } from './native-driver.ts';
+import { expectIdentical } from './comparison.ts';
+import { chunksOf, randomChunks, whole } from './driver.ts';
+import { readFixture, readQuantizedFixture, type ReferenceModel, stageSpecs } from './fixture.ts';
+import { alone, expectSameBits, isBuilt, withDriver } from './native-driver.ts';
 
 const TIMEOUT_MS = 120_000;
 
@@ -64,4 +66,87 @@ describe.skipIf(!isBuilt)('tokens of experts', () => {
     },
     TIMEOUT_MS,
   );
+});
+
+describe.skipIf(!isBuilt)('experts of which ranks have copies', () => {
+  const placed = (fixture: ReferenceModel, ranks: number, redundant: number): ExpertPlacement[] =>
+    placeMixtures(mixturesOf(fixture), { ranks, redundant, loads: null });
+
+  test.each([
+    ['mixtral/4-experts', 2, 1],
+    ['mixtral/4-experts', 2, 4],
+    ['mixtral/6-experts-top3-head12-window-bfloat16', 3, 2],
+    ['qwen2-moe/every-second-no-biases-bfloat16', 2, 3],
+    ['qwen3-moe/every-layer', 4, 2],
+    ['deepseek-v2/grouped-yarn', 4, 11],
+    ['deepseek-v3/half-split-bfloat16', 2, 1],
+  ] as const)(
+    '%s over %i ranks, %i of them: the bits of one rank, and every token once',
+    async (name, tensorSize, redundant) => {
+      const fixture = await readFixture(name);
+      const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+      const expertPlacements = placed(fixture, tensorSize, redundant);
+      await withDriver(fixture, { tensorSize, threads: 2, expertPlacements }, async (driver) => {
+        expectIdentical(await alone(driver, fixture, whole), wanted);
+        expectIdentical(await driver.generate(fixture.cases, randomChunks(tensorSize), { feedback: true }), wanted);
+        const { numTokens, loads } = driver.expertWork;
+        const sums = totals(loads);
+        for (const { layer, topK } of mixturesOf(fixture))
+          expect((sums.get(layer) ?? []).reduce((a, b) => a + b)).toBe(numTokens * topK);
+      });
+    },
+    TIMEOUT_MS,
+  );
+
+  test.each([
+    ['mixtral/6-experts-top3-head12-window-bfloat16', 2, 3],
+    ['deepseek-v3/no-groups', 2, 1],
+  ] as const)(
+    '%s in 4 bits over %i ranks, %i of them: the same bits alone, in chunks, by feedback, preempted and among 31 others',
+    async (name, tensorSize, redundant) => {
+      const fixture = await readFixture(name);
+      const expertPlacements = placed(fixture, tensorSize, redundant);
+      await expectSameBits(fixture, { stages: 2, tensorSize, quantization: 'int4', expertPlacements });
+    },
+    TIMEOUT_MS,
+  );
+
+  test('of a quantized checkpoint', async () => {
+    const fixture = await readQuantizedFixture('ct-mixtral-w4a16');
+    const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+    const found = await withDriver(fixture, { tensorSize: 2, expertPlacements: placed(fixture, 2, 2) }, (driver) =>
+      alone(driver, fixture, whole),
+    );
+    expectIdentical(found, wanted);
+  });
+
+  test('share their tokens, so that no rank has more to do than it must', async () => {
+    const fixture = await readFixture('qwen3-moe/every-layer');
+    /** By layer, what each rank has computed of the prompts, all in one step. */
+    const work = async (expertPlacements: readonly ExpertPlacement[]): Promise<number[][]> =>
+      withDriver(fixture, { tensorSize: 2, expertPlacements }, async (driver) => {
+        await driver.generate(
+          fixture.cases.map((one) => ({ ...one, greedyTokenIds: [] })),
+          whole,
+        );
+        const { loads } = driver.expertWork;
+        return mixturesOf(fixture).map(({ layer }) =>
+          loads.map((rank) => rank.find((one) => one.layer === layer)?.tokens.reduce((a, b) => a + b) ?? 0),
+        );
+      });
+    // One rank has every token's experts but for one of them; a copy of each on the other takes over half.
+    const lopsided = mixturesOf(fixture).map(({ layer, numExperts }) => ({
+      layer,
+      owners: Array.from({ length: numExperts }, (_, id) => [id === 0 ? 0 : 1]),
+    }));
+    const copied = lopsided.map(({ layer, owners }) => ({ layer, owners: owners.map(() => [0, 1]) }));
+    const [before, after] = [await work(lopsided), await work(copied)];
+    for (const [i, ranks] of after.entries()) {
+      const sum = ranks.reduce((a, b) => a + b);
+      expect(before[i]?.reduce((a, b) => a + b)).toBe(sum);
+      expect(Math.max(...(before[i] ?? []))).toBeGreaterThan(0.7 * sum);
+      // Runs of 8 tokens stay together.
+      expect(Math.max(...ranks) - Math.min(...ranks)).toBeLessThanOrEqual(16);
+    }
+  });
 });

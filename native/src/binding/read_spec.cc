@@ -149,7 +149,8 @@ Op ReadOp(const Field& field) {
       }
       if (const Field spread = field["spread"]; !spread.IsNull()) {
         op.group = spread["group"].String();
-        op.owners = ReadUint32s(spread["owners"]);
+        const Field owners = spread["owners"];
+        for (uint32_t i = 0, n = owners.length(); i < n; ++i) op.owners.push_back(ReadUint32s(owners.at(i)));
         op.sources = ReadUint32s(spread["sources"]);
       }
       out();

@@ -66,10 +66,10 @@ struct ExpertWeights {
 struct ExpertMixture {
   /// This rank's: ids ascending, all of one shape.
   std::span<const ExpertWeights> experts;
-  /// Where ranks share them all: they, and whose each expert is, by id. Null: what is not in `experts` adds
-  /// nothing.
+  /// Where ranks share them all: they, and the ranks that have each expert, by id. Null: what is not in
+  /// `experts` adds nothing.
   Communicator* ranks = nullptr;
-  std::span<const uint32_t> owners;
+  std::span<const std::vector<uint32_t>> owners;
   /// Where the ranks have tokens of several sources: whose tokens each rank has, and how many each source
   /// has. Empty where all ranks have the same.
   std::span<const uint32_t> sources;

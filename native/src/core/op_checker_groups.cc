@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "core/op_checker.h"
@@ -33,11 +34,15 @@ Status OpChecker::CheckOwners(const Op& op, size_t num_experts) const {
   }
   size_t next = 0;
   for (size_t id = 0; id < num_experts; ++id) {
-    if (op.owners[id] >= group->size) {
-      return Fail("owners[" + std::to_string(id) + "] is " + std::to_string(op.owners[id]) + ", group '" +
+    const std::vector<uint32_t>& ranks = op.owners[id];
+    if (ranks.empty() ||
+        std::adjacent_find(ranks.begin(), ranks.end(), std::greater_equal<>()) != ranks.end())
+      return Fail("owners[" + std::to_string(id) + "] is not one rank or more, ascending");
+    if (ranks.back() >= group->size) {
+      return Fail("owners[" + std::to_string(id) + "] has " + std::to_string(ranks.back()) + ", group '" +
                   op.group + "' has " + std::to_string(group->size) + " ranks");
     }
-    if (op.owners[id] != group->rank) continue;
+    if (!std::binary_search(ranks.begin(), ranks.end(), group->rank)) continue;
     if (next == op.experts.size() || op.experts[next].id != id)
       return Fail("expert " + std::to_string(id) + " is this rank's, and is not listed in its place");
     ++next;

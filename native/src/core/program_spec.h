@@ -120,8 +120,8 @@ struct Op {
   std::string group;
   /// Of what allGather puts together, by rank.
   std::vector<uint32_t> widths;
-  /// Of experts that the ranks of `group` share: whose each is, by id.
-  std::vector<uint32_t> owners;
+  /// Of experts that the ranks of `group` share: the ranks that have each, ascending, by id.
+  std::vector<std::vector<uint32_t>> owners;
   /// And whose tokens each rank has, by rank: runs of ranks, as many for each source.
   std::vector<uint32_t> sources;
   uint32_t num_sources() const { return sources.empty() ? 1 : sources.back() + 1; }

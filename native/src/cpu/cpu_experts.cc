@@ -20,7 +20,7 @@ size_t PaddedStride(size_t width) { return RoundUp(width, 16) + 16; }
 }  // namespace
 
 Status CpuBackend::InitExperts() {
-  size_t top_k = 0, experts = 0, hidden = 0, inter = 0, ranks = 0, sources = 1;
+  size_t top_k = 0, experts = 0, copies = 0, hidden = 0, inter = 0, ranks = 0, sources = 1;
   for (const Op& op : program_.spec.ops) {
     if (op.kind == OpKind::kRoute) {
       const Value& logits = program_.values[static_cast<size_t>(op.inputs[0])];
@@ -30,6 +30,9 @@ Status CpuBackend::InitExperts() {
     top_k = std::max(top_k, program_.values[static_cast<size_t>(op.inputs[1])].width / 2);
     experts = std::max({experts, op.experts.size(), op.owners.size()});
     sources = std::max<size_t>(sources, op.num_sources());
+    size_t op_copies = 0;
+    for (const std::vector<uint32_t>& owners : op.owners) op_copies += owners.size();
+    copies = std::max(copies, op_copies);
     for (const RankGroup& group : program_.spec.groups)
       if (group.name == op.group) ranks = std::max<size_t>(ranks, group.size);
     hidden = std::max(hidden, program_.values[static_cast<size_t>(op.inputs[0])].width);
@@ -43,7 +46,7 @@ Status CpuBackend::InitExperts() {
   const size_t rows =
       std::min(sources * max_tokens * top_k,
                std::max({kLinearMaxRows, sources * top_k, kRoundBytes / (hidden_stride * sizeof(float))}));
-  expert_dispatch_.Reserve(std::max(max_tokens, CeilDiv(rows, top_k)), top_k, experts, rows, ranks);
+  expert_dispatch_.Reserve(std::max(max_tokens, CeilDiv(rows, top_k)), top_k, experts, rows, ranks, copies);
   expert_x_rows_.resize(std::max(max_tokens, CeilDiv(rows, top_k)));
   if (ranks > 0) {
     expert_sends_.resize(ranks);

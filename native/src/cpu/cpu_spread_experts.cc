@@ -4,19 +4,14 @@
 #include "cpu/elementwise.h"
 
 /// Experts that ranks share, in rounds of as many tokens of each source. A round has up to three exchanges:
-/// routes, between sources; rows of tokens, to the ranks that have one of their experts; and what the experts
-/// made of them, back to every rank that has the token. There it is added in the order in which one rank
-/// would.
+/// routes, between sources; rows of tokens, to the ranks that compute one of their experts; and what the
+/// experts made of them, back to every rank that has the token. There it is added in the order in which one
+/// rank would. Which copy of an expert computes a pair follows from the routes, which all ranks have by then.
 namespace skein::cpu {
 namespace {
 
 size_t NumSources(const ExpertMixture& mixture) {
   return mixture.sources.empty() ? 1 : mixture.source_tokens.size();
-}
-
-bool HasExpertOf(const ExpertMixture& mixture, const float* route, size_t top_k, size_t rank) {
-  return std::any_of(route, route + top_k,
-                     [&](float id) { return mixture.owners[static_cast<size_t>(id)] == rank; });
 }
 
 }  // namespace
@@ -54,7 +49,7 @@ Status CpuBackend::SpreadRound(const ExpertMixture& mixture, const Matrix& x, co
                                const Matrix& out) {
   ExpertDispatch& dispatch = expert_dispatch_;
   const size_t sources = NumSources(mixture), size = mixture.ranks->size(), rank = mixture.ranks->rank();
-  const size_t per_source = size / sources, own = rank / per_source, top_k = routes.width / 2;
+  const size_t per_source = size / sources, own = rank / per_source;
   const size_t own_first = spread_first_[own];
   // Ranks that stand in the same place of their sources talk with each other.
   const auto is_partner = [&](size_t r) {
@@ -87,14 +82,13 @@ Status CpuBackend::SpreadRound(const ExpertMixture& mixture, const Matrix& x, co
   };
   const auto receive = [&] { return received.data + num_received++ * received.stride; };
   if (sources > 1) {
-    const auto route = [&](size_t t) { return all_routes.data + t * all_routes.stride; };
     for (size_t r = 0; r < size; ++r) {
       const size_t first_sent = num_sent, first_received = num_received;
       if (is_partner(r)) {
         for (size_t t = 0; t < x.rows; ++t)
-          if (HasExpertOf(mixture, route(own_first + t), top_k, r)) send(x.data + t * x.stride);
+          if (dispatch.IsComputedBy(r, own_first + t)) send(x.data + t * x.stride);
         for (size_t t = first_of(r); t < end_of(r); ++t)
-          if (HasExpertOf(mixture, route(t), top_k, rank)) expert_x_rows_[t] = receive();
+          if (dispatch.IsComputedBy(rank, t)) expert_x_rows_[t] = receive();
       }
       expert_sends_[r] = sent.Rows(first_sent, num_sent - first_sent);
       expert_receives_[r] = received.Rows(first_received, num_received - first_received);

@@ -5,6 +5,9 @@
 namespace skein::cpu {
 namespace {
 
+/// Rows that cost an expert about as much as the reading of its weights.
+constexpr uint32_t kReadRows = 8;
+
 /// Index of expert `id`, or experts.size().
 size_t Find(std::span<const ExpertWeights> experts, uint32_t id) {
   const auto it = std::lower_bound(experts.begin(), experts.end(), id,
@@ -15,8 +18,10 @@ size_t Find(std::span<const ExpertWeights> experts, uint32_t id) {
 }  // namespace
 
 void ExpertDispatch::Reserve(size_t max_tokens, size_t max_top_k, size_t max_experts, size_t round_rows,
-                             size_t max_ranks) {
+                             size_t max_ranks, size_t max_copies) {
   round_rows_ = round_rows;
+  copies_.resize(max_copies);
+  expert_copy_.resize(max_ranks == 0 ? 0 : max_experts);
   rank_start_.resize(max_ranks + 1);
   rank_next_.resize(max_ranks);
   expert_start_.resize(max_experts + 1);
@@ -58,7 +63,36 @@ void ExpertDispatch::Assign(std::span<const ExpertWeights> experts, const Matrix
   expert_start_[0] = 0;
 }
 
-void ExpertDispatch::AssignShared(std::span<const uint32_t> owners, size_t rank, const Matrix& routes) {
+void ExpertDispatch::ShareOut(std::span<const std::vector<uint32_t>> owners) {
+  // A rank's load is its rows and, of each expert that has any, the reading of the weights: a few rows stay
+  // together. Experts without copies leave no choice; of others runs of rows go to whichever rank has least.
+  std::vector<uint32_t>& load = rank_next_;
+  std::fill(load.begin(), load.end(), 0);
+  for (size_t e = 0; e < owners.size(); ++e)
+    if (owners[e].size() == 1 && expert_start_[e] > 0) load[owners[e][0]] += kReadRows + expert_start_[e];
+  size_t first = 0;
+  for (size_t e = 0; e < owners.size(); ++e) {
+    Copy* copies = copies_.data() + first;
+    expert_copy_[e] = static_cast<uint32_t>(first);
+    first += owners[e].size();
+    for (size_t c = 0; c < owners[e].size(); ++c) copies[c].pairs = 0;
+    for (uint32_t left = expert_start_[e]; left > 0;) {
+      const auto with_reading = [&](size_t c) {
+        return load[owners[e][c]] + (copies[c].pairs == 0 ? kReadRows : 0);
+      };
+      size_t least = 0;
+      for (size_t c = 1; c < owners[e].size(); ++c)
+        if (with_reading(c) < with_reading(least)) least = c;
+      const uint32_t run = owners[e].size() == 1 ? left : std::min(left, kReadRows);
+      load[owners[e][least]] = with_reading(least) + run;
+      copies[least].pairs += run;
+      left -= run;
+    }
+  }
+}
+
+void ExpertDispatch::AssignShared(std::span<const std::vector<uint32_t>> owners, size_t rank,
+                                  const Matrix& routes) {
   top_k_ = routes.width / 2;
   num_experts_ = owners.size();
   num_pairs_ = routes.rows * top_k_;
@@ -70,21 +104,29 @@ void ExpertDispatch::AssignShared(std::span<const uint32_t> owners, size_t rank,
   std::fill_n(expert_start_.begin(), num_experts_, 0);
   for (size_t t = 0; t < routes.rows; ++t)
     for (size_t k = 0; k < top_k_; ++k) ++expert_start_[expert_of(t, k)];
+  ShareOut(owners);
+  const auto for_copies = [&](const auto& body) {
+    for (size_t e = 0; e < num_experts_; ++e)
+      for (size_t c = 0; c < owners[e].size(); ++c) body(owners[e][c], copies_[expert_copy_[e] + c]);
+  };
   std::fill(rank_start_.begin(), rank_start_.end(), 0);
-  for (size_t e = 0; e < num_experts_; ++e) rank_start_[owners[e] + 1] += expert_start_[e];
+  for_copies([&](uint32_t r, const Copy& copy) { rank_start_[r + 1] += copy.pairs; });
   for (size_t r = 1; r < rank_start_.size(); ++r) rank_start_[r] += rank_start_[r - 1];
   std::copy_n(rank_start_.begin(), rank_next_.size(), rank_next_.begin());
   groups_.clear();
   size_t own = 0;
-  for (size_t e = 0; e < num_experts_; ++e) {
-    const uint32_t pairs = expert_start_[e], first = rank_next_[owners[e]];
-    expert_start_[e] = first;
-    rank_next_[owners[e]] += pairs;
-    if (owners[e] == rank) AddGroups(own++, first, first + pairs);
-  }
+  for_copies([&](uint32_t r, Copy& copy) {
+    copy.next = rank_next_[r];
+    rank_next_[r] += copy.pairs;
+    if (r == rank) AddGroups(own++, copy.next, rank_next_[r]);
+  });
   for (size_t t = 0; t < routes.rows; ++t) {
-    for (size_t k = 0; k < top_k_; ++k)
-      Place(t, k, expert_start_[expert_of(t, k)]++, routes.data[t * routes.stride + top_k_ + k]);
+    for (size_t k = 0; k < top_k_; ++k) {
+      uint32_t& at = expert_copy_[expert_of(t, k)];
+      while (copies_[at].pairs == 0) ++at;
+      --copies_[at].pairs;
+      Place(t, k, copies_[at].next++, routes.data[t * routes.stride + top_k_ + k]);
+    }
   }
 }
 

@@ -38,6 +38,10 @@ export interface NodeOptions {
   readonly shape: GroupShape;
   /** Asked for; a model without experts is refused then. */
   readonly expertParallel: boolean;
+  /** Copies of experts in each layer beyond one of each. */
+  readonly numRedundantExperts: number;
+  /** A file of how much each expert has to do; null knows nothing. */
+  readonly expertLoad: string | null;
   /** Compute threads of each rank. */
   /** Interfaces or networks that ranks may use, the best first; null leaves it to the route to the leader. */
   readonly interfaces: readonly string[] | null;

@@ -41,6 +41,8 @@ export function nodeOptions(
     natsPort: settings.natsPort,
     shape: of.shape,
     expertParallel: settings.enableExpertParallel,
+    numRedundantExperts: settings.numRedundantExperts,
+    expertLoad: settings.expertLoad === null ? null : resolve(settings.expertLoad),
     threads: settings.threads ?? Math.max(1, Math.floor(hostCores() / ranksPerAgent(of.shape, of.groupSize))),
     interfaces: settings.interface,
     maxModelLen: settings.maxModelLen,

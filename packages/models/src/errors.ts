@@ -35,6 +35,20 @@ export class TensorSplitError extends SkeinError {
   }
 }
 
+/** Copies of experts that the ranks have no room for. */
+export class ExpertPlacementError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_EXPERT_PLACEMENT', message, options);
+  }
+}
+
+/** A file of expert loads that is damaged, or another model's. */
+export class ExpertLoadError extends SkeinError {
+  constructor(message: string, options?: SkeinErrorOptions) {
+    super('ERR_EXPERT_LOAD', message, options);
+  }
+}
+
 /** No formation of the devices that there are holds the model. */
 export class FormationChoiceError extends SkeinError {
   constructor(message: string, options?: SkeinErrorOptions) {

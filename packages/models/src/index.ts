@@ -12,11 +12,15 @@ export {
 export {
   CheckpointError,
   CheckpointWriteError,
+  ExpertLoadError,
+  ExpertPlacementError,
   FormationChoiceError,
   ModelConfigError,
   StageSplitError,
   TensorSplitError,
 } from './errors.ts';
+export { readExpertLoads } from './expert-load-file.ts';
+export { type ExpertPlacement, mixturesOf, placeMixtures } from './expert-placement.ts';
 export { modelFingerprint } from './fingerprint.ts';
 export { type GenerationConfig, parseGenerationConfig, readGenerationConfig } from './generation-config.ts';
 export { type EncodableDtype, encodeGgml } from './gguf/ggml-encode.ts';

@@ -1,5 +1,6 @@
 import type { Op, RankGroup, ValueId, WeightId, WeightSource } from '@skein/native';
 import { continueTree } from './column-slices.ts';
+import type { ExpertPlacement } from './expert-placement.ts';
 import {
   ALONE,
   evenSlices,
@@ -112,6 +113,7 @@ export class ProgramRecorder {
   readonly tensor: TensorPlace;
   /** Which of the replicas that share their experts. */
   readonly #replica: ReplicaPlace;
+  readonly #placements: readonly ExpertPlacement[];
   readonly ops: Op[] = [];
   readonly weights: WeightSource[] = [];
   /** Names of the checkpoint's tensors that are used, whole or in part. */
@@ -122,10 +124,17 @@ export class ProgramRecorder {
   readonly #widths: number[] = [];
   #form: ParameterForm = { interleavedRope: false, wholeNorms: false };
 
-  constructor(parameters: ParameterSource, tensor: TensorPlace = WHOLE, replica: ReplicaPlace = ALONE) {
+  /** @param placements where experts are; those of layers that are not among them lie in runs. */
+  constructor(
+    parameters: ParameterSource,
+    tensor: TensorPlace = WHOLE,
+    replica: ReplicaPlace = ALONE,
+    placements: readonly ExpertPlacement[] = [],
+  ) {
     this.#parameters = parameters;
     this.tensor = tensor;
     this.#replica = replica;
+    this.#placements = placements;
   }
 
   /** Groups that the recorded operations name. */
@@ -269,27 +278,31 @@ export class ProgramRecorder {
     return this.#push(2 * routing.topK, (out) => ({ op: 'route', logits, correctionBias: bias, ...routing, out }));
   }
 
-  /** All experts, ids from 0 on; each names its three weights. A rank has a run of them. */
+  /** All experts, ids from 0 on; each names its three weights. A rank has some of them. */
   experts(x: ValueId, routes: ValueId, { innerSize, layer, experts }: ExpertsOptions): ValueId {
     const width = this.width(x);
     const matrix = (name: string, shape: readonly number[]) => this.#weight({ name, shape, kind: 'matrix' });
     const group = this.groups.at(-1) ?? { name: '', ...WHOLE };
-    const slices = evenSlices(experts.length, group.size);
-    const { first, count } = slices[group.rank] ?? { first: 0, count: 0 };
+    const placed = this.#placements.find((placement) => placement.layer === layer)?.owners;
+    const owners =
+      placed ??
+      evenSlices(experts.length, group.size).flatMap(({ count }, rank) => Array<number[]>(count).fill([rank]));
     const spread =
       group.size === 1
         ? null
         : {
             group: group.name,
-            owners: slices.flatMap((slice, rank) => Array<number>(slice.count).fill(rank)),
-            sources: slices.map((_, rank) => Math.floor(rank / this.tensor.size)),
+            owners,
+            sources: Array.from({ length: group.size }, (_, rank) => Math.floor(rank / this.tensor.size)),
           };
-    const recorded = experts.slice(first, first + count).map(({ id, gate, up, down }) => ({
-      id,
-      gate: matrix(gate, [innerSize, width]),
-      up: matrix(up, [innerSize, width]),
-      down: matrix(down, [width, innerSize]),
-    }));
+    const recorded = experts
+      .filter(({ id }) => owners[id]?.includes(group.rank))
+      .map(({ id, gate, up, down }) => ({
+        id,
+        gate: matrix(gate, [innerSize, width]),
+        up: matrix(up, [innerSize, width]),
+        down: matrix(down, [width, innerSize]),
+      }));
     return this.#push(width, (out) => ({ op: 'experts', x, routes, spread, experts: recorded, layer, out }));
   }
 

@@ -2,6 +2,7 @@ import type { KVCacheDtype, ProgramLimits, ProgramSpec, TensorSource } from '@sk
 import { checkCheckpoint } from './checkpoint-check.ts';
 import { checkpointParameters } from './checkpoint-parameters.ts';
 import { ModelConfigError, StageSplitError } from './errors.ts';
+import type { ExpertPlacement } from './expert-placement.ts';
 import type { Model } from './model.ts';
 import { ProgramRecorder } from './program-recorder.ts';
 import type { QuantizationOption } from './quantization/quantization-option.ts';
@@ -21,6 +22,8 @@ export interface StageProgramOptions {
   readonly tensor?: TensorPlace;
   /** Which of the replicas that share their experts; each has its own where it is left out. */
   readonly expertReplica?: ReplicaPlace;
+  /** Where the experts of layers are; in runs, one copy of each, where it is left out. */
+  readonly expertPlacements?: readonly ExpertPlacement[];
   readonly limits: ProgramLimits;
   readonly kvCache: { readonly numBlocks: number; readonly blockSize: number; readonly dtype: KVCacheDtype };
   /** Folder of the weight cache; none where it is left out. */
@@ -38,6 +41,7 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     layers,
     tensor = WHOLE,
     expertReplica = ALONE,
+    expertPlacements = [],
     limits,
     kvCache,
     weightCache = null,
@@ -59,7 +63,7 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
     );
   }
   checkCheckpoint(options);
-  const recorder = new ProgramRecorder(checkpointParameters(options), tensor, expertReplica);
+  const recorder = new ProgramRecorder(checkpointParameters(options), tensor, expertReplica, expertPlacements);
   model.record(recorder, { index: stage, count: stages, layers, maxModelLen: limits.maxModelLen });
   return {
     vocabSize: config.vocabSize,

@@ -109,6 +109,20 @@ test('replicas that share their experts are planned as one, with channels among 
   expect(new Set(channels.map(({ name }) => name)).size).toBe(channels.length);
 });
 
+test('a stage is told where the experts of its own layers are', () => {
+  const expertPlacements = [1, 2, 3].map((layer) => ({ layer, owners: [[0, 1], [1]] }));
+  const { loads, layers } = plan(members({}, {}, {}, {}), {
+    expertPlacements,
+    shape: { replicas: 1, stages: 2, tensorSize: 2, sharesExperts: false },
+  });
+  expect(layers).toEqual([
+    [0, 3],
+    [3, 5],
+  ]);
+  expect(loads.map((load) => load.expertPlacements.map(({ layer }) => layer))).toEqual([[1, 2], [1, 2], [3], [3]]);
+  expect(loads[0]?.expertPlacements[0]).toEqual(expertPlacements[0]);
+});
+
 test('one member has no channels', () => {
   expect(plan(members({}))).toMatchObject({ channels: [], layers: [[0, 5]], warnings: [] });
 });

@@ -1,4 +1,5 @@
 import {
+  type ExpertPlacement,
   type KVCacheDtypeOption,
   kvBlockBytes,
   kvBlocksInBudget,
@@ -46,6 +47,8 @@ export interface FormationInput {
   readonly weightCache: string | null;
   readonly shape: GroupShape;
   readonly layerPartition: readonly number[] | null;
+  /** Where the experts of layers are; in runs where a layer is left out. */
+  readonly expertPlacements: readonly ExpertPlacement[];
   readonly maxModelLen: number;
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
@@ -103,6 +106,9 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     tensor,
     expertReplica,
     layers: [range[0], range[1]],
+    expertPlacements: input.expertPlacements
+      .filter(({ layer }) => layer >= range[0] && layer < range[1])
+      .map(({ layer, owners }) => ({ layer, owners: owners.map((ranks) => [...ranks]) })),
     kvCacheDtype: input.kvCacheDtype,
     quantization: input.quantization,
     weightCache: input.weightCache,

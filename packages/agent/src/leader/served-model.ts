@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import {
   checkCheckpoint,
   defaultPartition,
+  type ExpertPlacement,
   type GenerationConfig,
   type ModelConfig,
   type QuantizationOption,
@@ -15,6 +16,7 @@ import {
 import type { KVCacheDtype } from '@skein/native';
 import { ConfigError } from '../errors.ts';
 import type { NodeOptions } from '../node-options.ts';
+import { expertPlacements } from './expert-placements.ts';
 
 /** What the leader knows of the model: everything but the weights and the tokenizer. */
 export interface ServedModelFiles {
@@ -32,6 +34,8 @@ export interface ServedModelFiles {
   readonly maxModelLen: number;
   /** Layers of each stage; null splits evenly. */
   readonly layerPartition: readonly number[] | null;
+  /** Where experts are; in runs where it is empty. */
+  readonly expertPlacements: readonly ExpertPlacement[];
   readonly eosTokenIds: readonly number[];
 }
 
@@ -44,7 +48,9 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
   const checkpoint = { model: described, tensors, quantization: options.quantization };
   const unneededTensors = checkCheckpoint({ ...checkpoint, tensorSize: options.shape.tensorSize });
   const { stages } = options.shape;
-  const facts = options.expertParallel || stages > 1 ? modelFacts(config, recordWhole(checkpoint)) : null;
+  const placesExperts = options.numRedundantExperts > 0 || options.expertLoad !== null;
+  const whole = options.expertParallel || placesExperts || stages > 1 ? recordWhole(checkpoint) : null;
+  const facts = whole && modelFacts(config, whole);
   if (options.expertParallel && facts?.numExperts === 0) {
     throw new ConfigError(
       'ERR_OPTION',
@@ -71,6 +77,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     quantization: options.quantization === 'none' ? (config.quantization?.method ?? 'none') : options.quantization,
     maxModelLen,
     layerPartition: options.layerPartition ?? (facts && defaultPartition(facts.costs, stages)),
+    expertPlacements: whole && placesExperts ? await expertPlacements(options, { ...config, ops: whole.ops }) : [],
     eosTokenIds,
   };
 }

@@ -19,6 +19,10 @@ export const loadSchema = z.object({
   tensor: z.object({ rank: z.int().min(0), size: z.int().min(1).max(4096) }),
   expertReplica: z.object({ index: z.int().min(0), count: z.int().min(1).max(4096) }),
   layers: z.tuple([z.int().min(0), z.int().min(1)]),
+  /** Where the experts of layers are, by expert its ranks; in runs where a layer is left out. */
+  expertPlacements: z.array(
+    z.object({ layer: z.int().min(0), owners: z.array(z.array(z.int().min(0)).min(1).max(4096)).max(2 ** 16) }),
+  ),
   kvCacheDtype: z.enum(KV_CACHE_DTYPE_OPTIONS),
   quantization: z.enum(QUANTIZATION_OPTIONS),
   weightCache: z.string().max(4096).nullable(),

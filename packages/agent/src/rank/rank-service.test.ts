@@ -13,6 +13,7 @@ const spec: LoadSpec = {
   stage: 0,
   tensor: { rank: 0, size: 1 },
   expertReplica: { index: 0, count: 1 },
+  expertPlacements: [],
   layers: [0, 1],
   kvCacheDtype: 'auto',
   quantization: 'none',

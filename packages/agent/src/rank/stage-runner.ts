@@ -92,7 +92,7 @@ export class StageRunner implements Disposable {
       const tensors = await readCheckpointTensors(spec.model);
       const dtype = resolveKVCacheDtype(spec.kvCacheDtype, model.config, tensors);
       const { quantization, weightCache, stages, stage, layers, tensor, expertReplica } = spec;
-      const { limits, numBlocks, blockSize } = spec;
+      const { expertPlacements, limits, numBlocks, blockSize } = spec;
       const checkpoint = { model, tensors, quantization };
       const program = this.#addon.createProgram(
         this.#device,
@@ -104,6 +104,7 @@ export class StageRunner implements Disposable {
           layers,
           tensor,
           expertReplica,
+          expertPlacements,
           limits,
           kvCache: { numBlocks, blockSize, dtype },
         }),

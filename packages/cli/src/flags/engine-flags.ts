@@ -167,6 +167,23 @@ export const engineFlags = {
     upPassesTo: ['node'],
     default: false,
   }),
+  numRedundantExperts: integer(
+    { argument: '<n>', min: 0, max: 65536 },
+    {
+      group: 'Parallel',
+      doc: 'copies of experts in each layer of a mixture beyond one of each, on other ranks: those with most to do have several, which share their tokens',
+      commands: ['up', 'serve', 'node', 'plan'],
+      upPassesTo: ['node'],
+      default: 0,
+    },
+  ),
+  expertLoad: text('<file>', {
+    group: 'Parallel',
+    doc: 'how much each expert has to do, as GET /v1/skein/experts answered: experts are placed, and copied, by it; without it in runs',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: null,
+  }),
   groups: integer(
     { argument: '<n>', min: 1, max: 64 },
     {

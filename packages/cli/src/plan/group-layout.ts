@@ -38,5 +38,6 @@ export function loadFlags({ planning: { checkpoint, load } }: Recommendation): s
     `--max-num-batched-tokens=${load.limits.maxTokens}`,
     ...(checkpoint.quantization === 'none' ? [] : [`--quantization=${checkpoint.quantization}`]),
     ...(load.numBlocks === null ? [] : [`--num-gpu-blocks-override=${load.numBlocks}`]),
+    ...(load.redundantExperts === 0 ? [] : [`--num-redundant-experts=${load.redundantExperts}`]),
   ];
 }

@@ -144,12 +144,21 @@ test('replicas of a mixture share their experts where that is given', async () =
   };
   // 84 GiB of experts, over 4 ranks or over 8.
   expect(await weights({ enableExpertParallel: ['true'] })).toMatchObject({ isExpertParallel: true, gib: 11 });
+  // 8 more copies over 8 ranks: twice as many experts on each.
+  const copied = { enableExpertParallel: ['true'], numRedundantExperts: ['8'] };
+  expect(await weights(copied)).toMatchObject({ isExpertParallel: true, gib: 22 });
+  // 8 ranks have room for 56, one of each expert.
+  await expect(weights({ numRedundantExperts: ['57'] })).rejects.toMatchObject({ code: 'ERR_FORMATION_CHOICE' });
 });
 
 test.each<[FlagTexts, RegExp]>([
   [{ gpus: ['8'] }, /no model is named/],
   [{ model: ['llama-3-70b'] }, /--gpus is not given/],
   [{ model: ['no/where'], gpus: ['8'] }, /no\/where is no folder/],
+  [
+    { model: ['llama-2-7b'], gpus: ['8'], numRedundantExperts: ['1'] },
+    /--num-redundant-experts is 1, and LlamaForCausalLM has no experts; leave it out/,
+  ],
 ])('%j is refused', async (argv, message) => {
   await expect(plan(argv)).rejects.toMatchObject({ message: expect.stringMatching(message) });
 });

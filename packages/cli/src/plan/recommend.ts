@@ -72,6 +72,7 @@ function plannedLoad({ settings }: Resolved, { model, tensors }: PlannedCheckpoi
     context,
     blockSize,
     numBlocks: settings.numGpuBlocksOverride,
+    redundantExperts: settings.numRedundantExperts,
     kvDtype: resolveKVCacheDtype(kvDtype, model.config, tensors),
     limits: {
       maxTokens: maxNumBatchedTokens,

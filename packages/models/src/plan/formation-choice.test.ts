@@ -9,7 +9,14 @@ import { recommendFormation } from './recommendation.ts';
 import { usableBytes, usedBytes } from './sized-formation.ts';
 
 const LIMITS = { maxTokens: 64, maxSeqs: 8, maxRows: 8, maxModelLen: 256, maxLogprobs: 0, numSlots: 16 };
-const LOAD = { context: 256, numBlocks: null, blockSize: 16, kvDtype: 'bf16', limits: LIMITS } as const;
+const LOAD = {
+  context: 256,
+  numBlocks: null,
+  blockSize: 16,
+  kvDtype: 'bf16',
+  redundantExperts: 0,
+  limits: LIMITS,
+} as const;
 const NOTHING_GIVEN = { tensor: null, pipeline: null, data: null, isExpertParallel: false, layerPartition: null };
 
 function checkpointOf(shape: string) {

@@ -1,5 +1,6 @@
 import type { KVCacheDtype, ProgramLimits, ProgramSpec } from '@skein/native';
 import { checkpointParameters } from '../checkpoint-parameters.ts';
+import { type ExpertPlacement, type Mixture, mixturesOf, placeMixtures } from '../expert-placement.ts';
 import { wholeModel } from '../model.ts';
 import { type FoundParameter, type Parameter, type ParameterSource, ProgramRecorder } from '../program-recorder.ts';
 import { rankCacheLayers } from '../rank-cache-layers.ts';
@@ -22,6 +23,8 @@ export interface RankLimits {
   readonly limits: ProgramLimits;
   readonly blockSize: number;
   readonly kvDtype: KVCacheDtype;
+  /** Copies of experts in each layer beyond one of each. */
+  readonly redundantExperts: number;
 }
 
 /** The rank of a stage that holds most: the first of those that share its layers. */
@@ -35,24 +38,32 @@ export function expertReplicas({ data, isExpertParallel }: Degrees): number {
   return isExpertParallel ? data : 1;
 }
 
+/** Ranks that share the experts of a layer. */
+export function expertRanks(degrees: Degrees): number {
+  return degrees.tensor * expertReplicas(degrees);
+}
+
 /** Records ranks of many formations of one checkpoint; what is asked for again is not looked up again. */
 export class RankRecorder {
   readonly #checkpoint: PlannedCheckpoint;
   readonly #find: ParameterSource;
   readonly #found = new Map<string, FoundParameter>();
+  #mixtures: readonly Mixture[] | null = null;
 
   constructor(checkpoint: PlannedCheckpoint) {
     this.#checkpoint = checkpoint;
     this.#find = checkpointParameters(checkpoint);
   }
 
-  /** One for each stage, with one KV block. Throws StageSplitError, TensorSplitError, ModelConfigError, CheckpointError. */
+  /** One for each stage, with one KV block. Copies of experts that have no room are left out. Throws StageSplitError, TensorSplitError, ModelConfigError, CheckpointError. */
   ranks(degrees: Degrees, run: RankLimits): RankProgram[] {
     const { tensor: size, pipeline, layerPartition } = degrees;
     const { numLayers } = this.#checkpoint.model.config;
+    const placements = this.#placements(expertRanks(degrees), run.redundantExperts);
     return stageLayers(numLayers, pipeline, layerPartition).map((layers, stage) => {
-      const place = { stage, stages: pipeline, layers, tensor: { rank: 0, size } };
-      return { stage, spec: this.#record({ ...place, replica: { index: 0, count: expertReplicas(degrees) } }, run) };
+      const replica = { index: 0, count: expertReplicas(degrees) };
+      const place = { stage, stages: pipeline, layers, tensor: { rank: 0, size }, replica };
+      return { stage, spec: this.#record({ ...place, placements }, run) };
     });
   }
 
@@ -64,6 +75,15 @@ export class RankRecorder {
     return recorder;
   }
 
+  #placements(ranks: number, wanted: number): ExpertPlacement[] {
+    if (wanted === 0) return [];
+    this.#mixtures ??= mixturesOf(this.whole().ops);
+    return this.#mixtures.flatMap((mixture) => {
+      const redundant = Math.min(wanted, mixture.numExperts * (ranks - 1));
+      return placeMixtures([mixture], { ranks, redundant, loads: null });
+    });
+  }
+
   /** As buildStageProgram does, without holding all tensors against the model each time. */
   #record(
     place: {
@@ -72,12 +92,13 @@ export class RankRecorder {
       readonly layers: LayerRange;
       readonly tensor: TensorPlace;
       readonly replica: ReplicaPlace;
+      readonly placements: readonly ExpertPlacement[];
     },
     { limits, blockSize, kvDtype: dtype }: RankLimits,
   ): ProgramSpec {
     const { model } = this.#checkpoint;
-    const { stage: index, stages: count, layers, tensor, replica } = place;
-    const recorder = new ProgramRecorder((parameter) => this.#parameter(parameter), tensor, replica);
+    const { stage: index, stages: count, layers, tensor, replica, placements } = place;
+    const recorder = new ProgramRecorder((parameter) => this.#parameter(parameter), tensor, replica, placements);
     model.record(recorder, { index, count, layers, maxModelLen: limits.maxModelLen });
     return {
       vocabSize: model.config.vocabSize,

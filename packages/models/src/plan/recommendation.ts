@@ -1,3 +1,4 @@
+import { ExpertPlacementError } from '../errors.ts';
 import { type DegreeReasons, degreeReasons } from './degree-reasons.ts';
 import { type DecodeRate, decodeRate } from './decode-rate.ts';
 import { chooseFormation, type GivenDegrees } from './formation-choice.ts';
@@ -29,10 +30,18 @@ export interface Recommendation {
   readonly balance: { readonly now: StageBalance; readonly best: StageBalance } | null;
 }
 
-/** @throws FormationChoiceError when no formation of these devices holds the model. */
+/** @throws FormationChoiceError when no formation of these devices holds the model, ExpertPlacementError when there are to be copies of
+ *  experts, and the model has none. */
 export function recommendFormation(planning: Planning, { given, qps, bandwidth }: PlanOptions): Recommendation {
   const recorder = new RankRecorder(planning.checkpoint);
-  const facts = modelFacts(planning.checkpoint.model.config, recorder.whole());
+  const { config } = planning.checkpoint.model;
+  const facts = modelFacts(config, recorder.whole());
+  const { redundantExperts } = planning.load;
+  if (redundantExperts > 0 && facts.numExperts === 0) {
+    throw new ExpertPlacementError(
+      `--num-redundant-experts is ${redundantExperts}, and ${config.architecture} has no experts; leave it out`,
+    );
+  }
   const sizing = { ...planning, recorder, facts };
   const { chosen: largest, candidates, least } = chooseFormation(sizing, given);
   const rate = decodeRate(planning, facts, largest, bandwidth);

@@ -2,7 +2,7 @@ import { defaultPartition } from '../default-partition.ts';
 import type { ModelFacts } from './model-facts.ts';
 import type { PlannedCheckpoint } from './planned-checkpoint.ts';
 import type { MemoryModel, RankMemory } from './rank-memory.ts';
-import { type Degrees, expertReplicas, type RankLimits, type RankRecorder } from './rank-program.ts';
+import { type Degrees, expertRanks, expertReplicas, type RankLimits, type RankRecorder } from './rank-program.ts';
 
 /** The devices there are; all alike. */
 export interface PlannedDevices {
@@ -36,7 +36,7 @@ export interface SizedFormation {
   readonly sequences: number;
   /** The largest part of a device that weights take. */
   readonly weightShare: number;
-  /** Whether every rank has room for a sequence. */
+  /** Whether every rank has room for a sequence, and the copies of experts have different ranks. */
   readonly fits: boolean;
 }
 
@@ -63,6 +63,7 @@ export function sizeFormation({ recorder, facts, devices, load, memory }: Sizing
   const kvBlocks =
     load.numBlocks ??
     Math.max(0, Math.min(blocksMax(devices, load), ...ranks.map((rank) => blocksThatFit(rank, devices, load))));
+  const hasRoomForCopies = load.redundantExperts <= facts.numExperts * (expertRanks(degrees) - 1);
   const perGroup = Math.floor((kvBlocks * load.blockSize) / load.context);
   return {
     degrees,
@@ -70,7 +71,10 @@ export function sizeFormation({ recorder, facts, devices, load, memory }: Sizing
     kvBlocks,
     sequences: perGroup * degrees.data,
     weightShare: Math.max(...ranks.map((rank) => rank.weightBytes)) / usableBytes(devices),
-    fits: perGroup >= 1 && ranks.every((rank) => usedBytes(rank, kvBlocks, load.blockSize) <= usableBytes(devices)),
+    fits:
+      perGroup >= 1 &&
+      hasRoomForCopies &&
+      ranks.every((rank) => usedBytes(rank, kvBlocks, load.blockSize) <= usableBytes(devices)),
   };
 }
 

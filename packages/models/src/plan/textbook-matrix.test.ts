@@ -36,6 +36,7 @@ async function recommend({ model, gpus, perHost = 8, memoryGib = 80, context = 8
         numBlocks: null,
         blockSize: 16,
         kvDtype: 'bf16',
+        redundantExperts: 0,
         limits: { maxTokens: 2048, maxSeqs: 128, maxRows: 256, maxModelLen: length, maxLogprobs: 0, numSlots: 256 },
       },
     },
