@@ -133,6 +133,28 @@ TEST(CopiesOfAnExpertShareItsTokens) {
   // 1200 pairs over 4 ranks, each with the reading of its weights.
   CHECK(busiest({{0, 1, 2, 3}, {1}, {2}, {3}}, 4) <= 316);
   CHECK(busiest({{0, 2}, {0, 1}, {1}, {2}}, 3) <= 416);
+  // Of 16 experts with very different loads, whose copies overlap.
+  const size_t top_k = 3, experts = 16;
+  TestMatrix skewed = RandomRoutes(tokens, top_k, 4, random);
+  size_t total = 0;
+  for (uint32_t t = 0; t < tokens; ++t) {
+    const uint32_t cold = 5 + t % 11;
+    skewed.row(t)[0] = static_cast<float>(t % 3 == 0 ? 1 : 0);
+    skewed.row(t)[1] = static_cast<float>(2 + t % 5 / 2);
+    skewed.row(t)[2] = static_cast<float>(cold);
+    total += top_k;
+  }
+  Owners owners;
+  for (uint32_t e = 0; e < experts; ++e) owners.push_back({e % 4});
+  owners[0] = {0, 1, 2};
+  owners[2] = {1, 3};
+  owners[3] = {2, 3};
+  const auto loads = Shares(owners, 4, skewed, top_k);
+  for (const std::vector<size_t>& share : loads) {
+    size_t sum = 0;
+    for (const size_t pairs : share) sum += pairs;
+    CHECK(sum >= total / 4 - 24 && sum <= total / 4 + 24);
+  }
   // A few rows stay together: weights are read once.
   TestMatrix few = RandomRoutes(4, 1, 1, random);
   const auto shares = Shares({{0, 1}}, 2, few, 1);

@@ -5,8 +5,10 @@
 namespace skein::cpu {
 namespace {
 
-/// Rows that cost an expert about as much as the reading of its weights.
+/// Rows that cost an expert about as much as the reading of its weights: as many stay together.
 constexpr uint32_t kReadRows = 8;
+/// More hardly even ranks out.
+constexpr int kSharePasses = 2;
 
 /// Index of expert `id`, or experts.size().
 size_t Find(std::span<const ExpertWeights> experts, uint32_t id) {
@@ -64,29 +66,43 @@ void ExpertDispatch::Assign(std::span<const ExpertWeights> experts, const Matrix
 }
 
 void ExpertDispatch::ShareOut(std::span<const std::vector<uint32_t>> owners) {
-  // A rank's load is its rows and, of each expert that has any, the reading of the weights: a few rows stay
-  // together. Experts without copies leave no choice; of others runs of rows go to whichever rank has least.
+  // What a rank has to do, in rows.
   std::vector<uint32_t>& load = rank_next_;
   std::fill(load.begin(), load.end(), 0);
-  for (size_t e = 0; e < owners.size(); ++e)
-    if (owners[e].size() == 1 && expert_start_[e] > 0) load[owners[e][0]] += kReadRows + expert_start_[e];
-  size_t first = 0;
+  const auto cost = [](uint32_t rows) { return rows == 0 ? 0 : kReadRows + rows; };
+  uint32_t first = 0;
   for (size_t e = 0; e < owners.size(); ++e) {
-    Copy* copies = copies_.data() + first;
-    expert_copy_[e] = static_cast<uint32_t>(first);
-    first += owners[e].size();
-    for (size_t c = 0; c < owners[e].size(); ++c) copies[c].pairs = 0;
-    for (uint32_t left = expert_start_[e]; left > 0;) {
-      const auto with_reading = [&](size_t c) {
-        return load[owners[e][c]] + (copies[c].pairs == 0 ? kReadRows : 0);
-      };
-      size_t least = 0;
-      for (size_t c = 1; c < owners[e].size(); ++c)
-        if (with_reading(c) < with_reading(least)) least = c;
-      const uint32_t run = owners[e].size() == 1 ? left : std::min(left, kReadRows);
-      load[owners[e][least]] = with_reading(least) + run;
-      copies[least].pairs += run;
-      left -= run;
+    const auto ranks = static_cast<uint32_t>(owners[e].size());
+    expert_copy_[e] = first;
+    for (uint32_t c = 0; c < ranks; ++c) {
+      const uint32_t pairs = expert_start_[e] / ranks + (c < expert_start_[e] % ranks ? 1 : 0);
+      copies_[first + c].pairs = pairs;
+      load[owners[e][c]] += cost(pairs);
+    }
+    first += ranks;
+  }
+  // From equal shares, which are good for what the copies were made for, each expert's pairs go in turn to
+  // where least is to do, given all others'. That soon changes nothing more.
+  for (int pass = 0; pass < kSharePasses; ++pass) {
+    for (size_t e = 0; e < owners.size(); ++e) {
+      if (owners[e].size() == 1) continue;
+      const std::span<Copy> copies(copies_.data() + expert_copy_[e], owners[e].size());
+      for (size_t c = 0; c < copies.size(); ++c) {
+        load[owners[e][c]] -= cost(copies[c].pairs);
+        copies[c].pairs = 0;
+      }
+      for (uint32_t left = expert_start_[e]; left > 0;) {
+        const uint32_t run = std::min(left, kReadRows);
+        const auto with_run = [&](size_t c) {
+          return load[owners[e][c]] + cost(copies[c].pairs + run) - cost(copies[c].pairs);
+        };
+        size_t least = 0;
+        for (size_t c = 1; c < copies.size(); ++c)
+          if (with_run(c) < with_run(least)) least = c;
+        load[owners[e][least]] = with_run(least);
+        copies[least].pairs += run;
+        left -= run;
+      }
     }
   }
 }
