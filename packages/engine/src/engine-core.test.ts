@@ -5,6 +5,7 @@ import { engineConfig } from './engine-config.ts';
 import type { Executor } from './executor.ts';
 import { Request } from './request.ts';
 import { Scheduler } from './scheduler.ts';
+import { manualClock } from './testing/manual-clock.ts';
 import { toyRequest, turn } from './testing/toy-request.ts';
 
 /** Answers only when told to, in any order. */
@@ -28,13 +29,15 @@ function manualExecutor() {
 
 const row = (tokenId: number): StepOutputRow => ({ tokenId, logprob: null, rank: null, top: [] });
 
-function setUp(clock = { now: () => 0 }) {
+function setUp(clock = manualClock()) {
   const scheduler = new Scheduler(engineConfig({ maxNumSeqs: 2 }));
   const { executor, steps } = manualExecutor();
   scheduler.reset(executor);
   const request = new Request(toyRequest('a', 3), 0);
   scheduler.add(request);
-  return { core: new EngineCore(scheduler, executor, clock, () => {}), steps, request };
+  let wakes = 0;
+  const core = new EngineCore(scheduler, executor, clock, () => (wakes += 1));
+  return { core, steps, request, wakes: () => wakes };
 }
 
 describe('EngineCore', () => {
@@ -51,22 +54,29 @@ describe('EngineCore', () => {
     expect(core.stepsUnderWay.map((s) => s.step)).toEqual([2, 3]);
   });
 
-  it('plans nothing behind a long step, so that a client who leaves is not computed for', async () => {
-    let nowMs = 0;
-    const { core, steps } = setUp({ now: () => nowMs });
-    core.step();
-    for (const [i, [takesMs, numUnderWay]] of [
-      [10, 2],
-      [400, 1],
-      [10, 1],
-      [10, 2],
-    ].entries()) {
-      nowMs += takesMs ?? 0;
+  it('plans behind a long step shortly before it ends, so that a client who leaves is not computed for', async () => {
+    const clock = manualClock();
+    const { core, steps, wakes } = setUp(clock);
+    const settle = async (i: number): Promise<void> => {
       steps[i]?.resolve([row(10 + i)]);
       await turn();
       core.step();
-      expect(core.stepsUnderWay, `after a step of ${takesMs} ms`).toHaveLength(numUnderWay ?? 0);
-    }
+    };
+    core.step();
+    clock.advance(10);
+    await settle(0);
+    expect(core.stepsUnderWay).toHaveLength(2);
+    clock.advance(400);
+    await settle(1);
+    expect(core.stepsUnderWay).toHaveLength(1);
+    const wakesBefore = wakes();
+    // It is expected to take 268 ms: two thirds of the 400, and a third of the 10 / 3 of a token of the prompt.
+    clock.advance(217);
+    expect(core.step().planned).toHaveLength(0);
+    expect(wakes()).toBe(wakesBefore);
+    clock.advance(1);
+    expect(wakes()).toBeGreaterThan(wakesBefore);
+    expect(core.step().planned).toHaveLength(1);
   });
 
   it('calls the executor lost when an answer has the wrong number of rows', async () => {

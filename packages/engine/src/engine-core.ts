@@ -6,9 +6,9 @@ import type { RequestUpdate, Scheduler } from './scheduler.ts';
 import type { SchedulerOutput } from './scheduler-output.ts';
 import { StepPace } from './step-pace.ts';
 
-/** A plan reaches its stage in less than this by far, so behind a step that takes longer none needs to lie in wait; and what
- *  lies in wait can no longer be withdrawn when its clients leave. */
-const LONG_STEP_MS = 50;
+/** A plan is made this long before the first stage comes free: by far enough to reach it in time, and no sooner, since what lies in
+ *  wait can no longer be withdrawn when its clients leave, nor joined by those who come. */
+const LEAD_MS = 50;
 
 /** A step under way, and what came of it once it settled. */
 interface StepUnderWay {
@@ -33,19 +33,20 @@ export interface CoreProgress {
 export class EngineCore {
   readonly #scheduler: Scheduler;
   readonly #executor: Executor;
-  readonly #onSettled: () => void;
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #wake: () => void;
+  readonly #clock: Clock;
   readonly #pace: StepPace = new StepPace();
   #lastSettledAtMs = 0;
+  #cancelPlanTimer: () => void = () => {};
   /** In plan order, at most `executor.maxStepsInFlight`. */
   readonly #underWay: StepUnderWay[] = [];
 
-  /** `onSettled` is called when a step has settled, so that `step` has something to take. */
-  constructor(scheduler: Scheduler, executor: Executor, clock: Pick<Clock, 'now'>, onSettled: () => void) {
+  /** `wake` is called when `step` has something to do: a step has settled, or it is time to plan the next. */
+  constructor(scheduler: Scheduler, executor: Executor, clock: Clock, wake: () => void) {
     this.#scheduler = scheduler;
     this.#executor = executor;
     this.#clock = clock;
-    this.#onSettled = onSettled;
+    this.#wake = wake;
   }
 
   get stepsUnderWay(): readonly SchedulerOutput[] {
@@ -56,7 +57,6 @@ export class EngineCore {
     const { steps, lost } = this.#takeSettled();
     const updates = steps.flatMap((s) => this.#scheduler.update(s.output, s.rows ?? []));
     const planned = lost ? [] : this.#planAhead();
-    for (const output of planned) this.#dispatch(output);
     return { finished: steps.map((s) => s.output), updates, planned, lost };
   }
 
@@ -76,15 +76,27 @@ export class EngineCore {
     const { numStages, maxStepsInFlight } = this.#executor;
     const planned: SchedulerOutput[] = [];
     for (;;) {
-      const numUnderWay = this.#underWay.length + planned.length;
+      const numUnderWay = this.#underWay.length;
       if (numUnderWay >= maxStepsInFlight) break;
-      const last = planned.at(-1) ?? this.#underWay.at(-1)?.output;
-      if (last && numUnderWay >= numStages && this.#pace.predictMs(last) > LONG_STEP_MS) break;
+      const earlyMs = numUnderWay >= numStages ? this.#untilFirstStageFreeMs() - LEAD_MS : 0;
+      if (earlyMs > 0) {
+        this.#cancelPlanTimer();
+        this.#cancelPlanTimer = this.#clock.after(earlyMs, this.#wake);
+        break;
+      }
       const output = this.#scheduler.schedule(numUnderWay);
       if (!output) break;
       planned.push(output);
+      this.#dispatch(output);
     }
     return planned;
+  }
+
+  /** When stages take alike, the last step to reach the first stage began there as a step left the last stage. */
+  #untilFirstStageFreeMs(): number {
+    const last = this.#underWay.at(-1);
+    if (!last) return 0;
+    return Math.max(last.plannedAtMs, this.#lastSettledAtMs) + this.#pace.predictMs(last.output) - this.#clock.now();
   }
 
   #dispatch(output: SchedulerOutput): void {
@@ -94,11 +106,11 @@ export class EngineCore {
       (rows) => {
         step.rows = rows;
         step.settledAtMs = this.#clock.now();
-        this.#onSettled();
+        this.#wake();
       },
       (error: unknown) => {
         step.error = error ?? new ExecutorLostError(`step ${output.step} failed without a reason`);
-        this.#onSettled();
+        this.#wake();
       },
     );
   }

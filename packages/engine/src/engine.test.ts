@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { Clock } from './clock.ts';
 import { engineConfig } from './engine-config.ts';
 import { Engine } from './engine.ts';
 import type { EngineObserver } from './engine-observer.ts';
+import { manualClock } from './testing/manual-clock.ts';
 import { ToyExecutor } from './testing/toy-executor.ts';
 import { toyAnswer } from './testing/toy-model.ts';
 import { collect, toyRequest, turn } from './testing/toy-request.ts';
@@ -10,28 +10,6 @@ import { collect, toyRequest, turn } from './testing/toy-request.ts';
 const config = engineConfig({ maxNumSeqs: 4, maxNumBatchedTokens: 64, maxNumRows: 64, maxWaiting: 8, maxLostMs: 1000 });
 const limits = { maxTokens: 64, maxSeqs: 4, maxRows: 64 };
 const never = new AbortController().signal;
-
-/** Time that only the test moves. */
-function manualClock(): Clock & { advance(ms: number): void } {
-  let nowMs = 0;
-  let timers: { atMs: number; fn: () => void }[] = [];
-  return {
-    now: () => nowMs,
-    after: (ms, fn) => {
-      const timer = { atMs: nowMs + ms, fn };
-      timers.push(timer);
-      return () => {
-        timers = timers.filter((t) => t !== timer);
-      };
-    },
-    advance: (ms) => {
-      nowMs += ms;
-      const due = timers.filter((t) => t.atMs <= nowMs);
-      timers = timers.filter((t) => t.atMs > nowMs);
-      for (const timer of due) timer.fn();
-    },
-  };
-}
 
 function setUp(observer: Partial<EngineObserver> = {}) {
   const clock = manualClock();
