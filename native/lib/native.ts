@@ -192,8 +192,14 @@ export type Op =
       readonly bias: WeightId | null;
       readonly out: ValueId;
     }
-  /** Sends a token value [t, width] as f32 to the next stage, under the step's number. */
-  | { readonly op: 'send'; readonly x: ValueId; readonly peer: string }
+  /** Sends columns [firstCol, firstCol + width) of a token value as f32 [t, width] to the next stage, under the step's number. */
+  | {
+      readonly op: 'send';
+      readonly x: ValueId;
+      readonly firstCol: number;
+      readonly width: number;
+      readonly peer: string;
+    }
   | { readonly op: 'recv'; readonly peer: string; readonly width: number; readonly out: ValueId }
   /** Last stage: sends (slot, id) of the rows just sampled. Every step sends one message, an empty one included. */
   | { readonly op: 'sendTokens'; readonly peer: string }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "op_backend.h"
@@ -89,6 +90,58 @@ TEST(AllReduceAddsInATreeOverRanks) {
         }
       }
     }
+  }
+}
+
+TEST(ReduceScatterKeepsTheColumnsOfEach) {
+  std::mt19937 random(6);
+  // Uneven, one rank without any, and more columns than a round holds.
+  for (const std::vector<uint32_t>& widths :
+       {std::vector<uint32_t>{7}, {5, 12}, {64, 0, 33}, {70'000, 3}, {9, 1, 8, 2}}) {
+    for (const size_t rows : {size_t{1}, size_t{kEmulated ? 5 : 90}}) {
+      if (widths[0] > 1000 && rows > 5) continue;
+      const auto size = static_cast<uint32_t>(widths.size());
+      const size_t width = std::accumulate(widths.begin(), widths.end(), size_t{0});
+      Ranks ranks(size);
+      std::vector<TestMatrix> parts, outs;
+      for (uint32_t r = 0; r < size; ++r) {
+        parts.emplace_back(rows, width, random);
+        outs.emplace_back(rows, widths[r]);
+      }
+      const std::vector<TestMatrix> before = parts;
+      // The last rank keeps no second matrix.
+      const auto out = [&](size_t r) {
+        return r + 1 == size ? parts[r].view().Columns(width - widths[r], widths[r]) : outs[r].view();
+      };
+      CheckAll(ranks.Run([&](size_t r, Communicator& communicator) {
+        return communicator.ReduceScatter("reduceScatter", parts[r].view(), widths, Reduction::kSum, out(r));
+      }));
+      size_t first = 0;
+      for (uint32_t r = 0; r < size; first += widths[r++]) {
+        for (size_t row = 0; row < rows; ++row) {
+          for (size_t col = 0; col < widths[r]; ++col) {
+            std::vector<float> values;
+            for (const TestMatrix& part : before) values.push_back(part.row(row)[first + col]);
+            CHECK_EQ(out(r).data[row * out(r).stride + col], TreeSum(values));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(BroadcastFillsThoseOfAllOthers) {
+  std::mt19937 random(8);
+  for (const size_t rows : {size_t{0}, size_t{1}, size_t{700}}) {
+    Ranks ranks(3);
+    std::vector<TestMatrix> xs(3, TestMatrix(rows, 123));
+    FillBits(&xs[1], random);
+    const TestMatrix wanted = xs[1];
+    CheckAll(ranks.Run([&](size_t r, Communicator& communicator) {
+      return communicator.Broadcast("broadcast", 1, xs[r].view());
+    }));
+    for (const TestMatrix& x : xs)
+      for (size_t row = 0; row < rows; ++row) CHECK(SameRow(x, row, wanted, row));
   }
 }
 

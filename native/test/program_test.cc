@@ -48,6 +48,13 @@ TEST(WrongProgramsAreRefusedByOp) {
       },
       "impossible");
   ExpectRefused([](ProgramSpec& s) { s.ops.push_back({.kind = OpKind::kSendTokens}); }, "peer is empty");
+  ExpectRefused(
+      [](ProgramSpec& s) {
+        s.ops.resize(1);
+        s.ops.push_back(
+            {.kind = OpKind::kSend, .inputs = {0, -1, -1}, .first_col = 40, .width = 30, .peer = "next"});
+      },
+      "sends 30 columns from 40 on of 60");
 }
 
 TEST(LiveBuffersDoNotOverlap) {

@@ -163,6 +163,7 @@ std::pair<ProgramSpec, ProgramSpec> Cut(const ProgramSpec& whole, size_t cut) {
   first.ops.insert(first.ops.begin(), Op{.kind = OpKind::kRecvTokens});
   first.ops.front().peer = "last";
   first.ops.push_back({.kind = OpKind::kSend, .inputs = {crossing, -1, -1}});
+  first.ops.back().width = 60;
   first.ops.back().peer = "next";
   second.ops.erase(second.ops.begin(), second.ops.begin() + static_cast<long>(cut) + 1);
   Op recv{.kind = OpKind::kRecv};
@@ -231,7 +232,7 @@ TEST(TwoStagesComputeWhatOneDoes) {
 TEST(CloseEndsABlockedSend) {
   TinyModel model({});
   model.spec.ops.resize(1);
-  model.spec.ops.push_back({.kind = OpKind::kSend, .inputs = {0, -1, -1}});
+  model.spec.ops.push_back({.kind = OpKind::kSend, .inputs = {0, -1, -1}, .width = 60});
   model.spec.ops.back().peer = "next";
   const auto runner = model.Start(1);
   const auto full = std::make_shared<FullPipe>();

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { BenchGroup, BenchResult } from './bench-result.ts';
+import { exactSums } from './exact-sums.ts';
 import { formations } from './formations.ts';
 import { hostile } from './hostile.ts';
 import { offline } from './offline.ts';
@@ -17,6 +18,7 @@ const GROUPS: Readonly<Record<string, BenchGroup>> = {
   offline,
   online,
   formations,
+  'exact-sums': exactSums,
   'plan-memory': planMemory,
   'prefix-cache': prefixCache,
   'start-up': startUp,

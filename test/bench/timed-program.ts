@@ -161,7 +161,8 @@ export function promptToken(stream: number, position: number, vocabSize: number)
 }
 
 /** Greedy, as ids of other streams must not depend on noise. */
-function row(token: number, slot: number | null, position: number): StepRow {
+/** A greedy row. */
+export function row(token: number, slot: number | null, position: number): StepRow {
   const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, choice: 0, numLogprobs: null, ruled: false };
   return { token, target: null, slot, position, ...sampling };
 }

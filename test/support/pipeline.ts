@@ -59,20 +59,21 @@ export function openInterpreted(specs: readonly ProgramSpec[]): Pipeline {
   };
 }
 
+/** Each rank has a device of `threads`. */
 export async function openNative(
   addon: NativeAddon,
   specs: readonly ProgramSpec[],
   threads: number,
 ): Promise<Pipeline> {
-  const device: Device = addon.createDevice({ backend: 'cpu', threads });
+  const devices: Device[] = specs.map(() => addon.createDevice({ backend: 'cpu', threads }));
   const shape = shapeOf(specs);
   const transport: Transport | null =
     specs.length > 1 ? addon.createTransport({ interfaceName: null, prefersIpv6: false }) : null;
-  const ranks: Program[] = specs.map((spec) => addon.createProgram(device, spec));
+  const ranks: Program[] = devices.map((device, rank) => addon.createProgram(device, specs[rank] as ProgramSpec));
   const close = (): void => {
     for (const rank of ranks) rank.close();
     transport?.close();
-    device.close();
+    for (const device of devices) device.close();
   };
   try {
     for (const rank of ranks) await rank.load(null);

@@ -193,6 +193,8 @@ Op ReadOp(const Field& field) {
       break;
     case OpKind::kSend:
       inputs("x");
+      op.first_col = field["firstCol"].Uint32();
+      op.width = field["width"].Uint32();
       peer();
       break;
     case OpKind::kRecv:

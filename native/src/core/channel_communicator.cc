@@ -66,7 +66,8 @@ ChannelCommunicator::ChannelCommunicator(const RankGroup& group, PeerChannels* c
       channels_(*channels),
       sends_(group.size),
       receives_(group.size),
-      parts_(group.size) {
+      parts_(group.size),
+      shares_(group.size) {
   for (uint32_t r = 0; r < group.size; ++r) peers_.push_back(PeerOf(group.name, r));
 }
 
@@ -184,40 +185,70 @@ Status ChannelCommunicator::AllReduce(const char* op, Matrix x, Reduction reduct
       CopyFrom(x, first, count, own);
     }
     float* run = RunOf(out, first, count);
-    float* to = run != nullptr ? run : Room(size());
-    const bool shared = size() > 2 && count >= kSharedFloats;
-    if (Status s = ReduceShare(op, own, {reduction, shared, count}, to); !s.ok()) return s;
-    if (shared) {
-      for (size_t r = 0; r < size(); ++r) {
-        sends_[r] = Share(to, rank_, count);
-        receives_[r] = Share(to, r, count);
-      }
-      if (Status s = AllToAll(op, sends_, receives_); !s.ok()) return s;
+    const Matrix values{own, 1, count, count}, reduced{run != nullptr ? run : Room(size()), 1, count, count};
+    if (size() > 2 && count >= kSharedFloats) {
+      for (size_t r = 0; r < size(); ++r)
+        shares_[r] = static_cast<uint32_t>(count * (r + 1) / size() - count * r / size());
+      const Matrix share = reduced.Columns(ColumnsBefore(shares_, rank_), shares_[rank_]);
+      if (Status s = ReduceScatter(op, values, shares_, reduction, share); !s.ok()) return s;
+      if (Status s = AllGather(op, share, shares_, reduced); !s.ok()) return s;
+    } else {
+      std::fill(sends_.begin(), sends_.end(), values);
+      if (Status s = ReduceParts(op, reduction, reduced); !s.ok()) return s;
     }
-    if (run == nullptr) CopyTo(out, first, count, to);
+    if (run == nullptr) CopyTo(out, first, count, reduced.data);
   }
   return Status::Ok();
 }
 
-Matrix ChannelCommunicator::Share(float* values, size_t rank, size_t count) const {
-  const size_t begin = count * rank / size(), end = count * (rank + 1) / size();
-  return {values + begin, 1, end - begin, end - begin};
+Status ChannelCommunicator::ReduceScatter(const char* op, Matrix x, std::span<const uint32_t> widths,
+                                          Reduction reduction, Matrix out) {
+  // All ranks take as many rows at once, and one row where that alone is more than a round.
+  const size_t widest = *std::max_element(widths.begin(), widths.end());
+  const size_t rows_max = std::max<size_t>(1, kRoundFloats / std::max<size_t>(1, widest));
+  for (size_t row = 0; row < x.rows; row += rows_max) {
+    const size_t rows = std::min(rows_max, x.rows - row);
+    for (size_t first = 0; first < widest; first += kRoundFloats) {
+      size_t col = 0;
+      for (size_t r = 0; r < size(); col += widths[r++]) {
+        const size_t begin = std::min<size_t>(first, widths[r]);
+        sends_[r] =
+            x.Rows(row, rows).Columns(col + begin, std::min<size_t>(kRoundFloats, widths[r] - begin));
+      }
+      const size_t begin = std::min(first, out.width);
+      const Matrix part =
+          out.Rows(row, rows).Columns(begin, std::min<size_t>(kRoundFloats, out.width - begin));
+      if (Status s = ReduceParts(op, reduction, part); !s.ok()) return s;
+    }
+  }
+  return Status::Ok();
 }
 
-Status ChannelCommunicator::ReduceShare(const char* op, float* own, const Reducing& reducing, float* out) {
-  const auto share = [&](float* values, size_t rank) {
-    return reducing.shared ? Share(values, rank, reducing.count)
-                           : Matrix{values, 1, reducing.count, reducing.count};
-  };
-  const Matrix mine = share(own, rank_);
+Status ChannelCommunicator::ReduceParts(const char* op, Reduction reduction, Matrix out) {
+  const size_t count = out.elements();
+  const Matrix mine = sends_[rank_];
   for (size_t r = 0; r < size(); ++r) {
-    sends_[r] = share(own, r);
-    receives_[r] = {Room(r), 1, mine.width, mine.width};
-    parts_[r] = r == rank_ ? mine.data : Room(r);
+    receives_[r] = {Room(r), 1, count, count};
+    parts_[r] = Room(r);
   }
-  if (Status s = AllToAll(op, sends_, receives_); !s.ok()) return s;
-  Reduce(reducing.reduction, mine.width, share(out, rank_).data);
+  if (Status s = AllToAll(op, sends_, receives_); !s.ok() || count == 0) return s;
+  float* own = RunOf(mine, 0, count);
+  if (own != nullptr) {
+    parts_[rank_] = own;
+  } else {
+    CopyFrom(mine, 0, count, Room(rank_));
+  }
+  float* run = RunOf(out, 0, count);
+  Reduce(reduction, count, run != nullptr ? run : Room(size()));
+  if (run == nullptr) CopyTo(out, 0, count, Room(size()));
   return Status::Ok();
+}
+
+Status ChannelCommunicator::Broadcast(const char* op, size_t root, Matrix x) {
+  std::fill(sends_.begin(), sends_.end(), rank_ == root ? x : Matrix{});
+  std::fill(receives_.begin(), receives_.end(), Matrix{});
+  if (rank_ != root) receives_[root] = x;
+  return AllToAll(op, sends_, receives_);
 }
 
 void ChannelCommunicator::Reduce(Reduction reduction, size_t count, float* out) {

@@ -26,6 +26,9 @@ class ChannelCommunicator final : public Communicator {
   Status AllToAll(const char* op, std::span<const Matrix> sends, std::span<const Matrix> receives) override;
   Status AllGather(const char* op, Matrix x, std::span<const uint32_t> widths, Matrix out) override;
   Status AllReduce(const char* op, Matrix x, Reduction reduction, Matrix out) override;
+  Status ReduceScatter(const char* op, Matrix x, std::span<const uint32_t> widths, Reduction reduction,
+                       Matrix out) override;
+  Status Broadcast(const char* op, size_t root, Matrix x) override;
 
  private:
   static constexpr size_t kRoundFloats = kRoundBytes / sizeof(float);
@@ -33,19 +36,13 @@ class ChannelCommunicator final : public Communicator {
   /// From as many on, each of more than two ranks adds up a share, and the sums are gathered: a value crosses
   /// twice, however many ranks there are, and waits twice.
   static constexpr size_t kSharedFloats = size_t{8} << 10;
-  struct Reducing {
-    Reduction reduction;
-    bool shared;
-    size_t count;
-  };
 
   ChannelCommunicator(const RankGroup& group, PeerChannels* channels);
   Status SendRound(size_t to, const Matrix& x, size_t first);
   Status ReceiveRound(size_t from, std::span<const Matrix> receives, size_t first);
-  /// Rank `rank`'s of `count` values.
-  Matrix Share(float* values, size_t rank, size_t count) const;
-  /// This rank's share of the reduced values in its place in `out`; all of them where they are not shared.
-  Status ReduceShare(const char* op, float* own, const Reducing& reducing, float* out);
+  /// Of `sends_`, rank r's goes to rank r, and what comes is reduced with this rank's own into out, which has
+  /// as many values, at most kRoundFloats.
+  Status ReduceParts(const char* op, Reduction reduction, Matrix out);
   /// The same number of floats of all ranks, which lie in `parts_` and may be used up, into `out`.
   void Reduce(Reduction reduction, size_t count, float* out);
   float* Room(size_t index) { return reinterpret_cast<float*>(room_.data()) + index * kRoundFloats; }
@@ -62,6 +59,7 @@ class ChannelCommunicator final : public Communicator {
   MappedMemory room_;  // [size + 1][kRoundFloats]: by rank, and one for messages
   std::vector<Matrix> sends_, receives_;
   std::vector<const float*> parts_;
+  std::vector<uint32_t> shares_;  // of values that ranks reduce for each other
 
   /// What was copied into the room for messages.
   Matrix packed_;

@@ -39,6 +39,11 @@ class Communicator {
   /// out = the x of all ranks, element by element: added in a binary tree over ranks, ((0+1)+(2+3))+..., or
   /// the bits of the one that has any. The same bits on every rank. out may be x.
   virtual Status AllReduce(const char* op, Matrix x, Reduction reduction, Matrix out) = 0;
+  /// The same, and rank r keeps `widths[r]` columns of it: out has this rank's, and may be their place in x.
+  virtual Status ReduceScatter(const char* op, Matrix x, std::span<const uint32_t> widths,
+                               Reduction reduction, Matrix out) = 0;
+  /// The x of rank `root` fills that of every other.
+  virtual Status Broadcast(const char* op, size_t root, Matrix x) = 0;
 };
 
 }  // namespace skein

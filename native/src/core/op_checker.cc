@@ -157,6 +157,10 @@ Status OpChecker::CheckOp(const Op& op) {
       const Value* x;
       if (Status s = Peer(op); !s.ok()) return s;
       if (Status s = Input(op.inputs[0], "x", RowKind::kToken, &x); !s.ok()) return s;
+      if (op.width == 0 || op.first_col > x->width || op.width > x->width - op.first_col) {
+        return Fail("sends " + std::to_string(op.width) + " columns from " + std::to_string(op.first_col) +
+                    " on of " + std::to_string(x->width));
+      }
       program_->values[static_cast<size_t>(op.inputs[0])].packed = true;
       return Status::Ok();
     }

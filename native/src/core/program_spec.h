@@ -105,6 +105,8 @@ struct Op {
   float scale = 1;
   /// The id of an embedding's first row.
   uint32_t first_id = 0;
+  /// Of the columns that are sent, `width` of them.
+  uint32_t first_col = 0;
   /// Positions that a token attends to, its own included; 0 for all.
   uint32_t window = 0;
   /// 0 for none.

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "core/step_executor.h"
 
 // The ops of StepExecutor that cross to other ranks.
@@ -12,8 +14,14 @@ Status Mismatch(const Op& op, const char* what, int64_t got, int64_t want) {
 }  // namespace
 
 Status StepExecutor::Send(const Op& op) {
-  const Matrix x = At(op.inputs[0]);
-  return channels_.Send(op.peer, static_cast<uint64_t>(input_.step), x.data, x.elements() * sizeof(float));
+  const Matrix x = At(op.inputs[0]).Columns(op.first_col, op.width);
+  const float* data = x.data;
+  if (x.width != x.stride) {
+    for (size_t r = 0; r < x.rows; ++r)
+      std::memcpy(columns_.data() + r * x.width, x.data + r * x.stride, x.width * sizeof(float));
+    data = columns_.data();
+  }
+  return channels_.Send(op.peer, static_cast<uint64_t>(input_.step), data, x.elements() * sizeof(float));
 }
 
 Status StepExecutor::SendTokens(const Op& op) {

@@ -24,10 +24,15 @@ Status StepExecutor::Init(Device& device) {
   message_.resize(size_t{2} * limits.max_rows);
   parts_.reserve(program_.spec.ops.size());
   size_t max_experts = 0;
+  size_t sent = 0;
   for (const Op& op : program_.spec.ops) {
     max_experts = std::max(max_experts, op.experts.size());
     expert_counts_.emplace_back(op.layer < 0 ? 0 : op.experts.size());
+    const bool part = op.kind == OpKind::kSend &&
+                      op.width < program_.values[static_cast<size_t>(op.inputs[0])].width;
+    if (part) sent = std::max<size_t>(sent, op.width);
   }
+  columns_.resize(limits.max_tokens * sent);
   experts_.reserve(max_experts);
   for (const RankGroup& group : program_.spec.groups) {
     if (Status s = ChannelCommunicator::Create(group, &channels_, &communicators_.emplace_back()); !s.ok())

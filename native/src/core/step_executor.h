@@ -78,6 +78,7 @@ class StepExecutor {
 
   std::vector<int32_t> resolved_ids_;
   std::vector<int32_t> message_;
+  std::vector<float> columns_;  // of a value, as they are sent
   std::vector<LinearPart> parts_;
   std::vector<ExpertWeights> experts_;
   std::vector<ExpertCounts> expert_counts_;  // by index of the op; without any where none are counted

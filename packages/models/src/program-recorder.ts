@@ -332,12 +332,19 @@ export class ProgramRecorder {
     this.ops.push({ op: 'sample', logits });
   }
 
+  /** Hands a value that all ranks of this stage have to those of the next: each sends a part of the columns to the rank
+   *  that has its place there. */
   send(x: ValueId, peer: string): void {
-    this.ops.push({ op: 'send', x, peer });
+    const { first: firstCol, count: width } = this.own(this.#columns(this.width(x)));
+    this.ops.push({ op: 'send', x, firstCol, width, peer });
   }
 
+  /** What the stage before sent, whole on every rank. */
   recv(peer: string, width: number): ValueId {
-    return this.#push(width, (out) => ({ op: 'recv', peer, width, out }));
+    const slices = this.#columns(width);
+    const own = this.own(slices).count;
+    const part = this.#push(own, (out) => ({ op: 'recv', peer, width: own, out }));
+    return this.tensor.size === 1 ? part : this.#allGather(part, countsOf(slices));
   }
 
   sendTokens(peer: string): void {
@@ -352,6 +359,10 @@ export class ProgramRecorder {
   #allGather(x: ValueId, widths: readonly number[]): ValueId {
     const width = widths.reduce((sum, part) => sum + part, 0);
     return this.#push(width, (out) => ({ op: 'allGather', x, group: TENSOR_GROUP, widths, out }));
+  }
+
+  #columns(width: number): readonly Slice[] {
+    return rowSlices(width, this.tensor.size, 'the residual stream');
   }
 
   #vocabulary(vocabSize: number): { readonly slices: readonly Slice[]; readonly rows: Slice } {

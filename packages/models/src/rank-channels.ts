@@ -23,8 +23,8 @@ export interface RankChannel {
   readonly carries: 'stage' | typeof TENSOR_GROUP | typeof EXPERT_GROUP;
 }
 
-/** Every channel that the programs of a formation name. A rank sends to the one that has its place in the next stage; the last
- *  stage sends ids to the first. */
+/** Every channel that the programs of a formation name. A rank sends its part of the residual stream to the one that has its place
+ *  in the next stage; the last stage sends ids to the first. */
 export function rankChannels({ stages, tensorSize, expertReplicas }: FormationShape): RankChannel[] {
   const channels: RankChannel[] = [];
   const number = (replica: number, stage: number, own: number): number => (replica * stages + stage) * tensorSize + own;

@@ -54,7 +54,7 @@ function valueWidths({ ops, weights }: ProgramSpec) {
   const ofLogits = new Set<number>();
   for (const op of ops) {
     if (op.op === 'embed') hidden = weights[op.weight]?.shape[1] ?? 0;
-    if (op.op === 'recv') hidden = op.width;
+    if (op.op === 'rmsNorm') hidden = Math.max(hidden, rows(op.weight));
     if (op.op === 'linear') widest = Math.max(widest, rows(op.weight));
     if (op.op === 'route') chosen = op.topK;
     if (op.op === 'experts' && op.experts[0]) widest = Math.max(widest, chosen * rows(op.experts[0].gate));

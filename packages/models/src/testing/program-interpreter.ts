@@ -65,8 +65,11 @@ export class ProgramInterpreter {
           step: step.step,
           data: Float32Array.from(step.rowSlot.flatMap((slot, r) => (slot < 0 ? [] : [slot, sampled[r] ?? 0]))),
         });
-      else if (op.op === 'send') this.#link('send', op.peer).push({ step: step.step, data: value(op.x).data });
-      else if (op.op === 'recv') {
+      else if (op.op === 'send') {
+        const { width, data } = value(op.x);
+        const sent = data.filter((_, i) => i % width >= op.firstCol && i % width < op.firstCol + op.width);
+        this.#link('send', op.peer).push({ step: step.step, data: sent });
+      } else if (op.op === 'recv') {
         const { step: sent, data } = await this.#link('recv', op.peer).shift();
         if (sent !== step.step) fail(`step ${step.step} received step ${sent}`);
         values.set(op.out, { width: op.width, data });
