@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <future>
 #include <memory>
 #include <vector>
 
@@ -115,7 +116,7 @@ void MeasureSteps() {
     Split split{{4, 4}, {4096, 4096}, {1024, 1024}, {16000, 16000}};
     split.sums = sums;
     std::vector<ProgramSpec> specs;
-    for (uint32_t r = 0; r < 2; ++r) specs.push_back(Sharder(model.spec, shape, split, r).Make());
+    for (uint32_t r = 0; r < 2; ++r) specs.push_back(Shard(model.spec, shape, split, r));
     GroupRunners two(specs, LinkRing, 1);
     measure(sums ? "2 ranks of 1 thread that add up" : "2 ranks of 1 thread that gather", two);
   }

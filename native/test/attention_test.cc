@@ -1,7 +1,9 @@
 #include "cpu/attention.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
 #include <random>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "core/kv_cache.h"
 #include "cpu/kv_row.h"
 #include "kv_reference.h"
+#include "levels.h"
 #include "tiny_model.h"
 
 namespace skein::test {
@@ -263,5 +266,3 @@ TEST(AttentionIsTheSameInAnyChunk) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

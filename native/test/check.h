@@ -1,18 +1,13 @@
 #pragma once
 
-#include <cstdio>
-#include <cstdlib>
+#include <concepts>
 #include <functional>
-#include <sstream>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "skein/status.h"
 
-/// The tests' only harness: `TEST(Name) { … }` registers a case, `int main(int argc, char** argv) { return
-/// RunAll(argc, argv); }` runs all, or those whose name contains argv[1]. A failed check prints where and
-/// why, and ends the process.
+/// The tests' only harness: `TEST(Name) { … }` registers a case. A test program runs all of its cases, or
+/// those whose name contains its argument. A failed check prints where and why, and ends the process.
 namespace skein::test {
 
 /// Whether an emulator runs the tests, which takes dozens of times as long: the dearest problems are smaller
@@ -23,48 +18,41 @@ inline constexpr bool kEmulated = true;
 inline constexpr bool kEmulated = false;
 #endif
 
-struct Case {
-  const char* name;
-  std::function<void()> body;
-};
-
-inline std::vector<Case>& Cases() {
-  static std::vector<Case> cases;
-  return cases;
-}
-
 struct Registration {
-  Registration(const char* name, std::function<void()> body) { Cases().push_back({name, std::move(body)}); }
+  Registration(const char* name, std::function<void()> body);
 };
 
-[[noreturn]] inline void Fail(const char* file, int line, const std::string& what) {
-  std::fprintf(stderr, "%s:%d: %s\n", file, line, what.c_str());
-  std::fflush(nullptr);
-  std::_Exit(1);
+[[noreturn]] void Fail(const char* file, int line, const std::string& what);
+void CheckOk(const char* file, int line, const char* text, const Status& status);
+
+/// As a failed check shows a value: numbers and texts; "" for all else.
+std::string Shown(const std::string& value);
+std::string Shown(double value);
+std::string Shown(long long value);
+std::string Shown(unsigned long long value);
+template <typename T>
+std::string Shown(const T& value) {
+  if constexpr (std::floating_point<T>) {
+    return Shown(static_cast<double>(value));
+  } else if constexpr (std::unsigned_integral<T>) {
+    return Shown(static_cast<unsigned long long>(value));
+  } else if constexpr (std::integral<T>) {
+    return Shown(static_cast<long long>(value));
+  } else if constexpr (std::convertible_to<T, std::string>) {
+    return Shown(std::string(value));
+  } else {
+    return {};
+  }
 }
 
 template <typename A, typename B>
 void CheckEqual(const char* file, int line, const char* text, const A& a, const B& b) {
   if (a == b) return;
-  std::ostringstream out;
-  out << "CHECK_EQ(" << text << ") failed: ";
-  if constexpr (requires { out << a << b; }) out << a << " vs " << b;
-  Fail(file, line, out.str());
+  Fail(file, line, std::string("CHECK_EQ(") + text + ") failed: " + Shown(a) + " vs " + Shown(b));
 }
 
-inline int RunAll(int argc, char** argv) {
-  const std::string filter = argc > 1 ? argv[1] : "";
-  int ran = 0;
-  for (const Case& c : Cases()) {
-    if (std::string(c.name).find(filter) == std::string::npos) continue;
-    c.body();
-    std::printf("ok %s\n", c.name);
-    std::fflush(stdout);
-    ++ran;
-  }
-  if (ran == 0) std::fprintf(stderr, "no test matches '%s'\n", filter.c_str());
-  return ran == 0;
-}
+/// What `main` of a test program returns.
+int RunAll(int argc, char** argv);
 
 }  // namespace skein::test
 
@@ -77,9 +65,4 @@ inline int RunAll(int argc, char** argv) {
     if (!(cond)) ::skein::test::Fail(__FILE__, __LINE__, "CHECK(" #cond ") failed"); \
   } while (false)
 #define CHECK_EQ(a, b) ::skein::test::CheckEqual(__FILE__, __LINE__, #a ", " #b, (a), (b))
-#define CHECK_OK(status)                                                                     \
-  do {                                                                                       \
-    const ::skein::Status check_status = (status);                                           \
-    if (!check_status.ok())                                                                  \
-      ::skein::test::Fail(__FILE__, __LINE__, #status " failed: " + check_status.message()); \
-  } while (false)
+#define CHECK_OK(status) ::skein::test::CheckOk(__FILE__, __LINE__, #status, (status))

@@ -1,10 +1,13 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <random>
+#include <thread>
 
 #include "op_backend.h"
+#include "pipe.h"
 #include "ranks.h"
 
 namespace skein::test {
@@ -261,5 +264,3 @@ TEST(ALostOrUnboundPeerIsNamed) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

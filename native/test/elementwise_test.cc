@@ -1,10 +1,14 @@
 #include "cpu/elementwise.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <random>
 #include <vector>
 
+#include "core/float_bits.h"
 #include "cpu/logit_stats.h"
+#include "levels.h"
 #include "tiny_model.h"
 
 namespace skein::test {
@@ -192,5 +196,3 @@ TEST(LogitStatsMatchPlainLoops) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

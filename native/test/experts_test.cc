@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/expert_dispatch.h"
+#include "levels.h"
 #include "op_backend.h"
 #include "ranks.h"
 
@@ -433,5 +434,3 @@ TEST(WrongMixturesAreRefusedByOp) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,11 +1,14 @@
 #include "cpu/float_panels.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <random>
 #include <vector>
 
 #include "core/checked_math.h"
 #include "cpu/elementwise.h"
+#include "levels.h"
 #include "op_backend.h"
 
 namespace skein::test {
@@ -61,5 +64,3 @@ TEST(UnpackedRowsAreScaled) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

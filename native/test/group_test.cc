@@ -1,3 +1,4 @@
+#include "levels.h"
 #include "sharded_model.h"
 
 // Programs of the ranks of a group against one rank that has all the weights: the same bits.
@@ -12,7 +13,7 @@ const std::vector<Split> kSplits = {
 
 std::vector<ProgramSpec> Shards(const ProgramSpec& whole, const TinyShape& shape, const Split& split) {
   std::vector<ProgramSpec> specs;
-  for (uint32_t r = 0; r < split.size(); ++r) specs.push_back(Sharder(whole, shape, split, r).Make());
+  for (uint32_t r = 0; r < split.size(); ++r) specs.push_back(Shard(whole, shape, split, r));
   return specs;
 }
 
@@ -87,7 +88,7 @@ TEST(RanksAddExpertsAsOneDoes) {
 void ExpectRefused(const std::function<void(ProgramSpec&)>& change, const std::string& words) {
   static const TinyShape shape{.heads = 8, .kv_heads = 4};
   static const TinyModel model(shape);
-  ProgramSpec spec = Sharder(model.spec, shape, kSplits[0], 1).Make();
+  ProgramSpec spec = Shard(model.spec, shape, kSplits[0], 1);
   change(spec);
   Program program;
   const Status status = Program::Create(spec, &program);
@@ -119,5 +120,3 @@ TEST(WrongOpsAmongRanksAreRefused) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

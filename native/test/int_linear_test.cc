@@ -1,8 +1,14 @@
 #include "cpu/int_linear.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
+#include "check.h"
+#include "core/checked_math.h"
+#include "cpu/quad_dots.h"
 #include "int_panels.h"
+#include "levels.h"
 
 namespace skein::test {
 namespace {
@@ -216,5 +222,3 @@ TEST(UnpackIntRowIsExact) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -7,8 +7,10 @@
 
 #include "core/kv_cache.h"
 #include "cpu/absorb.h"
+#include "cpu/float_panels.h"
 #include "cpu/kv_row.h"
 #include "kv_reference.h"
+#include "levels.h"
 #include "op_backend.h"
 
 namespace skein::test {
@@ -219,5 +221,3 @@ TEST(WrongLatentShapesAreRefusedByOp) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

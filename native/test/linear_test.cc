@@ -1,11 +1,15 @@
 #include "cpu/linear.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
 #include "core/checked_math.h"
+#include "cpu/float_panels.h"
+#include "levels.h"
 #include "op_backend.h"
 
 namespace skein::test {
@@ -159,5 +163,3 @@ TEST(HalvesOfTheColumnsAddUpToTheSameBits) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,5 +1,6 @@
 #include "core/logit_rules.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <fstream>
@@ -130,5 +131,3 @@ TEST(ARuledRowReportsOnTheTokensItNames) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -105,5 +105,3 @@ TEST(FilesAreCheckedAgainstTheirSize) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,10 +1,13 @@
 #include "cpu/quantize_rows.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "check.h"
 #include "int_panels.h"
+#include "levels.h"
 
 namespace skein::test {
 namespace {
@@ -96,5 +99,3 @@ TEST(QuantizeRowsKeepsWhatIsNotFiniteAndNothingOfTheTiny) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

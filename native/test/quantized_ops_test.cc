@@ -1,10 +1,13 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "cpu/float_panels.h"
 #include "cpu/int_linear.h"
 #include "cpu/part_block.h"
 #include "int_panels.h"
+#include "levels.h"
 #include "op_backend.h"
 
 /// Operations of the backend whose weights are quantized, against the kernels called alone.
@@ -218,5 +221,3 @@ TEST(ExpertsMayHaveOrdersOfTheirOwn) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 
+#include "levels.h"
 #include "tiny_model.h"
 
 namespace skein::test {
@@ -109,5 +110,3 @@ TEST(RouterKeepsIdsInRangeForAnyLogits) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,5 +1,10 @@
+#include <algorithm>
+#include <condition_variable>
+#include <future>
+#include <mutex>
 #include <thread>
 
+#include "levels.h"
 #include "pipe.h"
 #include "tiny_model.h"
 
@@ -258,5 +263,3 @@ TEST(AnUnwrittenFeedbackSlotIsRefused) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

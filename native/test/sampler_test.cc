@@ -12,6 +12,7 @@
 #include "cpu/logit_stats.h"
 #include "cpu/philox.h"
 #include "cpu/row_draw.h"
+#include "levels.h"
 #include "tiny_model.h"
 
 namespace skein::test {
@@ -193,5 +194,3 @@ TEST(ExtremeParametersStayInRange) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

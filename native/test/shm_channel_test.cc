@@ -5,9 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <thread>
+#include <vector>
 
 #include "check.h"
 
@@ -335,5 +339,3 @@ TEST(NoFilesAreLeaked) {
   }
   CHECK_EQ(CountFiles(), before);
 }
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

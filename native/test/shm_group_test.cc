@@ -1,3 +1,7 @@
+#include <future>
+#include <numeric>
+#include <thread>
+
 #include "sharded_model.h"
 #include "transport/shm_channel.h"
 
@@ -24,7 +28,7 @@ const Split kThree{{1, 2, 1}, {10, 33, 33}, {20, 1, 39}, {1, 95, 1}};
 
 std::vector<ProgramSpec> Shards(const TinyModel& model) {
   std::vector<ProgramSpec> specs;
-  for (uint32_t r = 0; r < kThree.size(); ++r) specs.push_back(Sharder(model.spec, kShape, kThree, r).Make());
+  for (uint32_t r = 0; r < kThree.size(); ++r) specs.push_back(Shard(model.spec, kShape, kThree, r));
   return specs;
 }
 
@@ -93,5 +97,3 @@ TEST(ARankThatEndsEndsTheOthersWait) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

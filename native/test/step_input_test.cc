@@ -1,3 +1,4 @@
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -168,5 +169,3 @@ TEST(SourcesOfSharedExpertsAreCounted) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -282,5 +282,3 @@ TEST(ScalesBeyondF16AreNoticed) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

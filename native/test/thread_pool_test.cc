@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <numeric>
+#include <thread>
+#include <vector>
 
 #include "check.h"
 
@@ -64,5 +66,3 @@ TEST(CancelSkipsTheRest) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -1,12 +1,24 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <memory>
+#include <optional>
+#include <random>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "check.h"
 #include "transport/byte_codec.h"
+#include "transport/transport.h"
 #include "transport/ucx_wire.h"
 #include "ucx_peer.h"
 
@@ -349,8 +361,7 @@ TEST(CorruptPiecesAreAnError) {
     UcxEndpoint* endpoint = nullptr;
     {
       const auto lock = worker->Acquire();
-      CHECK_OK(worker->Connect(
-          peer.address.data(), [](const std::string&) {}, &endpoint));
+      CHECK_OK(worker->Connect(peer.address.data(), [](const std::string&) {}, &endpoint));
       const auto ignore = [](ucs_status_t, size_t) {};
       worker->Send(endpoint, TagOf(peer.channel_id, TagKind::kHello), hello, hello->data(), hello->size(),
                    ignore);

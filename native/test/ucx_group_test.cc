@@ -1,3 +1,6 @@
+#include <cstdio>
+#include <numeric>
+
 #include "sharded_model.h"
 #include "transport/transport.h"
 
@@ -24,7 +27,7 @@ TEST(RanksComputeWhatOneDoesOverUcx) {
   const TinyModel model(shape);
   const auto whole = model.Start(1);
   std::vector<ProgramSpec> specs;
-  for (uint32_t r = 0; r < 2; ++r) specs.push_back(Sharder(model.spec, shape, split, r).Make());
+  for (uint32_t r = 0; r < 2; ++r) specs.push_back(Shard(model.spec, shape, split, r));
   GroupRunners ranks(specs, link);
   CheckGeneration(*whole, ranks, shape.vocab);
   std::vector<int32_t> tokens(690, 5), blocks(44);

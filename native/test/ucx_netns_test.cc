@@ -1,7 +1,18 @@
-#include <cstdlib>
-#include <memory>
-#include <thread>
+#include <signal.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "transport/transport.h"
 #include "ucx_peer.h"
 
 using namespace skein;

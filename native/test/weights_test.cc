@@ -9,6 +9,7 @@
 
 #include "cpu/float_panels.h"
 #include "cpu/int_panels.h"
+#include "levels.h"
 #include "op_backend.h"
 #include "stored_fixture.h"
 #include "weight_file.h"
@@ -270,5 +271,3 @@ TEST(ALoadThatFailsOrIsCancelledSaysSo) {
 
 }  // namespace
 }  // namespace skein::test
-
-int main(int argc, char** argv) { return skein::test::RunAll(argc, argv); }

@@ -14,6 +14,14 @@
 #include "cpu/int_dot-inl.h"
 #include "hwy/cache_control.h"
 
+#undef SKEIN_UNROLL_STEPS
+#ifdef __SANITIZE_ADDRESS__
+// A checked build looks at every step, and would take twice as long to compile eight of them.
+#define SKEIN_UNROLL_STEPS
+#else
+#define SKEIN_UNROLL_STEPS _Pragma("GCC unroll 8")
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
@@ -246,7 +254,7 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
           } else {
             (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
           }
-#pragma GCC unroll 8
+          SKEIN_UNROLL_STEPS
           for (size_t i = 1; i < kUnroll; ++i) {
             if (i * kStepBytes % 64 == 0) {
               fetch_lines();
