@@ -21,8 +21,8 @@ export async function exactSums(progress: (line: string) => void): Promise<Bench
   progress('loading');
   const specs = await exactSpecs(dir);
   const addon = loadNative();
-  await using exact = await openNative(addon, specs, 1);
-  await using plain = await openNative(addon, specs.map(withPlainSums), 1);
+  await using exact = await openNative(addon, specs, RANKS);
+  await using plain = await openNative(addon, specs.map(withPlainSums), RANKS);
   const times = new Map(STREAMS.map((streams) => [streams, { exact: [] as number[], plain: [] as number[] }]));
   let step = 0;
   for (let round = 0; round <= ROUNDS; round++) {

@@ -59,13 +59,15 @@ export function openInterpreted(specs: readonly ProgramSpec[]): Pipeline {
   };
 }
 
-/** Each rank has a device of `threads`. */
+/** `threads` are divided over the ranks' devices, and each has at least one. */
 export async function openNative(
   addon: NativeAddon,
   specs: readonly ProgramSpec[],
   threads: number,
 ): Promise<Pipeline> {
-  const devices: Device[] = specs.map(() => addon.createDevice({ backend: 'cpu', threads }));
+  const devices: Device[] = specs.map(() =>
+    addon.createDevice({ backend: 'cpu', threads: Math.max(1, Math.floor(threads / specs.length)) }),
+  );
   const shape = shapeOf(specs);
   const transport: Transport | null =
     specs.length > 1 ? addon.createTransport({ interfaceName: null, prefersIpv6: false }) : null;
