@@ -29,6 +29,11 @@ export function numRanks(shape: GroupShape): number {
   return shape.replicas * ranksPerReplica(shape);
 }
 
+/** Replicas that share their experts; 1 where each has its own. */
+export function expertReplicas({ replicas, sharesExperts }: GroupShape): number {
+  return sharesExperts ? replicas : 1;
+}
+
 export function placeOf(rankIndex: number, shape: GroupShape): RankPlace {
   const within = rankIndex % ranksPerReplica(shape);
   return {

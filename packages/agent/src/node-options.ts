@@ -42,9 +42,9 @@ export interface NodeOptions {
   readonly numRedundantExperts: number;
   /** A file of how much each expert has to do; null knows nothing. */
   readonly expertLoad: string | null;
-  /** Compute threads of each rank. */
   /** Interfaces or networks that ranks may use, the best first; null leaves it to the route to the leader. */
   readonly interfaces: readonly string[] | null;
+  /** Compute threads of each rank. */
   readonly threads: number;
   readonly maxModelLen: number | null;
   /** Most logprobs of a token that a request may ask for. */

@@ -24,6 +24,11 @@ export interface PlacementOptions {
   readonly redundant: number;
 }
 
+/** Copies of a layer's experts that there is room for beyond one of each: no rank has two of one expert. */
+export function redundantMax(numExperts: number, ranks: number): number {
+  return numExperts * (ranks - 1);
+}
+
 /** Of a model that was recorded whole: those whose tokens are counted. */
 export function mixturesOf(ops: readonly Op[]): Mixture[] {
   return ops.flatMap((op) =>
@@ -46,11 +51,11 @@ export function placeMixtures(
  *  as much to do. No rank has two copies of one expert. The same arguments give the same places, the fullest ranks first.
  *  @param loads of each expert, at least 0. @throws ExpertPlacementError where there would be more copies than ranks. */
 export function placeExperts(loads: readonly number[], { ranks, redundant }: PlacementOptions): number[][] {
-  const redundantMax = loads.length * (ranks - 1);
-  if (redundant > redundantMax) {
+  const most = redundantMax(loads.length, ranks);
+  if (redundant > most) {
     throw new ExpertPlacementError(
-      `--num-redundant-experts is ${redundant}, and ${loads.length} experts over ${ranks} rank${ranks === 1 ? '' : 's'} have room for ${redundantMax} more copies, one of each on every rank; choose fewer, or more ranks`,
-      { details: { redundant, redundantMax, experts: loads.length, ranks } },
+      `--num-redundant-experts is ${redundant}, and ${loads.length} experts over ${ranks} rank${ranks === 1 ? '' : 's'} have room for ${most} more copies, one of each on every rank; choose fewer, or more ranks`,
+      { details: { redundant, redundantMax: most, experts: loads.length, ranks } },
     );
   }
   const counts = copyCounts(loads, { ranks, redundant });

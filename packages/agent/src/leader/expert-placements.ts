@@ -1,6 +1,7 @@
 import { type ExpertPlacement, mixturesOf, placeMixtures, readExpertLoads } from '@skein/models';
 import type { Op } from '@skein/native';
 import { ConfigError } from '../errors.ts';
+import { expertReplicas } from '../group-shape.ts';
 import type { NodeOptions } from '../node-options.ts';
 
 /** Where the experts of each layer are, which options ask for; else they lie in runs.
@@ -19,6 +20,6 @@ export async function expertPlacements(
     throw new ConfigError('ERR_OPTION', `${flag}, and ${model.architecture} has no experts; leave it out`);
   }
   const loads = expertLoad === null ? null : await readExpertLoads(expertLoad, mixtures);
-  const ranks = shape.tensorSize * (shape.sharesExperts ? shape.replicas : 1);
+  const ranks = shape.tensorSize * expertReplicas(shape);
   return placeMixtures(mixtures, { ranks, redundant, loads });
 }

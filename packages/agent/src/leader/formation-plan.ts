@@ -13,7 +13,7 @@ import {
 } from '@skein/models';
 import type { KVCacheDtype } from '@skein/native';
 import { FormationError } from '../errors.ts';
-import { type GroupShape, placeOf, type RankPlace } from '../group-shape.ts';
+import { expertReplicas, type GroupShape, placeOf, type RankPlace } from '../group-shape.ts';
 import type { LoadSpec } from '../rank/rank-actor.ts';
 import type { Member } from './membership.ts';
 
@@ -146,11 +146,9 @@ export function planFormation(members: readonly Member[], input: FormationInput)
   return { places, layers, loads, channels, warnings, blockBytes };
 }
 
-function planChannels(
-  members: readonly Member[],
-  { stages, tensorSize, replicas, sharesExperts }: GroupShape,
-): ChannelPlan[] {
-  return rankChannels({ stages, tensorSize, expertReplicas: sharesExperts ? replicas : 1 }).map((channel) => {
+function planChannels(members: readonly Member[], shape: GroupShape): ChannelPlan[] {
+  const { stages, tensorSize } = shape;
+  return rankChannels({ stages, tensorSize, expertReplicas: expertReplicas(shape) }).map((channel) => {
     const [from, to] = [members[channel.from]?.advert, members[channel.to]?.advert];
     return {
       ...channel,

@@ -10,6 +10,7 @@ import { DirectLink } from '../rank/direct-link.ts';
 import { RankActor, rankSubject } from '../rank/rank-actor.ts';
 import { rankService, type RankServiceOptions } from '../rank/rank-service.ts';
 import { formationInput } from '../testing/llama-config.ts';
+import { JOINING } from '../testing/rank-status.ts';
 import { Formation } from './formation.ts';
 
 type Runner = RankServiceOptions['runner'];
@@ -66,16 +67,7 @@ function startRank(rankIndex: number, change: Partial<Runner> = {}): MessageBus 
     begin: async () => {},
     run: () => new Promise(() => {}),
     abort: () => {},
-    status: () => ({
-      state: 'join',
-      stateSeconds: 0,
-      detail: '',
-      pairs: [],
-      steps: 0,
-      computeUs: 0,
-      waitUs: 0,
-      experts: [],
-    }),
+    status: () => JOINING,
     ...change,
   };
   const service = rankService({ main: bus, link: new DirectLink(async () => bus), group: 'g', runner });

@@ -2,12 +2,13 @@ import { Metrics } from '@skein/telemetry';
 import { expect, test } from 'vitest';
 import type { RankStatus } from '../rank/rank-actor.ts';
 import { memberOf } from '../testing/member.ts';
+import { JOINING } from '../testing/rank-status.ts';
 import { ExpertLoads } from './expert-loads.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import type { Member } from './membership.ts';
 
 function status(epoch: number, pairs: RankStatus['pairs']): RankStatus {
-  return { state: 'ready', stateSeconds: 1, detail: '', pairs, steps: 0, computeUs: 0, waitUs: 0, experts: [], epoch };
+  return { ...JOINING, state: 'ready', stateSeconds: 1, pairs, epoch };
 }
 
 test('bytes add up over ranks and epochs, each once, and a rank that is silent holds no scrape up', async () => {

@@ -2,6 +2,7 @@ import { hostActor } from '@skein/actor';
 import { type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
 import { newIdentity, stepResultSchema, subjects } from '@skein/protocol';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { JOINING } from '../testing/rank-status.ts';
 import { planBytes } from '../testing/step-words.ts';
 import { DirectLink } from './direct-link.ts';
 import { type LoadSpec, RankActor } from './rank-actor.ts';
@@ -44,16 +45,7 @@ beforeEach(async () => {
       throw Object.assign(new Error('x'.repeat(5000)), { code: 'ERR_PEER_LOST' });
     },
     abort: (reason) => void events.push(reason),
-    status: () => ({
-      state: 'join',
-      stateSeconds: 0,
-      detail: '',
-      pairs: [],
-      steps: 0,
-      computeUs: 0,
-      waitUs: 0,
-      experts: [],
-    }),
+    status: () => JOINING,
   };
   connect = async () => main;
   const link = new DirectLink(() => connect());

@@ -1,6 +1,6 @@
 import type { KVCacheDtype, ProgramLimits, ProgramSpec } from '@skein/native';
 import { checkpointParameters } from '../checkpoint-parameters.ts';
-import { type ExpertPlacement, type Mixture, mixturesOf, placeMixtures } from '../expert-placement.ts';
+import { type ExpertPlacement, type Mixture, mixturesOf, placeMixtures, redundantMax } from '../expert-placement.ts';
 import { wholeModel } from '../model.ts';
 import { type FoundParameter, type Parameter, type ParameterSource, ProgramRecorder } from '../program-recorder.ts';
 import { rankCacheLayers } from '../rank-cache-layers.ts';
@@ -55,7 +55,8 @@ export class RankRecorder {
     this.#find = checkpointParameters(checkpoint);
   }
 
-  /** One for each stage, with one KV block. Copies of experts that have no room are left out. Throws StageSplitError, TensorSplitError, ModelConfigError, CheckpointError. */
+  /** One for each stage, with one KV block. Copies of experts that have no room are left out. Throws StageSplitError,
+   *  TensorSplitError, ModelConfigError, CheckpointError. */
   ranks(degrees: Degrees, run: RankLimits): RankProgram[] {
     const { tensor: size, pipeline, layerPartition } = degrees;
     const { numLayers } = this.#checkpoint.model.config;
@@ -79,7 +80,7 @@ export class RankRecorder {
     if (wanted === 0) return [];
     this.#mixtures ??= mixturesOf(this.whole().ops);
     return this.#mixtures.flatMap((mixture) => {
-      const redundant = Math.min(wanted, mixture.numExperts * (ranks - 1));
+      const redundant = Math.min(wanted, redundantMax(mixture.numExperts, ranks));
       return placeMixtures([mixture], { ranks, redundant, loads: null });
     });
   }

@@ -1,4 +1,5 @@
 import { defaultPartition } from '../default-partition.ts';
+import { redundantMax } from '../expert-placement.ts';
 import type { ModelFacts } from './model-facts.ts';
 import type { PlannedCheckpoint } from './planned-checkpoint.ts';
 import type { MemoryModel, RankMemory } from './rank-memory.ts';
@@ -63,7 +64,7 @@ export function sizeFormation({ recorder, facts, devices, load, memory }: Sizing
   const kvBlocks =
     load.numBlocks ??
     Math.max(0, Math.min(blocksMax(devices, load), ...ranks.map((rank) => blocksThatFit(rank, devices, load))));
-  const hasRoomForCopies = load.redundantExperts <= facts.numExperts * (expertRanks(degrees) - 1);
+  const hasRoomForCopies = load.redundantExperts <= redundantMax(facts.numExperts, expertRanks(degrees));
   const perGroup = Math.floor((kvBlocks * load.blockSize) / load.context);
   return {
     degrees,
