@@ -18,7 +18,8 @@
  *                             outputs they know of. 0: the slot's rules, if it has any, are another request's of old
  *    ruleStart[numRules+1]    first word of each record in ruleWords; the last entry is numRuleWords
  *    ruleWords[numRuleWords]  logit rules that slots get before this step samples (logit-rules.ts)
- *    sourceTokens[numSources] tokens of each source of a spread `experts` op in this step, this rank's own included
+ *    sourceTokens[numSources] tokens of each source of a spread `experts` op in this step, this rank's own included; a program
+ *                             without one makes nothing of them
  *
  *  Output words: numRows, maxLogprobs, then tokenIds[numRows], logprobs f32[numRows], ranks[numRows] (1 is the likeliest; 0
  *  when not asked for), topIds[numRows*maxLogprobs] (-1 pads), topLogprobs f32[numRows*maxLogprobs].

@@ -97,13 +97,14 @@ Status CheckRows(const StepInput& in, const ProgramSpec& spec) {
   return Status::Ok();
 }
 
-/// As many counts as the program's experts have sources, this rank's own among them.
+/// As many counts as the program's experts have sources, this rank's own among them. They go to every stage: one that
+/// has no such experts makes nothing of them.
 Status CheckSources(const StepInput& in, const ProgramSpec& spec) {
   const auto spread =
       std::find_if(spec.ops.begin(), spec.ops.end(), [](const Op& op) { return op.num_sources() > 1; });
-  const int64_t want = spread == spec.ops.end() ? 0 : spread->num_sources();
+  if (spread == spec.ops.end()) return Status::Ok();
+  const int64_t want = spread->num_sources();
   if (in.num_sources != want) return Bad("numSources", in.num_sources, std::to_string(want));
-  if (want == 0) return Status::Ok();
   if (Status s = CheckRange("sourceTokens", in.source_tokens, in.num_sources, 0, spec.limits.max_tokens);
       !s.ok()) {
     return s;
