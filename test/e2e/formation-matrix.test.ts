@@ -24,6 +24,8 @@ const MODELS: Readonly<Record<string, CheckpointShape>> = {
   },
 };
 const ONE_RANK: Cell = { tensor: 1, stages: 1, replicas: 1, quantization: 'none', experts: 'own' };
+/** By stages: two that share a layer; an attention and a feed-forward alone before whole layers. */
+const PARTITIONS: Readonly<Record<number, string>> = { 2: '1.5,3.5', 3: '0.5,0.5,4' };
 const PROMPTS = ['a', 'The quick brown fox', 'one two three four five six seven', 'x'.repeat(90)];
 
 let folder: string;
@@ -40,6 +42,8 @@ function start(model: string, cell: Cell, flags: readonly string[] = []): Promis
   const { tensor, stages, replicas, quantization } = cell;
   const sizes = ['--tp', String(tensor), '--pp', String(stages), '--dp', String(replicas), '--threads', '1'];
   const args = [join(folder, model), '--served-model-name', 'm', '--quantization', quantization, ...sizes, ...flags];
+  const partition = PARTITIONS[stages];
+  if (partition !== undefined) args.push('--pp-layer-partition', partition);
   if (cell.experts === 'shared') args.push('--enable-expert-parallel');
   return serving((port) => skein(['serve', ...args, '--port', String(port)]));
 }

@@ -25,7 +25,7 @@ function plan(args: readonly string[]): Planned {
 
 test.each([
   ['one rank', ['--tp', '1', '--pp', '1']],
-  ['two stages', ['--tp', '1', '--pp', '2']],
+  ['two stages that share a layer', ['--tp', '1', '--pp-layer-partition', '3.5,2.5']],
   ['two tensor ranks', ['--tp', '2', '--pp', '1']],
 ])('%s: what a plan says of its memory is within 10 % of what it has when all of it was used', async (_, degrees) => {
   await using empty = await EmptyRank.start();

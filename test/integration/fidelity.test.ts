@@ -1,10 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { deviation, expectGreedyIds, relativeDeviation } from './comparison.ts';
 import { continued, whole } from './driver.ts';
-import { fixtureNames, readFixture } from './fixture.ts';
+import { fixtureNames, fourWithinLayers, readFixture } from './fixture.ts';
 import { alone, expectSameBits, isBuilt, withDriver } from './native-driver.ts';
 
 const TIMEOUT_MS = 120_000;
+
+const SPLITS = [
+  ['one stage', { stages: 1 }, 1],
+  ['two stages', { stages: 2 }, 2],
+  ['four stages that end within layers', { partition: fourWithinLayers }, 3],
+] as const;
 
 // The addon gives the tokens of transformers, and the same bits however the work is cut.
 describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
@@ -42,21 +48,21 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
     TIMEOUT_MS,
   );
 
-  test.each([1, 2, 4])(
-    '%i stages give the same bits alone, in chunks, by feedback, preempted and among 31 others',
-    async (stages) => {
-      await expectSameBits(await readFixture(name), { stages });
+  test.each(SPLITS)(
+    '%s: the same bits alone, in chunks, by feedback, preempted and among 31 others',
+    async (_, split) => {
+      await expectSameBits(await readFixture(name), split);
     },
     TIMEOUT_MS,
   );
 
-  test.each([1, 2, 4])(
-    '%i stages with batches in flight give the same ids',
-    async (stages) => {
+  test.each(SPLITS)(
+    '%s: the same ids with batches in flight',
+    async (_, split, batches) => {
       const fixture = await readFixture(name);
       const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
-      const ids = await withDriver(fixture, { stages, threads: 2 }, (driver) =>
-        driver.generateAhead(fixture.cases, Math.min(stages, 3)),
+      const ids = await withDriver(fixture, { ...split, threads: 2 }, (driver) =>
+        driver.generateAhead(fixture.cases, batches),
       );
       expect(ids).toEqual(wanted.map((g) => g.tokenIds));
     },

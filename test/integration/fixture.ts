@@ -103,8 +103,15 @@ export async function readFixture(name: string, change: object = {}): Promise<Fi
   };
 }
 
+/** Four stages that end within layers: an attention alone, a feed-forward alone, a layer and an attention, and what is left. */
+export const fourWithinLayers = (numLayers: number): number[] => [0.5, 0.5, 1.5, numLayers - 2.5];
+/** Two stages of which the first ends within a layer. */
+export const twoWithinLayers = (numLayers: number): number[] => [1.5, numLayers - 1.5];
+
 export interface StageSpecsOptions {
   readonly stages?: number;
+  /** Layers of each stage, in place of `stages`. */
+  readonly partition?: (numLayers: number) => readonly number[];
   /** Ranks that share each stage. */
   readonly tensorSize?: number;
   /** Of the cache. */
@@ -135,10 +142,20 @@ export function readCases(cases: readonly StoredCase[], vocabSize: number): Fixt
 /** Of every rank, stage by stage. */
 export function stageSpecs(
   { model, tensors }: ReferenceModel,
-  { stages = 1, tensorSize = 1, dtype, quantization = 'none', expertPlacements = [] }: StageSpecsOptions,
+  {
+    stages: evenly = 1,
+    partition,
+    tensorSize = 1,
+    dtype,
+    quantization = 'none',
+    expertPlacements = [],
+  }: StageSpecsOptions,
 ): ProgramSpec[] {
   const kvCache = { numBlocks: NUM_BLOCKS, blockSize: BLOCK_SIZE, dtype };
-  return stageLayers(model.config.numLayers, stages, null).flatMap((layers, stage) =>
+  const { numLayers } = model.config;
+  const layerPartition = partition?.(numLayers) ?? null;
+  const stages = layerPartition?.length ?? evenly;
+  return stageLayers(numLayers, stages, layerPartition).flatMap((layers, stage) =>
     Array.from({ length: tensorSize }, (_, rank) => {
       const tensor = { rank, size: tensorSize };
       return buildStageProgram({

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { type ExpertPlacement, type QuantizationOption, resolveDtype } from '@skein/models';
+import { resolveDtype } from '@skein/models';
 import type { KVCacheDtype, NativeAddon, ProgramMemory } from '@skein/native';
 import { expectIdentical } from './comparison.ts';
 import { type Chunking, chunksOf, Driver, type Generation, randomChunks, whole } from './driver.ts';
-import { type ReferenceModel, stageSpecs } from './fixture.ts';
+import { type ReferenceModel, stageSpecs, type StageSpecsOptions } from './fixture.ts';
 import { openNative } from '../support/pipeline.ts';
 
 const ADDON = fileURLToPath(new URL('../../native/build/skein.node', import.meta.url));
@@ -16,28 +16,20 @@ const addon: NativeAddon | null = isBuilt ? createRequire(import.meta.url)(ADDON
 
 const chunkings: readonly Chunking[] = [chunksOf(1), chunksOf(7), chunksOf(16), randomChunks(7)];
 
-export interface NativeOptions {
-  readonly stages?: number;
-  readonly tensorSize?: number;
+export interface NativeOptions extends Omit<StageSpecsOptions, 'dtype'> {
   readonly threads?: number;
   /** Of the cache; that of the model where it is left out. */
   readonly dtype?: KVCacheDtype;
-  readonly quantization?: QuantizationOption;
-  readonly expertPlacements?: readonly ExpertPlacement[];
 }
 
 export async function withDriver<T>(
   fixture: ReferenceModel,
-  { stages = 1, tensorSize = 1, threads = 1, quantization = 'none', expertPlacements = [], ...options }: NativeOptions,
+  { threads = 1, ...options }: NativeOptions,
   use: (driver: Driver) => Promise<T>,
 ): Promise<T> {
   if (addon === null) throw new Error('the addon is not built');
   const dtype = options.dtype ?? resolveDtype('auto', fixture.model.config, fixture.tensors);
-  await using pipeline = await openNative(
-    addon,
-    stageSpecs(fixture, { stages, tensorSize, dtype, quantization, expertPlacements }),
-    threads,
-  );
+  await using pipeline = await openNative(addon, stageSpecs(fixture, { ...options, dtype }), threads);
   return await use(new Driver(pipeline, fixture.model.config.vocabSize));
 }
 
@@ -62,7 +54,8 @@ export async function alone(driver: Driver, fixture: ReferenceModel, chunking: C
 
 /** The same bits alone, in chunks, by feedback, preempted and among 31 others. */
 export async function expectSameBits(fixture: ReferenceModel, options: NativeOptions): Promise<void> {
-  const { stages: _stages, tensorSize: _tensorSize, expertPlacements: _placements, ...single } = options;
+  const { dtype, quantization } = options;
+  const single = { ...(dtype && { dtype }), ...(quantization && { quantization }) };
   const wanted = await withDriver(fixture, single, (driver) => alone(driver, fixture, whole));
   await withDriver(fixture, { ...options, threads: 2 }, async (driver) => {
     expectIdentical(await alone(driver, fixture, whole), wanted);

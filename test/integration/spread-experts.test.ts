@@ -3,7 +3,7 @@ import type { ExpertLoad } from '@skein/native';
 import { describe, expect, test } from 'vitest';
 import { expectIdentical } from './comparison.ts';
 import { chunksOf, randomChunks, whole } from './driver.ts';
-import { readFixture, readQuantizedFixture, type ReferenceModel, stageSpecs } from './fixture.ts';
+import { readFixture, readQuantizedFixture, type ReferenceModel, stageSpecs, twoWithinLayers } from './fixture.ts';
 import { alone, expectSameBits, isBuilt, withDriver } from './native-driver.ts';
 
 const TIMEOUT_MS = 120_000;
@@ -42,16 +42,11 @@ describe.skipIf(!isBuilt)('tokens of experts', () => {
       const mixtures = mixturesOf(fixture);
       expect(mixtures).not.toEqual([]);
       const counted: Map<number, number[]>[] = [];
-      for (const [tensorSize, stages] of [
-        [1, 1],
-        [2, 1],
-        [3, 2],
-      ] as const) {
-        await withDriver(fixture, { tensorSize, stages, threads: 2 }, async (driver) => {
+      for (const split of [{}, { tensorSize: 2 }, { tensorSize: 3, partition: twoWithinLayers }]) {
+        await withDriver(fixture, { ...split, threads: 2 }, async (driver) => {
           await alone(driver, fixture, chunksOf(7));
           await driver.generate(fixture.cases, randomChunks(5), { feedback: true });
           const { numTokens, loads } = driver.expertWork;
-          expect(loads).toHaveLength(tensorSize * stages);
           const sums = totals(loads);
           expect([...sums.keys()].sort((a, b) => a - b)).toEqual(mixtures.map(({ layer }) => layer));
           for (const { layer, numExperts, topK } of mixtures) {
@@ -106,7 +101,7 @@ describe.skipIf(!isBuilt)('experts of which ranks have copies', () => {
     async (name, tensorSize, redundant) => {
       const fixture = await readFixture(name);
       const expertPlacements = placed(fixture, tensorSize, redundant);
-      await expectSameBits(fixture, { stages: 2, tensorSize, quantization: 'int4', expertPlacements });
+      await expectSameBits(fixture, { partition: twoWithinLayers, tensorSize, quantization: 'int4', expertPlacements });
     },
     TIMEOUT_MS,
   );

@@ -65,7 +65,7 @@ export interface NodeOptions {
   /** Above 0, up to 1. */
   readonly memoryShare: number;
   readonly numBlocks: number | null;
-  /** Layers per stage; null splits evenly. */
+  /** Layers of each stage, in halves; null balances what stages read. */
   readonly layerPartition: readonly number[] | null;
   /** A step fails, and the group re-forms, when a rank waits longer than this for another. */
   readonly stepDeadlineMs: number;

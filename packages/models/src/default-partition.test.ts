@@ -1,19 +1,29 @@
 import { expect, test } from 'vitest';
 import { defaultPartition } from './default-partition.ts';
 
+const layers = (count: number, attention: number, feedForward: number): number[] =>
+  Array.from({ length: count }, () => [attention, feedForward]).flat();
+
 test('a head as large as layers takes their place; a small one leaves the split even', () => {
-  const layers = Array.from({ length: 16 }, () => 61);
-  expect(defaultPartition({ layers, head: 263 }, 2)).toEqual([10, 6]);
-  expect(defaultPartition({ layers, head: 60 }, 2)).toBeNull();
-  expect(defaultPartition({ layers, head: 263 }, 1)).toBeNull();
+  const blocks = layers(16, 21, 40);
+  expect(defaultPartition({ blocks, head: 263 }, 2)).toEqual([10, 6]);
+  expect(defaultPartition({ blocks, head: 20 }, 2)).toBeNull();
+  expect(defaultPartition({ blocks, head: 263 }, 1)).toBeNull();
+});
+
+// The shape of Llama 3.2 1B: attentions of 21 MB, feed-forwards of 101 MB, a head of 525 MB.
+test('a stage may end between the attention of a layer and its feed-forward', () => {
+  const blocks = layers(16, 21, 101);
+  expect(defaultPartition({ blocks, head: 525 }, 2)).toEqual([10.5, 5.5]);
 });
 
 test('layers of different cost are split by cost', () => {
-  expect(defaultPartition({ layers: [9, 1, 1, 1, 1, 1], head: 1 }, 2)).toEqual([1, 5]);
+  expect(defaultPartition({ blocks: [8, 4, ...layers(5, 0.5, 0.5)], head: 1 }, 2)).toEqual([0.5, 5.5]);
+  expect(defaultPartition({ blocks: [1, 8, ...layers(5, 0.5, 0.5)], head: 1 }, 2)).toEqual([1, 5]);
 });
 
 test('more stages than layers are refused', () => {
-  expect(() => defaultPartition({ layers: [1, 1], head: 1 }, 3)).toThrow(
+  expect(() => defaultPartition({ blocks: layers(2, 1, 1), head: 1 }, 3)).toThrow(
     expect.objectContaining({ code: 'ERR_STAGE_SPLIT' }),
   );
 });

@@ -53,7 +53,7 @@ export type { RopeConfig, RopeScaling } from './rope-config.ts';
 export { ropeFrequencies, type RopeFrequencies } from './rope-frequencies.ts';
 export { INDEX_FILE, SINGLE_FILE } from './safetensors.ts';
 export { tensorBytes, type TensorToWrite, writeSafetensors } from './safetensors-writer.ts';
-export { type LayerRange, stageLayers } from './stage-layers.ts';
+export { hasBlock, type LayerRange, stageLayers } from './stage-layers.ts';
 export { stagePeer } from './stage-peer.ts';
 export { rankCacheLayers } from './rank-cache-layers.ts';
 export { type FormationShape, type RankChannel, rankChannels } from './rank-channels.ts';

@@ -31,7 +31,7 @@ export function kvBlockBytes(
   }, 0);
 }
 
-/** Whole blocks that fit a budget; 0 when not even one does. */
+/** Whole blocks that fit a budget; 0 when not even one does, Infinity for a stage without attention, which keeps nothing. */
 export function kvBlocksInBudget(budgetBytes: number, blockBytes: number): number {
-  return Math.max(0, Math.floor(budgetBytes / blockBytes));
+  return blockBytes === 0 ? Infinity : Math.max(0, Math.floor(budgetBytes / blockBytes));
 }

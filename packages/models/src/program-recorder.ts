@@ -116,6 +116,8 @@ export class ProgramRecorder {
   readonly #placements: readonly ExpertPlacement[];
   readonly ops: Op[] = [];
   readonly weights: WeightSource[] = [];
+  /** Of each block of a layer, in order: its own `weights`. */
+  readonly blocks: Slice[] = [];
   /** Names of the checkpoint's tensors that are used, whole or in part. */
   readonly usedTensors = new Set<string>();
   readonly #parameters: ParameterSource;
@@ -157,6 +159,14 @@ export class ProgramRecorder {
   /** What is recorded from here on reads parameters of this form. */
   storedAs(form: ParameterForm): void {
     this.#form = form;
+  }
+
+  /** Records a block of a layer. */
+  block(record: () => ValueId): ValueId {
+    const first = this.weights.length;
+    const x = record();
+    this.blocks.push({ first, count: this.weights.length - first });
+    return x;
   }
 
   embed(weightName: string, options: { readonly vocabSize: number; readonly width: number; readonly scale: number }) {

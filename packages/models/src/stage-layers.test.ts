@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { kvBlockBytes, kvBlocksInBudget } from './kv-cache-size.ts';
-import { stageLayers } from './stage-layers.ts';
+import { rankCacheLayers } from './rank-cache-layers.ts';
+import { hasBlock, layerBlocks, type LayerRange, stageLayers } from './stage-layers.ts';
 
 const counts = (layers: number, stages: number) => stageLayers(layers, stages, null).map(([first, end]) => end - first);
 
@@ -31,13 +32,44 @@ test('a partition is taken as it stands', () => {
     [1, 5],
     [5, 6],
   ]);
+  expect(stageLayers(6, 3, [0.5, 4, 1.5])).toEqual([
+    [0, 0.5],
+    [0.5, 4.5],
+    [4.5, 6],
+  ]);
+});
+
+test('a half lies between the attention of a layer and its feed-forward', () => {
+  const blocks = (range: LayerRange): string =>
+    layerBlocks(range)
+      .map(({ layer, kind }) => `${kind === 'attention' ? 'a' : 'f'}${layer}`)
+      .join(' ');
+  expect(blocks([0, 2])).toBe('a0 f0 a1 f1');
+  expect(blocks([1, 2.5])).toBe('a1 f1 a2');
+  expect(blocks([2.5, 4])).toBe('f2 a3 f3');
+  expect(blocks([2.5, 3])).toBe('f2');
+});
+
+test('each block is of one stage, and keys and values are kept where the attention is', () => {
+  const kvCacheLayers = Array.from(
+    { length: 4 },
+    (_, i) => ({ kind: 'heads', numKVHeads: 1, headDim: 2 + 2 * i }) as const,
+  );
+  const stages = stageLayers(4, 4, [0.5, 0.5, 1.5, 1.5]);
+  for (let layer = 0; layer < 4; layer++)
+    for (const kind of ['attention', 'feedForward'] as const)
+      expect(stages.filter((range) => hasBlock(range, { layer, kind }))).toHaveLength(1);
+  const kept = stages.map((range) => rankCacheLayers({ kvCacheLayers }, range, { rank: 0, size: 1 }));
+  expect(kept).toEqual([[kvCacheLayers[0]], [], kvCacheLayers.slice(1, 3), [kvCacheLayers[3]]]);
 });
 
 test.each([
   [4, 5, null, /between 1 and 4/],
   [4, 2, [4], /1 entries for 2/],
   [4, 2, [2, 3], /adds up to 5 layers; the model has 4/],
-  [4, 2, [4, 0], /holds 0/],
+  [4, 2, [4, 0], /holds 0; give every stage at least half a layer/],
+  [4, 2, [1.25, 2.75], /1\.25,2\.75 holds 1\.25; .* in steps of a half/],
+  [4, 2, [1.5, 2], /adds up to 3\.5 layers; the model has 4/],
 ])('%i layers over %i stages as %j are refused', (layers, stages, partition, message) => {
   expect(() => stageLayers(layers, stages, partition)).toThrow(
     expect.objectContaining({ code: 'ERR_STAGE_SPLIT', message: expect.stringMatching(message) }),
@@ -59,4 +91,5 @@ test('a block counts K and V of every layer of the stage', () => {
   expect(bytes).toBe(2 * 4 * 8 * 64 * 16 * 2);
   expect(kvBlocksInBudget(10 * bytes - 1, bytes)).toBe(9);
   expect(kvBlocksInBudget(-1, bytes)).toBe(0);
+  expect(kvBlocksInBudget(0, kvBlockBytes([], { blockSize: 16, dtype: 'bf16' }))).toBe(Infinity);
 });

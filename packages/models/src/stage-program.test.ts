@@ -54,16 +54,24 @@ function tensors(change: Record<string, number[] | null> = {}): Map<string, Tens
 }
 
 function build(
-  options: { stages?: number; stage?: number; config?: object; tensors?: Map<string, TensorSource> } = {},
+  options: {
+    stages?: number;
+    partition?: readonly number[];
+    stage?: number;
+    config?: object;
+    tensors?: Map<string, TensorSource>;
+  } = {},
 ): ProgramSpec {
-  const { stages = 1, stage = 0 } = options;
-  const layers = stageLayers(4, stages, null)[stage] ?? [0, 0];
+  const { stages = 1, stage = 0, partition = null } = options;
+  const layers = stageLayers(4, stages, partition)[stage] ?? [0, 0];
   const model = parseModel({ ...document, ...options.config }, 'config.json');
   return buildStageProgram({ model, tensors: options.tensors ?? tensors(), stages, stage, layers, limits, kvCache });
 }
 
 const names = (spec: ProgramSpec) => spec.ops.map((op) => op.op).join(' ');
-const LAYER = 'rmsNorm linear linear linear rope rope attention linear add rmsNorm linear linear siluMul linear add';
+const ATTENTION = 'rmsNorm linear linear linear rope rope attention linear add';
+const FEED_FORWARD = 'rmsNorm linear linear siluMul linear add';
+const LAYER = `${ATTENTION} ${FEED_FORWARD}`;
 const peers = (ops: readonly Op[]) => ops.flatMap((op) => ('peer' in op ? [`${op.op} ${op.peer}`] : []));
 
 test('one stage runs from embedding to sampling without channels', () => {
@@ -93,6 +101,27 @@ test('four stages pass the residual on and the sampled tokens back', () => {
   expect(stages.map((s) => s.ops.flatMap((op) => (op.op === 'attention' ? [op.cacheLayer] : [])))).toEqual([
     [0],
     [0],
+    [0],
+    [0],
+  ]);
+});
+
+test('a stage may end between the attention of a layer and its feed-forward', () => {
+  const partition = [1.5, 0.5, 0.5, 1.5];
+  const stages = [0, 1, 2, 3].map((stage) => build({ stages: 4, partition, stage }));
+  expect(stages.map(names)).toEqual([
+    `recvTokens embed ${LAYER} ${ATTENTION} send`,
+    `recv ${FEED_FORWARD} send`,
+    `recv ${ATTENTION} send`,
+    `recv ${FEED_FORWARD} ${LAYER} gatherRows rmsNorm logits sample sendTokens`,
+  ]);
+  const loaded = stages.flatMap((s) => s.weights.map((w) => w.name));
+  expect(loaded).toHaveLength(tensors().size);
+  expect(new Set(loaded)).toEqual(new Set(tensors().keys()));
+  expect(stages.map((s) => s.kvCache.layers.length)).toEqual([2, 0, 1, 1]);
+  expect(stages.map((s) => s.ops.flatMap((op) => (op.op === 'attention' ? [op.cacheLayer] : [])))).toEqual([
+    [0, 1],
+    [],
     [0],
     [0],
   ]);

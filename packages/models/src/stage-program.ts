@@ -48,7 +48,8 @@ export function buildStageProgram(options: StageProgramOptions): ProgramSpec {
   } = options;
   const { config } = model;
   const [first, end] = layers;
-  if (!(stage >= 0 && stage < stages && first >= 0 && first < end && end <= config.numLayers)) {
+  const isRange = Number.isInteger(2 * first) && Number.isInteger(2 * end) && first >= 0 && first < end;
+  if (!(stage >= 0 && stage < stages && isRange && end <= config.numLayers)) {
     throw new StageSplitError(
       `stage ${stage} of ${stages} cannot have layers ${first} to ${end} of ${config.numLayers}`,
       { details: { stage, stages, layers } },

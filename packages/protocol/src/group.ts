@@ -20,6 +20,11 @@ export const rankAdvertSchema = z.object({
 });
 export type RankAdvert = z.infer<typeof rankAdvertSchema>;
 
+const layerBound = z.number().min(0).multipleOf(0.5);
+/** Where a pipeline stage begins and ends, in layers of the model. A half lies between the attention of a layer and its
+ *  feed-forward. */
+export const layerRangeSchema = z.tuple([layerBound, layerBound]);
+
 export const rankStateSchema = z.enum(['resolve', 'join', 'load', 'connect', 'warm', 'ready', 'failed']);
 export type RankState = z.infer<typeof rankStateSchema>;
 

@@ -2,6 +2,7 @@ export { bytesSchema } from './bytes.ts';
 export { SkeinError, type SkeinErrorOptions } from './errors.ts';
 export { type Identity, identitySchema, newIdentity, sameIdentity } from './identity.ts';
 export {
+  layerRangeSchema,
   type LeaderAdvert,
   leaderAdvertSchema,
   type RankAdvert,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { identitySchema } from './identity.ts';
-import { rankStateSchema } from './group.ts';
+import { layerRangeSchema, rankStateSchema } from './group.ts';
 
 const rankSchema = identitySchema.extend({
   workerIndex: z.int(),
@@ -11,8 +11,8 @@ const rankSchema = identitySchema.extend({
   replica: z.int(),
   stage: z.int(),
   tensorRank: z.int(),
-  /** First layer, and one past the last, of this rank's stage. */
-  layers: z.tuple([z.int(), z.int()]).nullable(),
+  /** Of this rank's stage. */
+  layers: layerRangeSchema.nullable(),
   device: z.string(),
   instructionLevel: z.string(),
   state: rankStateSchema,

@@ -1,5 +1,6 @@
 import { newIdentity, type RankAdvert } from '@skein/protocol';
 import { expect, test } from 'vitest';
+import { loadSchema } from '../rank/rank-actor.ts';
 import { formationInput } from '../testing/llama-config.ts';
 import { type FormationInput, type FormationPlan, planFormation } from './formation-plan.ts';
 import type { Member } from './membership.ts';
@@ -148,6 +149,25 @@ test('a layer partition is kept to; one that does not fit is refused with its nu
   expect(() => plan(members({}, {}), { layerPartition: [1, 2] })).toThrow(/1,2.*5/);
   expect(() => plan(members({}, {}), { layerPartition: [5] })).toThrow(/2 pipeline stages/);
   expect(() => plan(members({}, {}, {}, {}, {}, {}))).toThrow(/5 layers/);
+});
+
+test('a stage has keys and values of the layers whose attention it has, and experts of those whose feed-forward', () => {
+  const expertPlacements = [0, 1, 2].map((layer) => ({ layer, owners: [[0, 1], [1]] }));
+  const { layers, loads, blockBytes } = plan(members({}, {}, {}, {}, {}, {}), {
+    shape: { replicas: 1, stages: 3, tensorSize: 2, sharesExperts: false },
+    layerPartition: [1.5, 0.5, 3],
+    expertPlacements,
+  });
+  expect(layers).toEqual([
+    [0, 1.5],
+    [1.5, 2],
+    [2, 5],
+  ]);
+  expect(loads.map((load) => load.layers)).toEqual(layers.flatMap((own) => [own, own]));
+  expect(loads.map((load) => load.expertPlacements.map(({ layer }) => layer))).toEqual([[0], [0], [1], [1], [2], [2]]);
+  expect(blockBytes).toEqual([1024, 1024, 0, 0, 1536, 1536]);
+  expect(loads.every(({ numBlocks }) => numBlocks === 32)).toBe(true);
+  expect(loads.map((load) => loadSchema.parse(load))).toEqual(loads);
 });
 
 test('the KV cache has as many blocks as may be needed, or as fit the stage with most layers', () => {

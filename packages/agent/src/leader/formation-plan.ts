@@ -1,5 +1,6 @@
 import {
   type ExpertPlacement,
+  hasBlock,
   type KVCacheDtypeOption,
   kvBlockBytes,
   kvBlocksInBudget,
@@ -46,6 +47,7 @@ export interface FormationInput {
   readonly quantization: QuantizationOption;
   readonly weightCache: string | null;
   readonly shape: GroupShape;
+  /** In halves; null is even. */
   readonly layerPartition: readonly number[] | null;
   /** Where the experts of layers are; in runs where a layer is left out. */
   readonly expertPlacements: readonly ExpertPlacement[];
@@ -107,7 +109,7 @@ export function planFormation(members: readonly Member[], input: FormationInput)
     expertReplica,
     layers: [range[0], range[1]],
     expertPlacements: input.expertPlacements
-      .filter(({ layer }) => layer >= range[0] && layer < range[1])
+      .filter(({ layer }) => hasBlock(range, { layer, kind: 'feedForward' }))
       .map(({ layer, owners }) => ({ layer, owners: owners.map((ranks) => [...ranks]) })),
     kvCacheDtype: input.kvCacheDtype,
     quantization: input.quantization,

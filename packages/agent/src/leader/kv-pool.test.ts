@@ -12,6 +12,10 @@ test('ranks of one host share it; the tightest host decides', () => {
   expect(kvPoolBlocks([rank, { ...rank, hostId: 'b', availableBytes: 300 }], 0.5)).toBe(5);
 });
 
+test('a host whose ranks have no attention sets no bound', () => {
+  expect(kvPoolBlocks([rank, { ...rank, hostId: 'b', blockBytes: 0, availableBytes: 100 }], 0.5)).toBe(50);
+});
+
 test('too little says how much it is', () => {
   expect(() => kvPoolBlocks([{ ...rank, availableBytes: 205 }], 0.5)).toThrow(
     '0.5 of the 5 bytes that the weights leave on a host hold no KV block of 10 bytes',

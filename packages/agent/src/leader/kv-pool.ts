@@ -1,3 +1,4 @@
+import { kvBlocksInBudget } from '@skein/models';
 import { FormationError } from '../errors.ts';
 
 /** A rank that has loaded its weights. */
@@ -20,7 +21,7 @@ export function kvPoolBlocks(ranks: readonly LoadedRank[], share: number): numbe
     const available = Math.min(...here.map(({ availableBytes }) => availableBytes));
     const left = Math.max(0, available - sum(({ weightBytes }) => weightBytes));
     const needed = sum(({ blockBytes }) => blockBytes);
-    const fit = Math.floor((left * share) / needed);
+    const fit = kvBlocksInBudget(left * share, needed);
     if (fit >= 1) return fit;
     throw new FormationError(
       'ERR_KV_CACHE',

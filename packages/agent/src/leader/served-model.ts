@@ -32,7 +32,7 @@ export interface ServedModelFiles {
   /** What the weights are quantized to, or how they are stored. */
   readonly quantization: QuantizationOption;
   readonly maxModelLen: number;
-  /** Layers of each stage; null splits evenly. */
+  /** Layers of each stage, in halves; null splits evenly. */
   readonly layerPartition: readonly number[] | null;
   /** Where experts are; in runs where it is empty. */
   readonly expertPlacements: readonly ExpertPlacement[];

@@ -1,6 +1,6 @@
 import { actorClass, method } from '@skein/actor';
 import { KV_CACHE_DTYPE_OPTIONS, QUANTIZATION_OPTIONS } from '@skein/models';
-import { bytesSchema, type Identity, subjects } from '@skein/protocol';
+import { bytesSchema, type Identity, layerRangeSchema, subjects } from '@skein/protocol';
 import { z } from 'zod';
 
 const channel = z.object({
@@ -18,7 +18,7 @@ export const loadSchema = z.object({
   stage: z.int().min(0),
   tensor: z.object({ rank: z.int().min(0), size: z.int().min(1).max(4096) }),
   expertReplica: z.object({ index: z.int().min(0), count: z.int().min(1).max(4096) }),
-  layers: z.tuple([z.int().min(0), z.int().min(1)]),
+  layers: layerRangeSchema,
   /** Where the experts of layers are, by expert its ranks; in runs where a layer is left out. */
   expertPlacements: z.array(
     z.object({ layer: z.int().min(0), owners: z.array(z.array(z.int().min(0)).min(1).max(4096)).max(2 ** 16) }),

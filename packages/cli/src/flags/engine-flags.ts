@@ -1,5 +1,5 @@
 import { KV_CACHE_DTYPE_OPTIONS } from '@skein/models';
-import { alwaysOn, choice, counts, type Flag, integer, real, text, toggle } from './flag.ts';
+import { alwaysOn, choice, type Flag, integer, layerCounts, real, text, toggle } from './flag.ts';
 
 /** The KV cache, the scheduler and how the model is split. */
 export const engineFlags = {
@@ -193,9 +193,9 @@ export const engineFlags = {
       default: 1,
     },
   ),
-  ppLayerPartition: counts('<counts>', {
+  ppLayerPartition: layerCounts('<counts>', {
     group: 'Parallel',
-    doc: 'layers of each stage, such as 3,5; without it the split whose slowest stage reads least for a token, the head of the last stage included',
+    doc: 'layers of each stage, such as 3,5 or 10.5,5.5, where a half is the attention of a layer and its feed-forward is on the next stage; without it the split whose slowest stage reads least for a token, the head of the last stage included',
     commands: ['up', 'serve', 'node', 'plan'],
     upPassesTo: ['node'],
     default: null,

@@ -250,14 +250,15 @@ export function toggle<D extends boolean>(about: About<D>): Flag<boolean> {
   });
 }
 
-/** Counts like 3,5. */
-export function counts<D extends readonly number[] | null>(
+/** Numbers of layers like 3,5 or 10.5,5.5. */
+export function layerCounts<D extends readonly number[] | null>(
   argument: string,
   about: About<D>,
 ): Flag<readonly number[] | D> {
   return single<readonly number[] | D>(about, argument, (value) => {
-    const numbers = value.split(',').map((part) => (/^\d+$/.test(part.trim()) ? Number(part) : 0));
-    if (numbers.some((n) => n < 1)) throw new FlagValueError('it must be counts above 0, such as 3,5');
+    const numbers = value.split(',').map((part) => (/^\d+(\.\d+)?$/.test(part.trim()) ? Number(part) : 0));
+    if (numbers.some((n) => n < 0.5 || !Number.isInteger(2 * n)))
+      throw new FlagValueError('it must be counts above 0 in steps of a half, such as 3,5 or 10.5,5.5');
     return numbers;
   });
 }

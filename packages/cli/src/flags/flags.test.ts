@@ -89,6 +89,13 @@ test.each<[string, CommandName, From, string, string]>([
   ],
   ['nothing', 'serve', { argv: { blockSize: [''] } }, 'ERR_OPTION', '--block-size is ""'],
   [
+    'a third of a layer',
+    'serve',
+    { argv: { ppLayerPartition: ['3.3,2.7'] } },
+    'ERR_OPTION',
+    '--pp-layer-partition is "3.3,2.7"; it must be counts above 0 in steps of a half, such as 3,5 or 10.5,5.5',
+  ],
+  [
     'a type that is not served',
     'serve',
     { argv: { kvCacheDtype: ['fp8_e5m2'] } },

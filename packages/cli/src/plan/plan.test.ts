@@ -84,7 +84,7 @@ test('the manifest has the layout, and its command the flags', async () => {
 test.each([['cluster', 'up'] as const, ['group', 'node'] as const])(
   'the flags of a %s are flags of %s',
   async (of, command) => {
-    const argv = { model: ['llama-3-70b'], gpus: ['8'], ppLayerPartition: ['50,30'], quantization: ['int4'] };
+    const argv = { model: ['llama-3-70b'], gpus: ['8'], ppLayerPartition: ['50.5,29.5'], quantization: ['int4'] };
     const recommended = await plan({ ...argv, numGpuBlocksOverride: ['4096'] });
     for (const flag of [...degreeFlags(recommended, of), ...loadFlags(recommended)]) {
       const [, name, value = 'true'] = /^--([a-z-]+)(?:=(.*))?$/.exec(flag) ?? [];
@@ -108,6 +108,20 @@ test('as data the plan has the same numbers', async () => {
   expect(rank.usedBytes).toBe(
     rank.weightBytes + rank.kvCacheBytes + rank.bufferBytes + rank.logitBytes + rank.runtimeBytes + rank.channelBytes,
   );
+});
+
+test('a stage that ends within a layer is shown with what it has of it', async () => {
+  const given = { model: ['llama-3.2-1b'], gpus: ['2'], tensorParallelSize: ['1'], pipelineParallelSize: ['2'] };
+  const recommended = await plan(given);
+  expect(planDocument(recommended, 'llama-3.2-1b')).toMatchObject({
+    formation: { layerPartition: [10.5, 5.5] },
+    ranks: [{ layers: [0, 10.5] }, { layers: [10.5, 16] }],
+  });
+  const text = planText(recommended, 'llama-3.2-1b');
+  expect(text).toMatch(/^layers 10\.5,5\.5: the slowest stage reads 1\.15 GiB a step, and no other split is better$/m);
+  expect(text).toMatch(/^ {2}skein up llama-3\.2-1b .*--pp-layer-partition=10\.5,5\.5 /m);
+  const whole = planText(await plan({ ...given, ppLayerPartition: ['10,6'] }), 'llama-3.2-1b');
+  expect(whole).toMatch(/^layers 10,6: .*; --pp-layer-partition=10\.5,5\.5 reads 1\.15 GiB, 1 % less$/m);
 });
 
 test('quantized weights and caches take fewer devices', async () => {

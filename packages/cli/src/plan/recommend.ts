@@ -99,9 +99,11 @@ function gpuDevices({ settings }: Resolved): PlannedDevices {
 }
 
 /** Ranks of this machine, each with an equal part of what it has left. */
-function cpuDevices({ settings, origins }: Resolved): PlannedDevices {
-  const { gpus, pipelineParallelSize, tensorParallelSize, dataParallelSize } = settings;
-  const count = gpus ?? (pipelineParallelSize ?? 1) * tensorParallelSize * dataParallelSize;
+function cpuDevices(resolved: Resolved): PlannedDevices {
+  const { settings, origins } = resolved;
+  const { gpus, tensorParallelSize, dataParallelSize } = settings;
+  const { pipeline } = givenDegrees(resolved);
+  const count = gpus ?? (pipeline ?? 1) * tensorParallelSize * dataParallelSize;
   const isGiven = origins.gpuMemory.source !== 'default';
   return {
     kind: 'cpu',

@@ -2,14 +2,14 @@ import type { ValueId } from '@skein/native';
 import type { Model, Stage } from '../model.ts';
 import type { ModelConfig } from '../model-config.ts';
 import type { ProgramRecorder } from '../program-recorder.ts';
-import { isUnneededByDecoder, type LayerPlace, recordDecoder } from './decoder.ts';
+import { type AttentionPlace, isUnneededByDecoder, type LayerPlace, recordDecoder } from './decoder.ts';
 
-/** Records one half of a layer over its normalised input. */
-export type LayerPart = (r: ProgramRecorder, x: ValueId, place: LayerPlace) => ValueId;
+/** Records what a block of a layer adds to the stream, over its normalised input. */
+export type LayerPart<Place = LayerPlace> = (r: ProgramRecorder, x: ValueId, place: Place) => ValueId;
 
 export interface PreNormParts {
   /** Of a stage: rotary tables may follow from what it serves. */
-  readonly attention: (stage: Stage) => LayerPart;
+  readonly attention: (stage: Stage) => LayerPart<AttentionPlace>;
   readonly feedForward: LayerPart;
 }
 
@@ -30,11 +30,9 @@ export function preNormDecoder(
         norm,
         embedScale: 1,
         logitSoftCap: null,
-        layer(x, place) {
-          const y = r.add(x, attend(r, r.rmsNorm(x, `${place.name}.input_layernorm.weight`, norm), place));
-          const normed = r.rmsNorm(y, `${place.name}.post_attention_layernorm.weight`, norm);
-          return r.add(y, feedForward(r, normed, place));
-        },
+        attention: (x, place) => r.add(x, attend(r, r.rmsNorm(x, `${place.name}.input_layernorm.weight`, norm), place)),
+        feedForward: (x, place) =>
+          r.add(x, feedForward(r, r.rmsNorm(x, `${place.name}.post_attention_layernorm.weight`, norm), place)),
       });
     },
   };

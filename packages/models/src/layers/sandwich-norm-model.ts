@@ -37,7 +37,7 @@ export function sandwichNormModel(
         norm,
         embedScale: Math.sqrt(config.hiddenSize),
         logitSoftCap: config.logitSoftCap,
-        layer(x, { layer, cacheLayer, name }) {
+        attention(x, { layer, cacheLayer, name }) {
           const window = config.windows[layer] ?? null;
           const attended = recordAttention(r, r.rmsNorm(x, `${name}.input_layernorm.weight`, norm), {
             name: `${name}.self_attn`,
@@ -53,15 +53,17 @@ export function sandwichNormModel(
             window,
             softCap: attentionSoftCap,
           });
-          const y = r.add(x, r.rmsNorm(attended, `${name}.post_attention_layernorm.weight`, norm));
-          const fed = recordGatedMlp(r, r.rmsNorm(y, `${name}.pre_feedforward_layernorm.weight`, norm), {
+          return r.add(x, r.rmsNorm(attended, `${name}.post_attention_layernorm.weight`, norm));
+        },
+        feedForward(x, { name }) {
+          const fed = recordGatedMlp(r, r.rmsNorm(x, `${name}.pre_feedforward_layernorm.weight`, norm), {
             name: `${name}.mlp`,
             intermediateSize,
             activation: 'geluTanh',
             projections: 'separate',
             bias: false,
           });
-          return r.add(y, r.rmsNorm(fed, `${name}.post_feedforward_layernorm.weight`, norm));
+          return r.add(x, r.rmsNorm(fed, `${name}.post_feedforward_layernorm.weight`, norm));
         },
       });
     },

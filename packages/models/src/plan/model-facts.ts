@@ -1,7 +1,7 @@
 import type { Op } from '@skein/native';
 import type { ModelConfig } from '../model-config.ts';
 import type { ProgramRecorder } from '../program-recorder.ts';
-import type { LayerCosts } from './stage-balance.ts';
+import type { BlockCosts } from './stage-balance.ts';
 import { weightBytes } from './weight-bytes.ts';
 
 /** What of a model decides how it can be split. */
@@ -18,7 +18,7 @@ export interface ModelFacts {
   /** Of `weightBytes`, those of experts. */
   readonly expertBytes: number;
   /** Of a step that reads all weights. */
-  readonly costs: LayerCosts;
+  readonly costs: BlockCosts;
 }
 
 /** Of a model that was recorded whole. */
@@ -41,17 +41,15 @@ export function modelFacts({ numLayers }: Pick<ModelConfig, 'numLayers'>, record
       weights.filter((_, id) => ofExperts.has(id)),
       weightBytes,
     ),
-    costs: layerCosts(numLayers, recorder),
+    costs: {
+      blocks: recorder.blocks.map(({ first, count }) => sum(weights.slice(first, first + count), weightBytes)),
+      head: headBytes(recorder),
+    },
   };
 }
 
-function layerCosts(numLayers: number, { ops, weights }: ProgramRecorder): LayerCosts {
-  const layers = Array.from({ length: numLayers }, () => 0);
-  for (const weight of weights) {
-    const layer = Number(/^model\.layers\.(\d+)\./.exec(weight.name)?.[1] ?? NaN);
-    if (layer in layers) layers[layer] = (layers[layer] ?? 0) + weightBytes(weight);
-  }
+function headBytes({ ops, weights }: ProgramRecorder): number {
   const head = ops.find((op) => op.op === 'logits');
-  const headWeight = head === undefined ? undefined : weights[head.weight];
-  return { layers, head: headWeight === undefined ? 0 : weightBytes(headWeight) };
+  const weight = head === undefined ? undefined : weights[head.weight];
+  return weight === undefined ? 0 : weightBytes(weight);
 }

@@ -14,7 +14,7 @@ export interface Degrees {
   readonly pipeline: number;
   readonly data: number;
   readonly isExpertParallel: boolean;
-  /** Layers of each stage; null is even. */
+  /** Layers of each stage, in halves; null is even. */
   readonly layerPartition: readonly number[] | null;
 }
 

@@ -1,5 +1,6 @@
 import { defaultPartition } from '../default-partition.ts';
 import { redundantMax } from '../expert-placement.ts';
+import { kvBlocksInBudget } from '../kv-cache-size.ts';
 import type { ModelFacts } from './model-facts.ts';
 import type { PlannedCheckpoint } from './planned-checkpoint.ts';
 import type { MemoryModel, RankMemory } from './rank-memory.ts';
@@ -99,5 +100,5 @@ function blocksMax({ kind }: PlannedDevices, { limits, blockSize }: PlannedLoad)
 
 function blocksThatFit(rank: RankMemory, devices: PlannedDevices, { blockSize }: PlannedLoad): number {
   const left = (usableBytes(devices) - fixedBytes(rank)) * devices.kvShare;
-  return Math.floor(left / (rank.kvTokenBytes * blockSize));
+  return kvBlocksInBudget(left, rank.kvTokenBytes * blockSize);
 }

@@ -164,8 +164,12 @@ test('a wanted rate limits the replicas, and is said to be too much', async () =
   expect(more.reasons.data).toBe('--qps would take 10 groups, and there are devices for 8');
 });
 
-test('the last stage gets fewer layers where its logits cost as much as some', async () => {
+test('the last stage gets fewer layers where its logits cost as much as some, and half of one where that is better', async () => {
   const plan = await recommend({ model: 'llama-3.2-1b', gpus: 2, given: { tensor: 1, pipeline: 2 } });
-  expect(plan.balance?.now.partition).toEqual([10, 6]);
-  expect(plan.balance?.best.partition).toEqual([10, 6]);
+  expect(plan.balance?.now.partition).toEqual([10.5, 5.5]);
+  expect(plan.balance?.best).toEqual(plan.balance?.now);
+  // Sums of the weights of its stages, but for the embedding of the first, and the norm before the logits.
+  const [first, last] = plan.chosen.ranks;
+  expect(plan.balance?.now.slowest).toBe((first?.weightBytes ?? 0) - 128256 * 2048 * 2);
+  expect(last?.weightBytes).toBe(5 * 121_643_008 + 100_667_392 + 128256 * 2048 * 2 + 2048 * 2);
 });
