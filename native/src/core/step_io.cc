@@ -97,8 +97,8 @@ Status CheckRows(const StepInput& in, const ProgramSpec& spec) {
   return Status::Ok();
 }
 
-/// As many counts as the program's experts have sources, this rank's own among them. They go to every stage: one that
-/// has no such experts makes nothing of them.
+/// As many counts as the program's experts have sources, this rank's own among them. They go to every stage:
+/// one that has no such experts makes nothing of them.
 Status CheckSources(const StepInput& in, const ProgramSpec& spec) {
   const auto spread =
       std::find_if(spec.ops.begin(), spec.ops.end(), [](const Op& op) { return op.num_sources() > 1; });
