@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { deviation, expectGreedyIds, relativeDeviation } from './comparison.ts';
 import { continued, whole } from './driver.ts';
 import { fixtureNames, fourWithinLayers, readFixture } from './fixture.ts';
-import { alone, expectSameBits, isBuilt, withDriver } from './native-driver.ts';
+import { expectSameBits, isBuilt, ofOneRank, withDriver } from './native-driver.ts';
 
 const TIMEOUT_MS = 120_000;
 
@@ -18,7 +18,7 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
     'logits and greedy ids are those of transformers in f32',
     async () => {
       const fixture = await readFixture(name);
-      const found = await withDriver(fixture, { dtype: 'f32' }, (driver) => alone(driver, fixture, whole));
+      const found = await ofOneRank(fixture, { dtype: 'f32' });
       expectGreedyIds(fixture, found);
       expect(relativeDeviation(fixture, found)).toBeLessThanOrEqual(1e-4);
     },
@@ -42,7 +42,7 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
     async () => {
       const fixture = await readFixture(name);
       if (fixture.storageTypeDeviation === null) return;
-      const found = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+      const found = await ofOneRank(fixture);
       expect(deviation(fixture, found)).toBeLessThan(1.5 * fixture.storageTypeDeviation);
     },
     TIMEOUT_MS,
@@ -60,7 +60,7 @@ describe.skipIf(!isBuilt).each(fixtureNames)('native %s', (name) => {
     '%s: the same ids with batches in flight',
     async (_, split, batches) => {
       const fixture = await readFixture(name);
-      const wanted = await withDriver(fixture, {}, (driver) => alone(driver, fixture, whole));
+      const wanted = await ofOneRank(fixture);
       const ids = await withDriver(fixture, { ...split, threads: 2 }, (driver) =>
         driver.generateAhead(fixture.cases, batches),
       );

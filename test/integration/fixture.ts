@@ -64,10 +64,24 @@ export interface QuantizedFixture extends ReferenceModel {
   readonly activationDeviation: number | null;
 }
 
-export async function readQuantizedFixture(name: string): Promise<QuantizedFixture> {
+export function readQuantizedFixture(name: string): Promise<QuantizedFixture> {
+  return once(quantizedFixtures, name, () => readQuantized(name));
+}
+
+async function readQuantized(name: string): Promise<QuantizedFixture> {
   const { expected, ...reference } = await readReference(`${QUANTIZED}/${name}`, {});
   const { weights: weightHashes, activationDeviation } = expected;
   return { ...reference, weightHashes, activationDeviation };
+}
+
+// Most tests of a file read the same few, and nobody writes to them.
+const fixtures = new Map<string, Promise<Fixture>>();
+const quantizedFixtures = new Map<string, Promise<QuantizedFixture>>();
+
+function once<T>(known: Map<string, Promise<T>>, name: string, of: () => Promise<T>): Promise<T> {
+  const found = known.get(name) ?? of();
+  known.set(name, found);
+  return found;
 }
 
 async function readReference(name: string, change: object) {
@@ -89,7 +103,11 @@ export const QUANTIZED_CACHE_FIXTURES = [
 ];
 
 /** @param change fields of config.json to replace. */
-export async function readFixture(name: string, change: object = {}): Promise<Fixture> {
+export function readFixture(name: string, change: object | null = null): Promise<Fixture> {
+  return change === null ? once(fixtures, name, () => read(name, {})) : read(name, change);
+}
+
+async function read(name: string, change: object): Promise<Fixture> {
   const { expected, ...reference } = await readReference(name, change);
   return {
     ...reference,

@@ -52,11 +52,25 @@ export async function alone(driver: Driver, fixture: ReferenceModel, chunking: C
   return found;
 }
 
+const references = new WeakMap<ReferenceModel, Map<string, Promise<readonly Generation[]>>>();
+
+/** What one rank gives for every prompt by itself; computed once, however many tests hold others against it. */
+export function ofOneRank(
+  fixture: ReferenceModel,
+  { dtype, quantization }: NativeOptions = {},
+): Promise<readonly Generation[]> {
+  const known = references.get(fixture) ?? new Map<string, Promise<readonly Generation[]>>();
+  references.set(fixture, known);
+  const key = `${dtype} ${quantization}`;
+  const single = { ...(dtype && { dtype }), ...(quantization && { quantization }) };
+  const found = known.get(key) ?? withDriver(fixture, single, (driver) => alone(driver, fixture, whole));
+  known.set(key, found);
+  return found;
+}
+
 /** The same bits alone, in chunks, by feedback, preempted and among 31 others. */
 export async function expectSameBits(fixture: ReferenceModel, options: NativeOptions): Promise<void> {
-  const { dtype, quantization } = options;
-  const single = { ...(dtype && { dtype }), ...(quantization && { quantization }) };
-  const wanted = await withDriver(fixture, single, (driver) => alone(driver, fixture, whole));
+  const wanted = await ofOneRank(fixture, options);
   await withDriver(fixture, { ...options, threads: 2 }, async (driver) => {
     expectIdentical(await alone(driver, fixture, whole), wanted);
     for (const chunking of chunkings) {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { deviation, expectGreedyIds, relativeDeviation } from './comparison.ts';
 import { continued, whole } from './driver.ts';
 import { quantizedNames, readFixture, readQuantizedFixture } from './fixture.ts';
-import { alone, expectSameBits, isBuilt, withDriver } from './native-driver.ts';
+import { expectSameBits, isBuilt, ofOneRank, withDriver } from './native-driver.ts';
 
 const TIMEOUT_MS = 120_000;
 
@@ -27,7 +27,7 @@ describe.skipIf(!isBuilt).each(quantizedNames)('native %s', (name) => {
     'greedy ids are those of transformers',
     async () => {
       const fixture = await readQuantizedFixture(name);
-      expectGreedyIds(fixture, await withDriver(fixture, { dtype: 'f32' }, (driver) => alone(driver, fixture, whole)));
+      expectGreedyIds(fixture, await ofOneRank(fixture, { dtype: 'f32' }));
     },
     TIMEOUT_MS,
   );

@@ -5,6 +5,8 @@ const f = Math.fround;
 
 /** What the blocks of `dtype` stand for, rounded to f32 where ggml's reference rounds. */
 export function decodeGgml(dtype: GgufDtype, bytes: Uint8Array): Float32Array {
+  if (dtype === 'f32') return new Float32Array(Uint8Array.from(bytes).buffer);
+  if (dtype === 'bf16') return Float32Array.from(new Uint16Array(Uint8Array.from(bytes).buffer), fromBfloat16);
   const { blockValues, blockBytes } = GGML_TYPES[dtype];
   const numBlocks = bytes.length / blockBytes;
   const values = new Float32Array(numBlocks * blockValues);
@@ -19,14 +21,10 @@ export function decodeGgml(dtype: GgufDtype, bytes: Uint8Array): Float32Array {
 
 type Put = (index: number, value: number) => void;
 
-function decodeBlock(dtype: GgufDtype, block: DataView, put: Put): void {
+function decodeBlock(dtype: Exclude<GgufDtype, 'f32' | 'bf16'>, block: DataView, put: Put): void {
   switch (dtype) {
-    case 'f32':
-      return put(0, block.getFloat32(0, true));
     case 'f16':
       return put(0, half(block, 0));
-    case 'bf16':
-      return put(0, fromBfloat16(block.getUint16(0, true)));
     case 'q8_0':
       for (let i = 0; i < 32; i++) put(i, f(block.getInt8(2 + i) * half(block, 0)));
       return;

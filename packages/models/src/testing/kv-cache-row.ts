@@ -2,10 +2,10 @@ import type { KVCacheDtype } from '@skein/native';
 import { roundTo } from '../half-precision.ts';
 
 /** What a cache of the type gives back of a run of elements that share a scale. */
-export function storedRow(dtype: KVCacheDtype, values: ArrayLike<number>): number[] {
-  const row = Array.from(values, Math.fround);
+export function storedRow(dtype: KVCacheDtype, row: Float32Array): Float32Array {
+  if (dtype === 'f32') return row;
   if (dtype !== 'f8e4m3' && dtype !== 'i8') return row.map((x) => roundTo(dtype, x));
-  const largest = Math.max(...row.map(Math.abs));
+  const largest = row.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
   if (largest < 1e-30) return row.map(() => 0);
   const most = dtype === 'i8' ? 127 : 448;
   const scale = Math.fround(largest / most);

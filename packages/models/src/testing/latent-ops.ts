@@ -1,7 +1,7 @@
 import type { KVCacheSpec, Op } from '@skein/native';
 import { storedRow } from './kv-cache-row.ts';
 import type { StepWords } from './step-words.ts';
-import { dot, dotAt, fail, row, rows, softmax, type Value } from './value.ts';
+import { dotAt, fail, row, rows, softmaxInPlace, type Value } from './value.ts';
 
 function tokensOf(x: Value): number[] {
   return [...Array(x.data.length / x.width).keys()];
@@ -57,24 +57,29 @@ export function latentAttention(
 ): Value {
   const { numHeads, latentDim, ropeDim } = op;
   const width = latentDim + ropeDim;
-  const cell = (blocks: readonly number[], position: number): Float32Array => {
+  /** Where what is kept of a position lies. */
+  const placeOf = (blocks: readonly number[], position: number): number => {
     const block = blocks[Math.floor(position / spec.blockSize)] ?? fail(`no block for position ${position}`);
-    const at = (block * spec.blockSize + (position % spec.blockSize)) * width;
-    return cache.subarray(at, at + width);
+    return (block * spec.blockSize + (position % spec.blockSize)) * width;
   };
   for (const [t, position] of step.position.entries()) {
-    const own = cell(step.blocks[t] ?? [], position);
-    own.set([...storedRow(spec.dtype, row(latent, t)), ...storedRow(spec.dtype, row(keyRope, t))]);
+    const place = placeOf(step.blocks[t] ?? [], position);
+    cache.set(storedRow(spec.dtype, row(latent, t)), place);
+    cache.set(storedRow(spec.dtype, row(keyRope, t)), place + latentDim);
   }
   return rows(numHeads * latentDim, step.position, (position, out, t) => {
-    const context = Array.from({ length: position + 1 }, (_, p) => cell(step.blocks[t] ?? [], p));
+    const places = new Int32Array(position + 1).map((_, p) => placeOf(step.blocks[t] ?? [], p));
+    const shares = new Float64Array(places.length);
     for (let h = 0; h < numHeads; h++) {
-      const query = row(q, t).subarray(h * width, (h + 1) * width);
-      const shares = softmax(context.map((key) => dot(query, key) * op.scale));
+      const query = t * q.width + h * width;
+      for (let p = 0; p < shares.length; p++)
+        shares[p] = dotAt(q.data, query, cache, places[p] as number, width) * op.scale;
+      softmaxInPlace(shares);
       const sums = new Float64Array(latentDim);
-      for (const [p, key] of context.entries()) {
+      for (let p = 0; p < shares.length; p++) {
+        const key = places[p] as number;
         const share = shares[p] as number;
-        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] as number) + share * (key[i] as number);
+        for (let i = 0; i < latentDim; i++) sums[i] = (sums[i] as number) + share * (cache[key + i] as number);
       }
       out.set(sums, h * latentDim);
     }

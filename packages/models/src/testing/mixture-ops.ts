@@ -1,5 +1,5 @@
 import type { Op } from '@skein/native';
-import { linear, row, rows, softmax, type Value, zip } from './value.ts';
+import { linear, row, rows, softmaxInPlace, type Value, zip } from './value.ts';
 
 /** Ids in descending order of score, the lower first among equals. */
 function ranked(scores: readonly number[]): number[] {
@@ -9,9 +9,10 @@ function ranked(scores: readonly number[]): number[] {
 export function route(op: Extract<Op, { op: 'route' }>, logits: Value, bias: Float32Array | null): Value {
   const tokens = [...Array(logits.data.length / logits.width).keys()];
   return rows(2 * op.topK, tokens, (t, out) => {
-    const own = [...row(logits, t)];
-    const scores = op.scoring === 'softmax' ? softmax(own) : own.map((x) => 1 / (1 + Math.exp(-x)));
-    const choice = scores.map((s, e) => s + (bias?.[e] ?? 0));
+    const scores = Float64Array.from(row(logits, t));
+    if (op.scoring === 'softmax') softmaxInPlace(scores);
+    else for (const [e, x] of scores.entries()) scores[e] = 1 / (1 + Math.exp(-x));
+    const choice = Array.from(scores, (s, e) => s + (bias?.[e] ?? 0));
     const size = scores.length / op.numGroups;
     const groupScores = Array.from({ length: op.numGroups }, (_, g) => {
       const [first = 0, second = 0] = choice.slice(g * size, (g + 1) * size).sort((a, b) => b - a);

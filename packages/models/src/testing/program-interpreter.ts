@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import type { KVCacheSpec, Op, ProgramSpec, WeightSource } from '@skein/native';
 import { ggufTensorBytes, isGgufDtype } from '../gguf/ggml-types.ts';
 import { dequantize } from './dequantize.ts';
@@ -7,7 +7,7 @@ import { storedRow } from './kv-cache-row.ts';
 import { absorbKey, expandValue, latentAttention } from './latent-ops.ts';
 import { addExperts, expertOutputs, route } from './mixture-ops.ts';
 import { readStepInput, type StepWords } from './step-words.ts';
-import { besides, dot, dotAt, fail, linear, pickBits, row, rows, softmax, type Value, zip } from './value.ts';
+import { besides, dot, dotAt, fail, linear, pickBits, row, rows, softmaxInPlace, type Value, zip } from './value.ts';
 
 export { ropeRowOrder } from './rope-rows.ts';
 export { decodeGgml, dequantize };
@@ -232,7 +232,7 @@ function geluTanh(x: number): number {
   return (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
 
-function capInPlace(values: Float32Array | number[], cap: number): void {
+function capInPlace(values: Float32Array | Float64Array, cap: number): void {
   for (let i = 0; i < values.length; i++) values[i] = cap * Math.tanh((values[i] ?? 0) / cap);
 }
 
@@ -295,13 +295,15 @@ function attention(
   }
   return rows(q.width, step.position, (position, out, t) => {
     const first = op.window === null ? 0 : Math.max(0, position + 1 - op.window);
-    const places = Array.from({ length: position + 1 - first }, (_, p) => placeOf(step.blocks[t] ?? [], first + p));
+    const places = new Int32Array(position + 1 - first).map((_, p) => placeOf(step.blocks[t] ?? [], first + p));
+    const shares = new Float64Array(places.length);
     for (let h = 0; h < op.numHeads; h++) {
       const key = Math.floor(h / (op.numHeads / numKVHeads)) * headSize;
       const query = t * q.width + h * headDim;
-      const scores = places.map((place) => dotAt(q.data, query, cache, place + key, headDim) * op.scale);
-      if (op.softCap !== null) capInPlace(scores, op.softCap);
-      const shares = softmax(scores);
+      for (let p = 0; p < shares.length; p++)
+        shares[p] = dotAt(q.data, query, cache, (places[p] as number) + key, headDim) * op.scale;
+      if (op.softCap !== null) capInPlace(shares, op.softCap);
+      softmaxInPlace(shares);
       const sums = new Float64Array(headDim);
       for (let p = 0; p < shares.length; p++) {
         const value = (places[p] as number) + key + toValue;
@@ -311,6 +313,17 @@ function attention(
       out.set(sums, h * headDim);
     }
   });
+}
+
+function readPart(file: string, start: number, sizeBytes: number): Uint8Array {
+  const bytes = new Uint8Array(sizeBytes);
+  const opened = openSync(file, 'r');
+  try {
+    if (readSync(opened, bytes, 0, sizeBytes, start) < sizeBytes) fail(`${file} ends before ${start + sizeBytes}`);
+  } finally {
+    closeSync(opened);
+  }
+  return bytes;
 }
 
 function readWeight(source: WeightSource): Float32Array {
@@ -324,7 +337,7 @@ function readWeight(source: WeightSource): Float32Array {
   const wholeShape = shape.length === 1 ? shape : [numRows, wholeCols];
   const sizeBytes = ggufTensorBytes(dtype, wholeShape) ?? fail(`${name} has rows of broken blocks`);
   const start = offsetBytes + firstRow * (sizeBytes / numRows);
-  const whole = decodeGgml(dtype, readFileSync(file).subarray(start, start + sizeBytes));
+  const whole = decodeGgml(dtype, readPart(file, start, sizeBytes));
   if (wholeShape === shape || wholeCols === numCols) return whole;
   const weight = new Float32Array(numRows * numCols);
   for (let r = 0; r < numRows; r++)

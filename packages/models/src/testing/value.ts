@@ -24,7 +24,9 @@ export function rows(
 }
 
 export function zip(a: Value, b: Value, f: (a: number, b: number) => number): Value {
-  return { width: a.width, data: a.data.map((x, i) => f(x, b.data[i] ?? 0)) };
+  const data = new Float32Array(a.data.length);
+  for (let i = 0; i < data.length; i++) data[i] = f(a.data[i] as number, b.data[i] as number);
+  return { width: a.width, data };
 }
 
 /** Values with the same rows as one. */
@@ -65,16 +67,33 @@ export function linear(x: Value, weight: Float32Array, bias: Float32Array | null
   const numRows = x.data.length / x.width;
   const data = new Float32Array(numRows * width);
   for (let r = 0; r < numRows; r++) {
-    for (let n = 0; n < width; n++)
-      data[r * width + n] = dotAt(x.data, r * x.width, weight, n * x.width, x.width) + (bias?.[n] ?? 0);
+    const at = r * x.width;
+    // Four sums that do not wait for each other take half as long; past the last column, they are the last one's.
+    for (let n = 0; n < width; n += 4) {
+      const [n1, n2, n3] = [Math.min(n + 1, width - 1), Math.min(n + 2, width - 1), Math.min(n + 3, width - 1)];
+      const [b0, b1, b2, b3] = [n * x.width, n1 * x.width, n2 * x.width, n3 * x.width];
+      let [s0, s1, s2, s3] = [0, 0, 0, 0];
+      for (let i = 0; i < x.width; i++) {
+        const a = x.data[at + i] as number;
+        s0 += a * (weight[b0 + i] as number);
+        s1 += a * (weight[b1 + i] as number);
+        s2 += a * (weight[b2 + i] as number);
+        s3 += a * (weight[b3 + i] as number);
+      }
+      data[r * width + n] = s0 + (bias?.[n] ?? 0);
+      data[r * width + n1] = s1 + (bias?.[n1] ?? 0);
+      data[r * width + n2] = s2 + (bias?.[n2] ?? 0);
+      data[r * width + n3] = s3 + (bias?.[n3] ?? 0);
+    }
   }
   return { width, data };
 }
 
-/** exp(x) of each over their sum. */
-export function softmax(x: readonly number[]): number[] {
-  const most = Math.max(...x);
-  const shares = x.map((s) => Math.exp(s - most));
-  const total = shares.reduce((a, b) => a + b, 0);
-  return shares.map((s) => s / total);
+/** exp(x) of each over their sum, in its place. */
+export function softmaxInPlace(x: Float64Array): void {
+  let most = -Infinity;
+  for (let i = 0; i < x.length; i++) most = Math.max(most, x[i] as number);
+  let total = 0;
+  for (let i = 0; i < x.length; i++) total += x[i] = Math.exp((x[i] as number) - most);
+  for (let i = 0; i < x.length; i++) x[i] = (x[i] as number) / total;
 }
