@@ -1,4 +1,11 @@
 import { defineConfig, type ViteUserConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.ts';
+
+const E2E = 'test/e2e/**/*.test.ts';
+/** Hold what happens against the clock, or load every core: no other file's mesh runs beside theirs. */
+const TIMED = ['cancel', 'commands', 'failure-floor', 'orphans', 'soak'].map((name) => `test/e2e/${name}.test.ts`);
+/** Starting a mesh takes seconds, on a busy machine many. */
+const mesh = { testTimeout: 120_000, hookTimeout: 120_000 } as const;
 
 const config: ViteUserConfig = defineConfig({
   test: {
@@ -7,6 +14,7 @@ const config: ViteUserConfig = defineConfig({
     // Only hangs should end here, on a machine however busy.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,
@@ -29,15 +37,11 @@ const config: ViteUserConfig = defineConfig({
       },
       {
         extends: true,
-        test: {
-          name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
-          // Each file starts a whole mesh.
-          fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          sequence: { groupOrder: 2 },
-        },
+        test: { name: 'e2e', include: [E2E], exclude: TIMED, ...mesh, sequence: { groupOrder: 2 } },
+      },
+      {
+        extends: true,
+        test: { name: 'e2e-timed', include: TIMED, ...mesh, fileParallelism: false, sequence: { groupOrder: 3 } },
       },
     ],
   },

@@ -49,7 +49,7 @@ export function stepsOf(options: Options, logFolder: string): Step[] {
         : [],
     unit: () => [vitest('unit', options.vitestArguments)],
     integration: () => [vitest('integration', options.vitestArguments)],
-    e2e: () => [vitest('e2e', options.vitestArguments)],
+    e2e: () => [vitest('e2e', ['--project=e2e-timed', ...options.vitestArguments])],
   };
   return options.groups.flatMap((group) => groups[group]());
 }

@@ -4,9 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Launched } from './cluster.ts';
 
+/** Begins the names of namespaces: each of vitest's workers has its own. */
+const OWN = `skt${process.env['VITEST_POOL_ID'] ?? ''}`;
+const PROBE = `${OWN}-probe`;
+
 /** Whether this process may make network namespaces. */
-export const canNetns: boolean = process.getuid?.() === 0 && spawnSync('ip', ['netns', 'add', 'sktprobe']).status === 0;
-if (canNetns) ip('netns', 'del', 'sktprobe');
+export const canNetns: boolean = process.getuid?.() === 0 && spawnSync('ip', ['netns', 'add', PROBE]).status === 0;
+if (canNetns) ip('netns', 'del', PROBE);
 
 export function ip(...args: string[]): void {
   const { status, stderr } = spawnSync('ip', args, { encoding: 'utf8' });
@@ -21,7 +25,7 @@ export interface NetworkPlan {
   readonly between?: 'bridge' | 'router';
 }
 
-const SWITCH = 'sktsw';
+const SWITCH = `${OWN}-switch`;
 
 /** Hosts of a group: network namespaces with an interface eth0 each. What starts in one also has its own IPC namespace and
  *  /dev/shm, and the names in its hosts file. */
@@ -128,5 +132,5 @@ interface StartOptions {
 }
 
 function host(index: number): string {
-  return `skt${index}`;
+  return `${OWN}-${index}`;
 }
