@@ -8,8 +8,7 @@
 /// to compile.
 namespace skein::cpu {
 
-// Columns whose scales are widened at once, and whose codes may be unpacked: 16 outputs x 1024 are half of a
-// small L1.
+// Columns that pass at once, and whose codes may be unpacked: 16 outputs x 1024 are half of a small L1.
 constexpr size_t kIntChunkK = 2048;
 constexpr size_t kUnpackChunkK = 1024;
 // From here on, 4-bit codes are unpacked once for all rows.
@@ -20,10 +19,8 @@ constexpr size_t kIntAhead = 2048;
 // Runs of a sum that wait for their neighbour, and the one in work: of 8 at most 4.
 constexpr size_t kPendingRuns = 4;
 
-/// Bytes of one thread's scratch per row of a panel: codes unpacked to bytes, scales and mins of every 16
-/// columns, sums.
-constexpr size_t kIntScratchRowBytes =
-    kUnpackChunkK + 2 * (kIntChunkK / 16) * sizeof(float) + kPendingRuns * kIntLinearMaxRows * sizeof(float);
+/// Bytes of one thread's scratch per row of a panel: codes unpacked to bytes, and sums.
+constexpr size_t kIntScratchRowBytes = kUnpackChunkK + kPendingRuns * kIntLinearMaxRows * sizeof(float);
 
 /// As IntLinearBlock, of 4-bit and of 8-bit codes.
 void IntLinearNibbles(const QuantizedRows& x, const LinearPart& part, size_t row_begin, size_t row_end,

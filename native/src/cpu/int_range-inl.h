@@ -19,79 +19,25 @@ namespace skein::HWY_NAMESPACE {
 /// One thread's scratch.
 struct Room {
   uint8_t* codes;  // [kUnpackChunkK / 4][2][kBytes]
-  float* scales;   // [kIntChunkK / 16][kIntPanel]
-  float* mins;     // the same
   float* sums;     // [kPendingRuns][rows][kIntPanel]
 
-  static constexpr size_t kFactors = cpu::kIntChunkK / 16 * kIntPanel;
   static constexpr size_t kCodes = cpu::kUnpackChunkK / 2 * kBytes;
   static constexpr size_t kSums = cpu::kPendingRuns * cpu::kIntLinearMaxRows * kIntPanel;
-  static_assert(kCodes + (2 * kFactors + kSums) * sizeof(float) == kIntPanel * cpu::kIntScratchRowBytes);
+  static_assert(kCodes + kSums * sizeof(float) == kIntPanel * cpu::kIntScratchRowBytes);
   explicit Room(float* scratch)
-      : codes(reinterpret_cast<uint8_t*>(scratch)),
-        scales(reinterpret_cast<float*>(codes + kCodes)),
-        mins(scales + kFactors),
-        sums(mins + kFactors) {}
+      : codes(reinterpret_cast<uint8_t*>(scratch)), sums(reinterpret_cast<float*>(codes + kCodes)) {}
 };
 
-/// The factors of one panel, as they are stored, widened per block of columns.
-class PanelFactors {
- public:
-  PanelFactors(const WeightView& weight, size_t panel, size_t block_cols)
-      : weight_(weight),
-        groups_(CeilDiv(weight.cols, weight.group)),
-        first_(panel * groups_ * kIntPanel),
-        group_blocks_(std::max<size_t>(1, weight.group / block_cols)) {}
-
-  /// Of `blocks` blocks from `first_block` on.
-  void Widen(size_t first_block, size_t blocks, const Room& room) const {
-    switch (weight_.scale_dtype) {
-      case Dtype::kF16:
-        return WidenAs<F16>(first_block, blocks, room);
-      case Dtype::kBF16:
-        return WidenAs<BF16>(first_block, blocks, room);
-      default:
-        return WidenAs<float>(first_block, blocks, room);
-    }
-  }
-
- private:
-  template <typename T>
-  void WidenAs(size_t first_block, size_t blocks, const Room& room) const {
-    const auto* stored = static_cast<const T*>(weight_.scales);
-    size_t group = std::min(first_block / group_blocks_, groups_ - 1);
-    size_t left = (group + 1) * group_blocks_ - std::min((group + 1) * group_blocks_, first_block);
-    float *scales = room.scales, *mins = room.mins;
-    while (blocks > 0) {
-      const size_t count = group + 1 == groups_ ? blocks : std::min(blocks, left);
-      const size_t at = first_ + group * kIntPanel;
-      // The next panel's, which nothing else would fetch in time.
-      hwy::Prefetch(stored + at + groups_ * kIntPanel);
-      for (size_t half = 0; half < kIntPanel; half += kLanes) {
-        const VF scale = LoadF32(stored + at + half);
-        Repeat(scale, count, scales + half);
-        if (weight_.mins != nullptr) {
-          Repeat(hn::LoadU(DF(), weight_.mins + at + half), count, mins + half);
-        } else if (weight_.zeros != nullptr) {
-          const hn::Rebind<int8_t, DI32> d8;
-          const VI32 zero = hn::PromoteTo(DI32(), hn::LoadU(d8, weight_.zeros + at + half));
-          Repeat(hn::Neg(hn::Mul(hn::ConvertTo(DF(), zero), scale)), count, mins + half);
-        }
-      }
-      scales += count * kIntPanel;
-      mins += count * kIntPanel;
-      blocks -= count;
-      left = group_blocks_;
-      ++group;
-    }
-  }
-  static HWY_INLINE void Repeat(VF v, size_t count, float* out) {
-    for (size_t i = 0; i < count; ++i) hn::Store(v, DF(), out + i * kIntPanel);
-  }
-
-  const WeightView& weight_;
-  size_t groups_, first_, group_blocks_;
-};
+/// Of panel `panel` whose columns are `padded` in blocks of `block_cols`.
+HWY_INLINE PanelFactors FactorsOf(const WeightView& weight, size_t panel, size_t padded, size_t block_cols) {
+  const size_t groups = CeilDiv(weight.cols, weight.group), first = panel * groups * kIntPanel;
+  return {.scales = static_cast<const std::byte*>(weight.scales) + first * DtypeBytes(weight.scale_dtype),
+          .scale_dtype = weight.scale_dtype,
+          .zeros = weight.zeros != nullptr ? weight.zeros + first : nullptr,
+          .mins = weight.mins != nullptr ? weight.mins + first : nullptr,
+          .group_blocks = (groups == 1 ? padded : weight.group) / block_cols,
+          .panel_groups = groups};
+}
 
 HWY_INLINE void StoreRow(const float* sums, const float* bias, size_t cols, float* out) {
   const DF d;
@@ -125,10 +71,9 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
   for (size_t col = col_begin; col < col_end; col += kIntPanel) {
     const size_t panel = col / kIntPanel;
     const auto* codes = static_cast<const uint8_t*>(weight.data) + panel * panel_bytes;
-    const PanelFactors factors(weight, panel, kBlockCols);
+    const PanelFactors factors = FactorsOf(weight, panel, padded, kBlockCols);
     for (size_t k = 0; k < padded; k += chunk) {
       const size_t cols = std::min(chunk, padded - k), block = k / kBlockCols;
-      factors.Widen(block, cols / kBlockCols, room);
       const auto* chunk_codes = codes + k / 4 * Packed::kStepBytes;
       const size_t x_block = row_begin * x.blocks + k / cpu::kQuantBlock;
       TileInput tile{.x = x.codes + row_begin * x.stride + k,
@@ -141,8 +86,8 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
                      .codes = chunk_codes,
                      .fetch = chunk_codes + ahead,
                      .fetch_step = fetch_step,
-                     .scales = room.scales,
-                     .mins = room.mins,
+                     .factors = factors,
+                     .first_block = block,
                      .blocks = cols / kBlockCols,
                      .run_blocks = run_blocks,
                      .run = block / run_blocks,

@@ -86,6 +86,66 @@ HWY_INLINE void UnpackNibbles(const uint8_t* from, size_t steps, uint8_t* to) {
   }
 }
 
+/// Scales of a panel and, of affine weights, zeros or mins: [group][kIntPanel], as they are stored.
+struct PanelFactors {
+  const std::byte* scales;
+  Dtype scale_dtype;
+  const int8_t* zeros;  // or null
+  const float* mins;    // or null
+  size_t group_blocks;  // blocks of columns of a group
+  size_t panel_groups;  // groups of a panel: so much further the next panel's begin
+};
+
+/// The factors of one group.
+class GroupFactors {
+ public:
+  /// Of the group that block `block` belongs to.
+  HWY_INLINE GroupFactors(const PanelFactors& panel, size_t block)
+      : panel_(panel),
+        group_(block / panel.group_blocks),
+        left_(panel.group_blocks - block % panel.group_blocks) {
+    FetchNextPanel();
+  }
+
+  HWY_INLINE void NextBlock() {
+    if (--left_ > 0) return;
+    left_ = panel_.group_blocks;
+    ++group_;
+    FetchNextPanel();
+  }
+
+  HWY_INLINE VF Scale(size_t lane) const {
+    const size_t at = group_ * kIntPanel + lane;
+    switch (panel_.scale_dtype) {
+      case Dtype::kF16:
+        return LoadF32(reinterpret_cast<const F16*>(panel_.scales) + at);
+      case Dtype::kBF16:
+        return LoadF32(reinterpret_cast<const BF16*>(panel_.scales) + at);
+      default:
+        return LoadF32(reinterpret_cast<const float*>(panel_.scales) + at);
+    }
+  }
+
+  /// What an element is beside code * scale.
+  HWY_INLINE VF Min(size_t lane, VF scale) const {
+    const size_t at = group_ * kIntPanel + lane;
+    if (panel_.zeros == nullptr) return LoadF32(panel_.mins + at);
+    const hn::Rebind<int8_t, DI32> d8;
+    const VI32 zero = hn::PromoteTo(DI32(), hn::LoadU(d8, panel_.zeros + at));
+    return hn::Neg(hn::Mul(hn::ConvertTo(DF(), zero), scale));
+  }
+
+ private:
+  /// Nothing else would read them in time.
+  HWY_INLINE void FetchNextPanel() const {
+    hwy::Prefetch(panel_.scales +
+                  (panel_.panel_groups + group_) * kIntPanel * DtypeBytes(panel_.scale_dtype));
+  }
+
+  const PanelFactors& panel_;
+  size_t group_, left_;
+};
+
 /// Some blocks of columns, of one or more runs (the partial sums of weight.h). Pointers are at the first
 /// column, and those of rows at the first row.
 struct TileInput {
@@ -99,14 +159,14 @@ struct TileInput {
   const uint8_t* codes;
   const uint8_t* fetch;  // what is fetched meanwhile,
   size_t fetch_step;     // so many bytes further with every 64 bytes of codes
-  const float* scales;   // [blocks][kIntPanel]
-  const float* mins;     // the same
-  size_t blocks;         // of 4 * kSteps columns
-  size_t run_blocks;     // of a whole run
-  size_t run;            // that the first block belongs to
-  size_t run_left;       // its blocks from the first on
-  float* sums;           // [pending runs][rows][kIntPanel]
-  size_t level;          // floats from one pending run's sums to the next one's
+  PanelFactors factors;
+  size_t first_block;  // of the panel that is computed here
+  size_t blocks;       // of 4 * kSteps columns
+  size_t run_blocks;   // of a whole run
+  size_t run;          // that the first block belongs to
+  size_t run_left;     // its blocks from the first on
+  float* sums;         // [pending runs][rows][kIntPanel]
+  size_t level;        // floats from one pending run's sums to the next one's
 };
 
 /// Whether integer sums begin at what weights whose zero is 8 take away.
@@ -151,11 +211,12 @@ HWY_INLINE int32_t SumOfCodes(const TileInput& t, size_t row, size_t block) {
   return sum;
 }
 
-/// Scales the integer sums of one row by the weights' factors. They are stored in `part`, or, unless they are
-/// the first of an activation scale, added to it.
+/// Scales the integer sums of one row by the weights' factors, `mins` those of affine weights. They are
+/// stored in `part`, or, unless they are the first of an activation scale, added to it.
 template <class Source, bool kAffine, size_t kSteps>
 HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, bool first, float* part,
-                          typename Source::Dot::Sum a, typename Source::Dot::Sum b, VF scale0, VF scale1) {
+                          typename Source::Dot::Sum a, typename Source::Dot::Sum b, VF scale0, VF scale1,
+                          [[maybe_unused]] const float* mins) {
   const DF d;
   constexpr bool kZeros = kBeginsAtZeros<Source, kAffine, kSteps>;
   constexpr int32_t kZero = Source::kOffset + (kAffine || kZeros ? 0 : Source::kSymmetricZero);
@@ -178,7 +239,6 @@ HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, bool fir
   }
   if constexpr (kAffine) {
     const VF weight = hn::ConvertTo(d, hn::Set(DI32(), x_sum));
-    const float* mins = t.mins + block * kIntPanel;
     sum0 = hn::MulAdd(hn::Load(d, mins), weight, sum0);
     sum1 = hn::MulAdd(hn::Load(d, mins + kLanes), weight, sum1);
   }
@@ -225,6 +285,8 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
   constexpr bool kZeros = kBeginsAtZeros<Source, kAffine, kSteps>;
   constexpr size_t kUnroll = std::min<size_t>(kSteps, 8), kStepBytes = Source::kStepBytes;
   HWY_ALIGN float part[kRows * kIntPanel];
+  [[maybe_unused]] HWY_ALIGN float mins[kIntPanel];
+  GroupFactors factors(t.factors, t.first_block);
   const int8_t* x = t.x;
   const uint8_t *codes = t.codes, *fetch = t.fetch;
   // One for each 64 bytes of codes, of which a step of wide vectors has two.
@@ -263,10 +325,14 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
             (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + i * 4), ...);
           }
         }
-        const VF scale0 = hn::Load(DF(), t.scales + block * kIntPanel),
-                 scale1 = hn::Load(DF(), t.scales + block * kIntPanel + kLanes);
+        const VF scale0 = factors.Scale(0), scale1 = factors.Scale(kLanes);
+        if constexpr (kAffine) {
+          hn::Store(factors.Min(0, scale0), DF(), mins);
+          hn::Store(factors.Min(kLanes, scale1), DF(), mins + kLanes);
+        }
+        factors.NextBlock();
         (AddScaled<Source, kAffine, kSteps>(t, kRow, block, share == 0, part, a[kRow], b[kRow], scale0,
-                                            scale1),
+                                            scale1, mins),
          ...);
       }
       (AddPart(part + kRow * kIntPanel, x_scales[kRow * t.x_blocks], sums + kRow * kIntPanel), ...);

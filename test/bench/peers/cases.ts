@@ -3,7 +3,8 @@ import type { GgufForm } from './gguf-checkpoint.ts';
 
 /** Weights of both sides that stand beside each other. */
 export interface WeightPair {
-  readonly quantization: 'none' | 'int8' | 'int4';
+  /** What skein makes of the checkpoint in bf16 as it loads it; null where it reads the peer's file. */
+  readonly quantization: 'none' | 'int8' | null;
   readonly gguf: GgufForm;
   readonly peer: string;
 }
@@ -13,8 +14,8 @@ export type WeightName = 'bf16' | 'int8' | 'int4';
 export const WEIGHTS: Readonly<Record<WeightName, WeightPair>> = {
   bf16: { quantization: 'none', gguf: { layers: 'f16', embedding: 'f16' }, peer: 'llama.cpp F16' },
   int8: { quantization: 'int8', gguf: { layers: 'q8_0', embedding: 'q8_0' }, peer: 'llama.cpp Q8_0' },
-  // The embedding is the head too, and 8 bits on both sides.
-  int4: { quantization: 'int4', gguf: { layers: 'q4_0', embedding: 'q8_0' }, peer: 'llama.cpp Q4_0' },
+  // The embedding, which is the head too, has 4 bits as well.
+  int4: { quantization: null, gguf: { layers: 'q4_0', embedding: 'q4_0' }, peer: 'llama.cpp Q4_0' },
 };
 
 export interface PeerCase {

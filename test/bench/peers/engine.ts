@@ -17,7 +17,7 @@ export interface EngineModel {
   /** A checkpoint's directory, or a GGUF file. */
   readonly path: string;
   /** What skein makes of the checkpoint while it loads it; llama.cpp has it from its file. */
-  readonly quantization: 'none' | 'int8' | 'int4';
+  readonly quantization: 'none' | 'int8';
   /** Streams that are filled to CONTEXT, at most STREAMS_MAX. */
   readonly streams: number;
   /** Whether a stream of LONG_CONTEXT positions is filled, which takes a minute. */

@@ -37,8 +37,13 @@ export async function runPeers(
   await using peer = new EngineProcess('llama.cpp');
   progress('loading');
   const facts = {
-    skein: await skein.call('load', { path: dir, quantization, streams, long }),
-    peer: await peer.call('load', { path: file, quantization, streams, long }),
+    skein: await skein.call('load', {
+      path: quantization === null ? file : dir,
+      quantization: quantization ?? 'none',
+      streams,
+      long,
+    }),
+    peer: await peer.call('load', { path: file, quantization: 'none', streams, long }),
   };
   const table = new Turns({ skein, peer }, facts.skein);
   const samples = new Map<string, PeerSample[]>(cases.map(({ id }) => [id, []]));
