@@ -219,7 +219,7 @@ HWY_INLINE void ForTiles(size_t row_begin, size_t row_end, const Body& body) {
   }
 }
 
-/// One tile of kRows rows: weights pass once, kPanels panels at a time, so that enough sums are under way.
+/// One tile of kRows rows: weights pass once, kPanels panels at a time.
 template <size_t kRows, size_t kPanels, typename T>
 void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) {
   for (; row + (kPanels - 1) * kPanelRows < job.col_end; row += kPanels * kPanelRows) {
@@ -236,15 +236,16 @@ void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) 
 
 template <typename T>
 void StreamTile(const Job<T>& job, size_t x_row, size_t rows, size_t col_begin, TileSums* sums) {
-  // Widening takes registers as well.
-  constexpr size_t kTogether = std::is_same_v<T, Prepared<T>> ? 4 : 2;
+  // Of one row two panels at once, since memory gives more where it is read in two places; of two rows where
+  // widening leaves registers for it.
+  constexpr size_t kTogether = std::is_same_v<T, Prepared<T>> ? 2 : 1;
   size_t row = col_begin;
   switch (rows) {
     case 1:
-      StreamPanels<1, kTogether>(job, x_row, row, sums);
+      StreamPanels<1, 2>(job, x_row, row, sums);
       return StreamPanels<1, 1>(job, x_row, row, sums);
     case 2:
-      StreamPanels<2, kTogether / 2>(job, x_row, row, sums);
+      StreamPanels<2, kTogether>(job, x_row, row, sums);
       return StreamPanels<2, 1>(job, x_row, row, sums);
     case 3:
       return StreamPanels<3, 1>(job, x_row, row, sums);
@@ -372,8 +373,9 @@ size_t LinearBlockCols(size_t rows, size_t k, Dtype dtype) {
   // About 128 KiB of weights: some 10 us of reading, so that taking a chunk is cheap and a late core costs
   // little.
   constexpr size_t kChunkBytes = size_t{128} << 10;
-  const size_t panel = FloatPanelRows();
-  return std::clamp<size_t>(RoundDown(kChunkBytes / (k * DtypeBytes(dtype)), panel), panel, 256);
+  // One and two rows take two panels at a time.
+  const size_t least = FloatPanelRows() * (rows <= 2 ? 2 : 1);
+  return std::clamp<size_t>(RoundDown(kChunkBytes / (k * DtypeBytes(dtype)), least), least, 256);
 }
 
 void LinearBlock(const Matrix& x, const LinearPart& part, size_t row_begin, size_t row_end, size_t col_begin,

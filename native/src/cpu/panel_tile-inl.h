@@ -64,15 +64,14 @@ HWY_INLINE void AddProducts(const float* x, const PanelVectors& w, PanelVectors&
 }
 
 /// Adds to the sums of kRows rows and kPanels panels, `sums_step` floats apart, the products of n columns in
-/// order: one multiply-add each. `resume` is false where the sums start from zero. Either rows or panels are
-/// one, or both two. Sums are single variables, and the loop is not inlined anywhere: as arrays, or beside
-/// other variables, GCC keeps them in memory.
+/// order: one multiply-add each. `resume` is false where the sums start from zero. Sums are single variables,
+/// and the loop is not inlined anywhere: as arrays, or beside other variables, GCC keeps them in memory.
 template <size_t kRows, size_t kPanels, typename T>
 HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
                                size_t panel_step, size_t n, Fetch fetch, bool resume,
                                float* HWY_RESTRICT sums, size_t sums_step) {
   constexpr size_t kSums = kRows * kPanels;
-  static_assert(kSums <= kTileRows && (kRows == 1 || kPanels == 1 || kSums == 4));
+  static_assert(kSums <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= 2)));
   // The sums of (row, panel), counted with panels inside.
   const auto at = [&](size_t i)
                       HWY_ATTR { return sums + i % kPanels * sums_step + i / kPanels * kPanelRows; };
@@ -87,13 +86,11 @@ HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, con
     const T* from = panel + k * kPanelRows;
     const size_t f_step = panel_step * sizeof(T);
     const PanelVectors w0 = LoadWeights<true>(from, f),
-                       w1 = LoadWeights<(kPanels > 1)>(from + panel_step, f + f_step),
-                       w2 = LoadWeights<(kPanels > 2)>(from + 2 * panel_step, f + 2 * f_step),
-                       w3 = LoadWeights<(kPanels > 3)>(from + 3 * panel_step, f + 3 * f_step);
+                       w1 = LoadWeights<(kPanels > 1)>(from + panel_step, f + f_step);
     AddProducts<true>(x + k, w0, s0);
     AddProducts<(kSums > 1)>(x1 + k, kPanels > 1 ? w1 : w0, s1);
-    AddProducts<(kSums > 2)>(x2 + k, kPanels > 2 ? w2 : w0, s2);
-    AddProducts<(kSums > 3)>(x3 + k, kPanels > 3 ? w3 : kPanels == 2 ? w1 : w0, s3);
+    AddProducts<(kSums > 2)>(x2 + k, w0, s2);
+    AddProducts<(kSums > 3)>(x3 + k, kPanels > 1 ? w1 : w0, s3);
     AddProducts<(kSums > 4)>(x4 + k, w0, s4);
     AddProducts<(kSums > 5)>(x5 + k, w0, s5);
   }
