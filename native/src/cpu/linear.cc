@@ -236,8 +236,8 @@ void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) 
 
 template <typename T>
 void StreamTile(const Job<T>& job, size_t x_row, size_t rows, size_t col_begin, TileSums* sums) {
-  // Of one row two panels at once, since memory gives more where it is read in two places; of two rows where
-  // widening leaves registers for it.
+  // Two panels at once, since the sums of one would wait for each other longer than for memory; of two rows
+  // where widening leaves registers for it.
   constexpr size_t kTogether = std::is_same_v<T, Prepared<T>> ? 2 : 1;
   size_t row = col_begin;
   switch (rows) {
