@@ -6,7 +6,6 @@ const FIRST = [
   'integration/fidelity.test.ts',
   'integration/tensor-parallel.test.ts',
   'integration/recording.test.ts',
-  'integration/soak.test.ts',
   'integration/quantized.test.ts',
   'e2e/plan.test.ts',
   'e2e/formation-matrix.test.ts',
