@@ -23,7 +23,7 @@ export interface TimedProgramOptions {
   readonly streams: readonly number[];
   readonly stepTokensMax: number;
   /** What becomes of the checkpoint's matrices; none unless given. */
-  readonly quantization?: 'none' | 'int8' | 'int4';
+  readonly quantization?: 'none' | 'int8';
 }
 
 /** A token id and its logprob, or logit. */

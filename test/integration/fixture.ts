@@ -78,7 +78,8 @@ async function readQuantized(name: string): Promise<QuantizedFixture> {
 const fixtures = new Map<string, Promise<Fixture>>();
 const quantizedFixtures = new Map<string, Promise<QuantizedFixture>>();
 
-function once<T>(known: Map<string, Promise<T>>, name: string, of: () => Promise<T>): Promise<T> {
+/** What `of` gives for a name, computed once. */
+export function once<T>(known: Map<string, Promise<T>>, name: string, of: () => Promise<T>): Promise<T> {
   const found = known.get(name) ?? of();
   known.set(name, found);
   return found;

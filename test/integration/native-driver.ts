@@ -5,7 +5,7 @@ import { resolveDtype } from '@skein/models';
 import type { KVCacheDtype, NativeAddon, ProgramMemory } from '@skein/native';
 import { expectIdentical } from './comparison.ts';
 import { type Chunking, chunksOf, Driver, type Generation, randomChunks, whole } from './driver.ts';
-import { type ReferenceModel, stageSpecs, type StageSpecsOptions } from './fixture.ts';
+import { once, type ReferenceModel, stageSpecs, type StageSpecsOptions } from './fixture.ts';
 import { openNative } from '../support/pipeline.ts';
 
 const ADDON = fileURLToPath(new URL('../../native/build/skein.node', import.meta.url));
@@ -63,9 +63,7 @@ export function ofOneRank(
   references.set(fixture, known);
   const key = `${dtype} ${quantization}`;
   const single = { ...(dtype && { dtype }), ...(quantization && { quantization }) };
-  const found = known.get(key) ?? withDriver(fixture, single, (driver) => alone(driver, fixture, whole));
-  known.set(key, found);
-  return found;
+  return once(known, key, () => withDriver(fixture, single, (driver) => alone(driver, fixture, whole)));
 }
 
 /** The same bits alone, in chunks, by feedback, preempted and among 31 others. */

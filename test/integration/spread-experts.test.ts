@@ -46,11 +46,16 @@ describe.skipIf(!isBuilt)('tokens of experts', () => {
       const mixtures = mixturesOf(fixture);
       expect(mixtures).not.toEqual([]);
       const counted: Map<number, number[]>[] = [];
-      for (const split of [{}, { tensorSize: 2 }, { tensorSize: 3, partition: twoWithinLayers }]) {
+      for (const [split, numRanks] of [
+        [{}, 1],
+        [{ tensorSize: 2 }, 2],
+        [{ tensorSize: 3, partition: twoWithinLayers }, 6],
+      ] as const) {
         await withDriver(fixture, { ...split, threads: 2 }, async (driver) => {
           await alone(driver, fixture, chunksOf(7));
           await driver.generate(fixture.cases, randomChunks(5), { feedback: true });
           const { numTokens, loads } = driver.expertWork;
+          expect(loads).toHaveLength(numRanks);
           const sums = totals(loads);
           expect([...sums.keys()].sort((a, b) => a - b)).toEqual(mixtures.map(({ layer }) => layer));
           for (const { layer, numExperts, topK } of mixtures) {
