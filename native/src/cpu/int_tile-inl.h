@@ -38,6 +38,7 @@ struct NibbleSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
   static constexpr size_t kLeastRows = 1;
+  static constexpr bool kFromMemory = true;
   static constexpr size_t kStepBytes = kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
@@ -56,6 +57,7 @@ struct UnpackedSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
   static constexpr size_t kLeastRows = kMaxIntTileRows - 1;
+  static constexpr bool kFromMemory = false;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
@@ -69,6 +71,7 @@ struct ByteSource {
   using Dot = typename Dots::Dot8;
   using Weight = typename Dot::Weight;
   static constexpr size_t kLeastRows = 1;
+  static constexpr bool kFromMemory = true;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 0, kOffset = Dot::kOffset;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
@@ -77,8 +80,10 @@ struct ByteSource {
   }
 };
 
+/// Meanwhile the `steps` that follow are fetched.
 HWY_INLINE void UnpackNibbles(const uint8_t* from, size_t steps, uint8_t* to) {
   for (size_t i = 0; i < steps; ++i, from += kBytes, to += 2 * kBytes) {
+    if (i * kBytes % 64 == 0) hwy::Prefetch(from + steps * kBytes);
     VU8 low, high;
     NibbleSource<PairDots>::Load(from, low, high);
     hn::StoreU(low, DU8(), to);
@@ -260,6 +265,12 @@ HWY_INLINE float* SumsOfRun(const TileInput& t, size_t run) {
   return t.sums + static_cast<size_t>(std::popcount(run)) * t.level;
 }
 
+/// Keeps GCC from deriving `value` from others.
+template <typename T>
+HWY_INLINE void Opaque(T& value) {
+  asm("" : "+r"(value));
+}
+
 template <size_t kRows>
 HWY_INLINE void ClearSums(float* sums) {
   for (size_t i = 0; i < kRows * kIntPanel; i += kLanes) hn::Store(hn::Zero(DF()), DF(), sums + i);
@@ -287,10 +298,14 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
   HWY_ALIGN float part[kRows * kIntPanel];
   [[maybe_unused]] HWY_ALIGN float mins[kIntPanel];
   GroupFactors factors(t.factors, t.first_block);
-  const int8_t* x = t.x;
+  // One index for all rows: GCC would count each address by itself, and keep most of them in memory.
+  const int8_t* x[kRows] = {t.x + kRow * t.x_stride...};
+  (Opaque(x[kRow]), ...);
+  size_t k = 0;
   const uint8_t *codes = t.codes, *fetch = t.fetch;
   // One for each 64 bytes of codes, of which a step of wide vectors has two.
   const auto fetch_lines = [&] {
+    if constexpr (!Source::kFromMemory) return;
     for (size_t bytes = 0; bytes < std::max<size_t>(64, kStepBytes); bytes += 64, fetch += t.fetch_step)
       hwy::Prefetch(fetch);
   };
@@ -305,16 +320,17 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
       for (size_t share = 0; share < t.x_share; ++share, ++block) {
         Sum a[kRows], b[kRows];
         for (size_t step = 0; step < kSteps;
-             step += kUnroll, x += 4 * kUnroll, codes += kUnroll * kStepBytes) {
+             step += kUnroll, k += 4 * kUnroll, codes += kUnroll * kStepBytes) {
           typename Source::Weight w0, w1;
+          Opaque(k);
           fetch_lines();
           Source::Load(codes, w0, w1);
           if (step == 0) {
-            (FirstStep<Source, kZeros>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride,
+            (FirstStep<Source, kZeros>(a[kRow], b[kRow], w0, w1, x[kRow] + k,
                                        t.x_zeros + kRow * t.x_blocks + block),
              ...);
           } else {
-            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride), ...);
+            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x[kRow] + k), ...);
           }
           SKEIN_UNROLL_STEPS
           for (size_t i = 1; i < kUnroll; ++i) {
@@ -322,7 +338,7 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
               fetch_lines();
             }
             Source::Load(codes + i * kStepBytes, w0, w1);
-            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x + kRow * t.x_stride + i * 4), ...);
+            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x[kRow] + k + i * 4), ...);
           }
         }
         const VF scale0 = factors.Scale(0), scale1 = factors.Scale(kLanes);

@@ -179,31 +179,31 @@ HWY_INLINE void CloseBlock(const Job<T>& job, const Block& block, size_t x_row, 
 
 /// Rows of x [x_row, x_row + kRows) and kPanels panels from weight row `row`: the block's products from
 /// `weights`, which stand for its columns.
-template <size_t kRows, size_t kPanels, typename T, typename W>
+template <size_t kRows, size_t kPanels, bool kFetches = true, typename T, typename W>
 void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
           size_t weights_step, Fetch fetch, TileSums* sums) {
-  MultiplyTile<kRows, kPanels>(job.x.data + x_row * job.x.stride + block.first, job.x.stride, weights,
-                               weights_step, block.count, fetch, !block.opens_segment,
-                               SumsOf<T>(block, *sums), sizeof(TileSums) / sizeof(float));
+  MultiplyTile<kRows, kPanels, kFetches>(job.x.data + x_row * job.x.stride + block.first, job.x.stride,
+                                         weights, weights_step, block.count, fetch, !block.opens_segment,
+                                         SumsOf<T>(block, *sums), sizeof(TileSums) / sizeof(float));
   for (size_t p = 0; p < kPanels; ++p) CloseBlock(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
 }
 
-template <typename T, typename W>
+template <bool kFetches, typename T, typename W>
 HWY_INLINE void TileOfRows(size_t rows, const Job<T>& job, const Block& block, size_t x_row, size_t row,
                            const W* weights, Fetch fetch, TileSums* sums) {
   switch (rows) {
     case 1:
-      return Tile<1, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<1, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
     case 2:
-      return Tile<2, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<2, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
     case 3:
-      return Tile<3, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<3, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
     case 4:
-      return Tile<4, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<4, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
     case 5:
-      return Tile<5, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<5, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
     default:
-      return Tile<6, 1>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<6, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
   }
 }
 
@@ -269,8 +269,8 @@ void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_be
       const size_t bytes = block.count * kPanelRows * sizeof(T);
       const auto* next = reinterpret_cast<const std::byte*>(weights) + bytes;
       ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
-        TileOfRows(rows, job, block, x_row, row, weights,
-                   Fetch{next + tile * (bytes / tiles), kPanelRows * sizeof(T) / tiles}, sums + tile);
+        TileOfRows<true>(rows, job, block, x_row, row, weights,
+                         Fetch{next + tile * (bytes / tiles), kPanelRows * sizeof(T) / tiles}, sums + tile);
       });
       col += block.count;
     }
@@ -312,8 +312,12 @@ void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_b
                                                                    : job.panel(group, col + block.count));
         ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
           // The first tile fetches all of the next block.
-          const Fetch fetch{next, tile == 0 ? kPanelRows * sizeof(T) : 0};
-          TileOfRows(rows, job, block, x_row, row, weights, fetch, panel_sums + tile);
+          const Fetch fetch{next, kPanelRows * sizeof(T)};
+          if (tile == 0) {
+            TileOfRows<true>(rows, job, block, x_row, row, weights, fetch, panel_sums);
+          } else {
+            TileOfRows<false>(rows, job, block, x_row, row, weights, fetch, panel_sums + tile);
+          }
         });
       }
       col += block.count;

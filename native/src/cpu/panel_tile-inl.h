@@ -7,6 +7,8 @@
 #define SKEIN_CPU_PANEL_TILE_INL_H
 #endif
 
+#include <utility>
+
 #include "cpu/panel-inl.h"
 #include "hwy/cache_control.h"
 
@@ -15,6 +17,9 @@ namespace skein::HWY_NAMESPACE {
 
 /// 12 sums, two vectors of weights, one of x: what 16 registers hold.
 constexpr size_t kTileRows = 6;
+/// So many columns a turn: what a turn costs beside its products is shared, where a core issues six
+/// instructions a cycle and 12 products take six cycles.
+constexpr size_t kUnrolledColumns = 8;
 constexpr size_t kTileFloats = kTileRows * kPanelRows;
 
 /// What to fetch while a tile is computed: the line at `at`, moved on by `step` bytes for each line of
@@ -29,77 +34,101 @@ struct PanelVectors {
   VF low, high;
 };
 
-template <bool kUsed>
 HWY_INLINE PanelVectors LoadSums(const float* from, bool resume) {
   const VF zero = hn::Zero(DF());
-  if (!kUsed || !resume) return {zero, zero};
+  if (!resume) return {zero, zero};
   return {hn::LoadU(DF(), from), hn::LoadU(DF(), from + kLanes)};
 }
 
-template <bool kUsed>
 HWY_INLINE void StoreSums(const PanelVectors& sums, float* to) {
-  if constexpr (kUsed) {
-    hn::StoreU(sums.low, DF(), to);
-    hn::StoreU(sums.high, DF(), to + kLanes);
-  }
+  hn::StoreU(sums.low, DF(), to);
+  hn::StoreU(sums.high, DF(), to + kLanes);
 }
 
-template <bool kUsed, typename T>
-HWY_INLINE PanelVectors LoadWeights(const T* from, const std::byte* fetch) {
-  PanelVectors w{hn::Zero(DF()), hn::Zero(DF())};
-  if constexpr (kUsed) {
-    for (size_t line = 0; line < kPanelRows * sizeof(T); line += 64) hwy::Prefetch(fetch + line);
-    LoadColumn(from, w.low, w.high);
-  }
-  return w;
+/// sum += a * b, in the register where the sum is: GCC would let sums change places with the values that are
+/// broadcast, and move vectors at the end of each turn to put that right.
+HWY_INLINE void AddProduct(VF a, VF b, VF& sum) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+#else
+  sum = hn::MulAdd(a, b, sum);
+#endif
 }
 
-template <bool kUsed>
 HWY_INLINE void AddProducts(const float* x, const PanelVectors& w, PanelVectors& sums) {
-  if constexpr (kUsed) {
-    const VF a = hn::Set(DF(), *x);
-    sums.low = hn::MulAdd(a, w.low, sums.low);
-    sums.high = hn::MulAdd(a, w.high, sums.high);
+  const VF a = hn::Set(DF(), *x);
+  AddProduct(a, w.low, sums.low);
+  AddProduct(a, w.high, sums.high);
+}
+
+/// Where a tile has come to: column `k`, which `panel` and `fetch` are moved on to.
+template <size_t kRows, typename T>
+struct TileCursor {
+  const float* x[kRows];
+  const T* panel;
+  size_t panel_step;
+  Fetch fetch;
+  size_t k;
+};
+
+/// The products of the column kColumn after the cursor's. Sums are numbered with panels inside rows.
+template <size_t kPanels, bool kFetches, size_t kColumn, size_t kRows, typename T, size_t... kSum>
+HWY_INLINE void AddColumn(TileCursor<kRows, T>& c, PanelVectors* sums, std::index_sequence<kSum...>) {
+  constexpr size_t kColumnBytes = kPanelRows * sizeof(T);
+  if constexpr (kFetches && kColumn * kColumnBytes % 64 == 0) {
+    for (size_t line = 0; line < kColumnBytes; line += 64) {
+      const std::byte* at = c.fetch.at + kColumn * c.fetch.step + line;
+      for (size_t p = 0; p < kPanels; ++p) hwy::Prefetch(at + p * c.panel_step * sizeof(T));
+    }
   }
+  PanelVectors w[kPanels];
+  for (size_t p = 0; p < kPanels; ++p)
+    LoadColumn(c.panel + kColumn * kPanelRows + p * c.panel_step, w[p].low, w[p].high);
+  (AddProducts(c.x[kSum / kPanels] + c.k + kColumn, w[kSum % kPanels], sums[kSum]), ...);
+  // The next column's loads stay behind these products: moved up they would take the registers of sums.
+  asm volatile("" : "+r"(c.panel), "+r"(c.k));
+}
+
+/// The next columns, which the cursor then has passed.
+template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kColumn>
+HWY_INLINE void AddColumns(TileCursor<kRows, T>& c, PanelVectors* sums, std::index_sequence<kColumn...>) {
+  (AddColumn<kPanels, kFetches, kColumn>(c, sums, std::make_index_sequence<kRows * kPanels>()), ...);
+  constexpr size_t kColumns = sizeof...(kColumn);
+  c.k += kColumns;
+  c.panel += kColumns * kPanelRows;
+  c.fetch.at += kColumns * c.fetch.step;
+}
+
+template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kSum>
+HWY_INLINE void MultiplyColumns(TileCursor<kRows, T> c, size_t n, bool resume, float* HWY_RESTRICT to,
+                                size_t sums_step, std::index_sequence<kSum...>) {
+  const auto at = [&](size_t i) HWY_ATTR { return to + i % kPanels * sums_step + i / kPanels * kPanelRows; };
+  PanelVectors sums[] = {LoadSums(at(kSum), resume)...};
+  while (c.k + kUnrolledColumns <= n)
+    AddColumns<kPanels, kFetches>(c, sums, std::make_index_sequence<kUnrolledColumns>());
+  while (c.k < n) AddColumns<kPanels, kFetches>(c, sums, std::index_sequence<0>());
+  (StoreSums(sums[kSum], at(kSum)), ...);
+}
+
+template <size_t... kRow, typename T>
+HWY_INLINE TileCursor<sizeof...(kRow), T> CursorAt(const float* x, size_t x_stride, const T* panel,
+                                                   size_t panel_step, Fetch fetch,
+                                                   std::index_sequence<kRow...>) {
+  return {{x + kRow * x_stride...}, panel, panel_step, fetch, 0};
 }
 
 /// Adds to the sums of kRows rows and kPanels panels, `sums_step` floats apart, the products of n columns in
-/// order: one multiply-add each. `resume` is false where the sums start from zero. Sums are single variables,
-/// and the loop is not inlined anywhere: as arrays, or beside other variables, GCC keeps them in memory.
-template <size_t kRows, size_t kPanels, typename T>
+/// order: one multiply-add each. `resume` is false where the sums start from zero. Indices of sums are
+/// constants, and this is not inlined anywhere: counted by a loop, or beside other variables, GCC keeps them
+/// in memory.
+template <size_t kRows, size_t kPanels, bool kFetches, typename T>
 HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
                                size_t panel_step, size_t n, Fetch fetch, bool resume,
                                float* HWY_RESTRICT sums, size_t sums_step) {
-  constexpr size_t kSums = kRows * kPanels;
-  static_assert(kSums <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= 2)));
-  // The sums of (row, panel), counted with panels inside.
-  const auto at = [&](size_t i)
-                      HWY_ATTR { return sums + i % kPanels * sums_step + i / kPanels * kPanelRows; };
-  PanelVectors s0 = LoadSums<true>(at(0), resume), s1 = LoadSums<(kSums > 1)>(at(1), resume),
-               s2 = LoadSums<(kSums > 2)>(at(2), resume), s3 = LoadSums<(kSums > 3)>(at(3), resume),
-               s4 = LoadSums<(kSums > 4)>(at(4), resume), s5 = LoadSums<(kSums > 5)>(at(5), resume);
-  const float *x1 = x + 1 / kPanels * x_stride, *x2 = x + 2 / kPanels * x_stride,
-              *x3 = x + 3 / kPanels * x_stride, *x4 = x + 4 / kPanels * x_stride,
-              *x5 = x + 5 / kPanels * x_stride;
-  for (size_t k = 0; k < n; ++k) {
-    const std::byte* f = fetch.at + k * fetch.step;
-    const T* from = panel + k * kPanelRows;
-    const size_t f_step = panel_step * sizeof(T);
-    const PanelVectors w0 = LoadWeights<true>(from, f),
-                       w1 = LoadWeights<(kPanels > 1)>(from + panel_step, f + f_step);
-    AddProducts<true>(x + k, w0, s0);
-    AddProducts<(kSums > 1)>(x1 + k, kPanels > 1 ? w1 : w0, s1);
-    AddProducts<(kSums > 2)>(x2 + k, w0, s2);
-    AddProducts<(kSums > 3)>(x3 + k, kPanels > 1 ? w1 : w0, s3);
-    AddProducts<(kSums > 4)>(x4 + k, w0, s4);
-    AddProducts<(kSums > 5)>(x5 + k, w0, s5);
-  }
-  StoreSums<true>(s0, at(0));
-  StoreSums<(kSums > 1)>(s1, at(1));
-  StoreSums<(kSums > 2)>(s2, at(2));
-  StoreSums<(kSums > 3)>(s3, at(3));
-  StoreSums<(kSums > 4)>(s4, at(4));
-  StoreSums<(kSums > 5)>(s5, at(5));
+  static_assert(kRows * kPanels <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= 2)));
+  MultiplyColumns<kPanels, kFetches>(
+      CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, resume, sums,
+      sums_step, std::make_index_sequence<kRows * kPanels>());
 }
 
 }  // namespace skein::HWY_NAMESPACE
