@@ -54,6 +54,21 @@ TEST(CallersTakeTurns) {
   CHECK_EQ(sum.load(), 3 * 500 * 4);
 }
 
+TEST(OthersTakeWhatALateThreadHasLeft) {
+  ThreadPool pool(2);
+  for (const size_t slow : {0u, 50u}) {
+    std::atomic<int> ran{0};
+    pool.Run(100, kNever, [&](size_t chunk, size_t) {
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+      while (chunk == slow && ran.load() < 99 && std::chrono::steady_clock::now() < end)
+        std::this_thread::yield();
+      if (chunk == slow) CHECK_EQ(ran.load(), 99);
+      ++ran;
+    });
+    CHECK_EQ(ran.load(), 100);
+  }
+}
+
 TEST(CancelSkipsTheRest) {
   ThreadPool pool(2);
   std::atomic<bool> cancelled{false};

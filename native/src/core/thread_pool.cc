@@ -9,7 +9,8 @@ namespace {
 constexpr auto kSpinMax = std::chrono::microseconds(60);
 constexpr auto kSpinMin = std::chrono::microseconds(4);
 constexpr int kPausesPerClockRead = 32;
-constexpr uint64_t kRemainingMask = 0xffffffffu;
+constexpr uint64_t kEndMask = 0xffffffffu;
+constexpr uint64_t kOneFirst = uint64_t{1} << 32;
 
 inline void Pause() {
 #if defined(__x86_64__)
@@ -50,7 +51,7 @@ class Spin {
 
 }  // namespace
 
-ThreadPool::ThreadPool(size_t threads) {
+ThreadPool::ThreadPool(size_t threads) : shares_(std::max<size_t>(1, threads)) {
   for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
 }
 
@@ -69,21 +70,23 @@ void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Ca
     return;
   }
   std::lock_guard turn(turn_);
-  const auto count = static_cast<uint32_t>(chunks);
-  job_ = {call, context, &cancelled, count};
-  unfinished_.store(count, std::memory_order_relaxed);
-  const uint64_t number = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
-  // Sequentially consistent with `sleepers_`: either a worker about to sleep sees the ticket, or we see the
+  job_ = {call, context, &cancelled};
+  unfinished_.store(static_cast<uint32_t>(chunks), std::memory_order_relaxed);
+  // A thread that comes late from the last job may take from here at once.
+  for (size_t i = 0; i < threads(); ++i) {
+    const uint64_t first = chunks * i / threads(), end = chunks * (i + 1) / threads();
+    shares_[i].left.store((first << 32) | end, std::memory_order_release);
+  }
+  // Sequentially consistent with `sleepers_`: either a worker about to sleep sees the job, or we see the
   // sleeper.
-  ticket_.store((number << 32) | count);
+  job_number_.fetch_add(1);
   if (sleepers_.load() != 0) {
     {
       std::lock_guard lock(sleep_);
     }
     wake_.notify_all();
   }
-  while (TakeOne(0)) {
-  }
+  TakeAll(0);
   thread_local Spin spin;
   if (spin.Until([this] { return unfinished_.load(std::memory_order_acquire) == 0; })) return;
   std::unique_lock lock(sleep_);
@@ -92,34 +95,50 @@ void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Ca
   caller_sleeps_.store(false);
 }
 
-bool ThreadPool::TakeOne(size_t thread) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  do {
-    if ((ticket & kRemainingMask) == 0) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
-                                          std::memory_order_acquire));
-  const size_t chunk = job_.chunks - (ticket & kRemainingMask);
-  if (!job_.cancelled->load(std::memory_order_relaxed)) job_.call(job_.context, chunk, thread);
-  if (unfinished_.fetch_sub(1) == 1 && caller_sleeps_.load()) {
+bool ThreadPool::Take(size_t thread, uint32_t* chunk) {
+  for (size_t i = 0; i < threads(); ++i) {
+    std::atomic<uint64_t>& share = shares_[(thread + i) % threads()].left;
+    const bool own = i == 0;
+    uint64_t left = share.load(std::memory_order_acquire);
+    while (left >> 32 < (left & kEndMask)) {
+      if (!share.compare_exchange_weak(left, own ? left + kOneFirst : left - 1, std::memory_order_acq_rel,
+                                       std::memory_order_acquire)) {
+        continue;
+      }
+      *chunk = static_cast<uint32_t>(own ? left >> 32 : (left & kEndMask) - 1);
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Runs chunks while there are any. All are of one job, which waits to hear of the first.
+void ThreadPool::TakeAll(size_t thread) {
+  uint32_t done = 0;
+  for (uint32_t chunk; Take(thread, &chunk); ++done) {
+    if (!job_.cancelled->load(std::memory_order_relaxed)) job_.call(job_.context, chunk, thread);
+  }
+  if (done > 0 && unfinished_.fetch_sub(done) == done && caller_sleeps_.load()) {
     {
       std::lock_guard lock(sleep_);
     }
     finished_.notify_all();
   }
-  return true;
 }
 
 void ThreadPool::Work(size_t thread) {
   Spin spin;
-  const auto work = [this] { return (ticket_.load(std::memory_order_relaxed) & kRemainingMask) != 0; };
+  uint64_t seen = 0;
+  const auto work = [&] { return job_number_.load(std::memory_order_acquire) != seen; };
   while (!stop_.load(std::memory_order_relaxed)) {
-    while (TakeOne(thread)) {
+    if (!spin.Until(work)) {
+      std::unique_lock lock(sleep_);
+      sleepers_.fetch_add(1);
+      wake_.wait(lock, [&] { return stop_.load() || job_number_.load() != seen; });
+      sleepers_.fetch_sub(1);
     }
-    if (spin.Until(work)) continue;
-    std::unique_lock lock(sleep_);
-    sleepers_.fetch_add(1);
-    wake_.wait(lock, [this] { return stop_.load() || (ticket_.load() & kRemainingMask) != 0; });
-    sleepers_.fetch_sub(1);
+    seen = job_number_.load(std::memory_order_acquire);
+    TakeAll(thread);
   }
 }
 
