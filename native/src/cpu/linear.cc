@@ -18,8 +18,10 @@
 namespace skein::cpu {
 /// Of a block of a panel, which stays in L1 while the tiles pass; x needs most of the ways.
 constexpr size_t kBlockBytes = size_t{8} << 10;
-/// Up to so many tiles weights are read panel after panel, as they lie.
+/// Up to so many tiles weights are read panel after panel, as they lie, in longer blocks: x is small, and the
+/// second tile finds the block in L2 as fast as it needs it.
 constexpr size_t kFewTiles = 3;
+constexpr size_t kFewTilesBlockBytes = size_t{32} << 10;
 /// Weight rows whose blocks share the block of x, which is in L2 meanwhile.
 constexpr size_t kGroupRows = 64;
 /// Of PartialSums: 8 = 2^3.
@@ -40,7 +42,9 @@ struct TileSums {
 };
 
 template <typename W>
-constexpr size_t kBlockColumns = cpu::kBlockBytes / (kPanelRows * sizeof(W));
+constexpr size_t BlockColumns(size_t bytes) {
+  return bytes / (kPanelRows * sizeof(W));
+}
 
 /// Columns [first, first + count): within one partial sum and one group of scales.
 struct Block {
@@ -258,13 +262,13 @@ void StreamTile(const Job<T>& job, size_t x_row, size_t rows, size_t col_begin, 
   }
 }
 
-/// Two or three tiles: the first brings a block into L1, the others find it there, and all fetch the next.
+/// Two or three tiles: the first brings a block near, the others find it there, and all fetch the next.
 template <typename T>
 void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, TileSums* sums) {
   const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
   for (size_t row = col_begin; row < job.col_end; row += kPanelRows) {
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, kBlockColumns<T>);
+      const Block block = BlockAt(job.part.weight, col, BlockColumns<T>(cpu::kFewTilesBlockBytes));
       const T* weights = job.panel(row, col);
       const size_t bytes = block.count * kPanelRows * sizeof(T);
       const auto* next = reinterpret_cast<const std::byte*>(weights) + bytes;
@@ -303,7 +307,7 @@ void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_b
   for (size_t group = col_begin; group < job.col_end; group += cpu::kGroupRows) {
     const size_t group_end = std::min(job.col_end, group + cpu::kGroupRows);
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, kBlockColumns<W>);
+      const Block block = BlockAt(job.part.weight, col, BlockColumns<W>(cpu::kBlockBytes));
       for (size_t row = group; row < group_end; row += kPanelRows) {
         const W* weights = PrepareBlock(job.panel(row, col), block.count, scratch);
         TileSums* panel_sums = sums + (row - group) / kPanelRows * tiles;

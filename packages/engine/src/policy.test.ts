@@ -26,15 +26,6 @@ describe('chooseDecodes', () => {
     expect([ids(choice.due), ids(choice.early), choice.quota]).toEqual([['a', 'c'], ['b', 'd'], 2]);
   });
 
-  it('has one batch more than stages where that leaves them large', () => {
-    const running = (count: number): Request[] => Array.from({ length: count }, (_, i) => decode(`${i}`, 7 + (i % 3)));
-    const few = chooseDecodes(running(14), 10, 2);
-    expect([few.due.length, few.early.length, few.quota]).toEqual([10, 4, 7]);
-    const many = chooseDecodes(running(15), 10, 2);
-    expect([many.due.length, many.early.length, many.quota]).toEqual([5, 10, 5]);
-    expect(chooseDecodes(running(15), 10, 1).quota).toBe(15);
-  });
-
   it('leaves out a request that has all the outputs it may have under way', () => {
     const request = decode('a', 0);
     request.maxTokens = 1;

@@ -2,32 +2,25 @@ import type { Request } from './request.ts';
 
 /** A prompt is not cut finer than this to fill a pipeline: smaller steps cost more in reading weights than they hide. */
 const MIN_PREFILL_CHUNK = 128;
-/** From as many decodes in a step on, a CPU takes longer to compute than to read the weights, so that more batches, each a read
- *  of the weights, cost little. */
-const COMPUTE_BOUND_DECODES = 5;
 /** Waiting prompts looked at when prefill work is shared out; more would not change a step. */
 const WAITING_LOOKAHEAD = 64;
 
 export interface DecodeChoice {
   /** Requests to decode, least recently scheduled first; at most `quota` of them go into the step. */
   readonly due: readonly Request[];
-  /** Requests of the batches that are on their way through the stages: decoding them would make this step wait for that one to
-   *  leave the last stage. Taken only where the step would otherwise be empty. */
+  /** Requests in one of the last numStages - 1 steps: decoding them would make this step wait for that one to leave the last
+   *  stage. Taken only where the step would otherwise be empty. */
   readonly early: readonly Request[];
   readonly quota: number;
 }
 
-/** With p stages, decodes are dealt over consecutive steps, so that batches circulate and each meets its own sampled ids when it
- *  comes round. There are p of them, one for each stage, and one more where they are large: it waits while the others are
- *  computed, so that a stage that is late by a little keeps no other waiting. With one stage every decode is due in every
- *  step. */
+/** With p stages, decodes are dealt over p consecutive steps, so that p batches circulate and each meets its own sampled
+ *  ids when it comes round. With one stage every decode is due in every step. */
 export function chooseDecodes(running: readonly Request[], step: number, numStages: number): DecodeChoice {
   const decodes = running.filter((r) => r.isDecode).sort((a, b) => a.lastScheduledStep - b.lastScheduledStep);
-  const large = numStages > 1 && decodes.length >= (numStages + 1) * COMPUTE_BOUND_DECODES;
-  const numBatches = large ? numStages + 1 : numStages;
-  const firstEarly = decodes.findIndex((r) => r.lastScheduledStep >= 0 && r.lastScheduledStep > step - numBatches);
+  const firstEarly = decodes.findIndex((r) => r.lastScheduledStep >= 0 && r.lastScheduledStep > step - numStages);
   const numDue = firstEarly < 0 ? decodes.length : firstEarly;
-  return { due: decodes.slice(0, numDue), early: decodes.slice(numDue), quota: Math.ceil(decodes.length / numBatches) };
+  return { due: decodes.slice(0, numDue), early: decodes.slice(numDue), quota: Math.ceil(decodes.length / numStages) };
 }
 
 /** Prefill tokens for one step, so that the prompts at hand spread over the stages instead of crossing them as one lump. */
