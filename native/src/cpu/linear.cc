@@ -24,8 +24,6 @@ constexpr size_t kFewTiles = 3;
 constexpr size_t kFewTilesBlockBytes = size_t{32} << 10;
 /// Weight rows whose blocks share the block of x, which is in L2 meanwhile.
 constexpr size_t kGroupRows = 64;
-/// Of PartialSums: 8 = 2^3.
-constexpr size_t kTreeLevels = 3;
 /// Bytes that are fetched ahead where the weights are read once.
 constexpr size_t kFetchAhead = 1024;
 }  // namespace skein::cpu
@@ -34,27 +32,23 @@ constexpr size_t kFetchAhead = 1024;
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
-/// Sums of a tile and a panel between two blocks of columns.
-struct TileSums {
-  float segment[kTileFloats];                 ///< since the last change of scale
-  float run[kTileFloats];                     ///< of the partial sum, scaled
-  float tree[cpu::kTreeLevels][kTileFloats];  ///< of finished partial sums, waiting for their neighbours
-};
-
 template <typename W>
 constexpr size_t BlockColumns(size_t bytes) {
   return bytes / (kPanelRows * sizeof(W));
 }
 
-/// Columns [first, first + count): within one partial sum and one group of scales.
+/// Columns [first, first + count): within one partial sum and one group of scales, or `runs` whole partial
+/// sums without scales.
 struct Block {
   size_t first, count;
   bool opens_segment, closes_segment, opens_run, closes_run, in_last_run;
   size_t run;           ///< index of its partial sum
+  size_t runs;          ///< 0 where it is a part of one, or has scales
   const float* scales;  ///< of the panel's first row; null for none
 };
 
 /// The block that begins at `col`, of at most `most` columns. Partial sums are split where scales change.
+template <typename T>
 HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
   const size_t run_columns = w.cols / w.partials, run = col / run_columns;
   const size_t run_begin = run * run_columns, run_end = run_begin + run_columns;
@@ -66,6 +60,10 @@ HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
     segment_end = std::min(segment_end, (group + 1) * w.group);
     scales = static_cast<const float*>(w.scales) + group * RoundUp(w.rows, kPanelRows);
   }
+  if (scales == nullptr && kWidenedInverse<T> == 1 && col == run_begin && run_columns <= most) {
+    const size_t runs = std::min(most / run_columns, w.partials - run), end = col + runs * run_columns;
+    return {col, end - col, true, true, true, true, end == w.cols, run, runs, nullptr};
+  }
   const size_t end = std::min(segment_end, col + most);
   return {col,
           end - col,
@@ -75,6 +73,7 @@ HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
           end == run_end,
           run_end == w.cols,
           run,
+          0,
           scales};
 }
 
@@ -144,7 +143,7 @@ HWY_NOINLINE void CloseRun(const Job<T>& job, const Block& block, size_t x_row, 
                            TileSums& sums) {
   const DF d;
   if (!block.in_last_run) {
-    if constexpr (kLevels < cpu::kTreeLevels) {
+    if constexpr (kLevels < kTreeLevels) {
       for (size_t at = 0; at < rows * kPanelRows; at += kLanes)
         hn::StoreU(AddNeighbours<kLevels>(sums, at), d, sums.tree[kLevels] + at);
     }
@@ -186,9 +185,17 @@ HWY_INLINE void CloseBlock(const Job<T>& job, const Block& block, size_t x_row, 
 template <size_t kRows, size_t kPanels, bool kFetches = true, typename T, typename W>
 void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
           size_t weights_step, Fetch fetch, TileSums* sums) {
-  MultiplyTile<kRows, kPanels, kFetches>(job.x.data + x_row * job.x.stride + block.first, job.x.stride,
-                                         weights, weights_step, block.count, fetch, !block.opens_segment,
-                                         SumsOf<T>(block, *sums), sizeof(TileSums) / sizeof(float));
+  const float* x = job.x.data + x_row * job.x.stride + block.first;
+  if (block.runs > 0) {
+    MultiplyRuns<kRows, kPanels, kFetches>(x, job.x.stride, weights, weights_step, block.count / block.runs,
+                                           fetch, block.run, block.run + block.runs, job.part.weight.partials,
+                                           sums);
+    for (size_t p = 0; block.in_last_run && p < kPanels; ++p)
+      CloseRun<0>(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
+    return;
+  }
+  MultiplyTile<kRows, kPanels, kFetches>(x, job.x.stride, weights, weights_step, block.count, fetch,
+                                         !block.opens_segment, SumsOf<T>(block, *sums));
   for (size_t p = 0; p < kPanels; ++p) CloseBlock(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
 }
 
@@ -228,7 +235,7 @@ template <size_t kRows, size_t kPanels, typename T>
 void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) {
   for (; row + (kPanels - 1) * kPanelRows < job.col_end; row += kPanels * kPanelRows) {
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, job.part.weight.cols);
+      const Block block = BlockAt<T>(job.part.weight, col, job.part.weight.cols);
       const T* weights = job.panel(row, col);
       const Fetch fetch{reinterpret_cast<const std::byte*>(weights) + cpu::kFetchAhead,
                         kPanelRows * sizeof(T)};
@@ -268,7 +275,7 @@ void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_be
   const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
   for (size_t row = col_begin; row < job.col_end; row += kPanelRows) {
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, BlockColumns<T>(cpu::kFewTilesBlockBytes));
+      const Block block = BlockAt<T>(job.part.weight, col, BlockColumns<T>(cpu::kFewTilesBlockBytes));
       const T* weights = job.panel(row, col);
       const size_t bytes = block.count * kPanelRows * sizeof(T);
       const auto* next = reinterpret_cast<const std::byte*>(weights) + bytes;
@@ -307,7 +314,7 @@ void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_b
   for (size_t group = col_begin; group < job.col_end; group += cpu::kGroupRows) {
     const size_t group_end = std::min(job.col_end, group + cpu::kGroupRows);
     for (size_t col = 0; col < job.part.weight.cols;) {
-      const Block block = BlockAt(job.part.weight, col, BlockColumns<W>(cpu::kBlockBytes));
+      const Block block = BlockAt<T>(job.part.weight, col, BlockColumns<W>(cpu::kBlockBytes));
       for (size_t row = group; row < group_end; row += kPanelRows) {
         const W* weights = PrepareBlock(job.panel(row, col), block.count, scratch);
         TileSums* panel_sums = sums + (row - group) / kPanelRows * tiles;

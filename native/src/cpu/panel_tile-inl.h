@@ -22,6 +22,16 @@ constexpr size_t kTileRows = 6;
 constexpr size_t kUnrolledColumns = 8;
 constexpr size_t kTileFloats = kTileRows * kPanelRows;
 
+/// Levels of the tree that adds up PartialSums: 8 = 2^3.
+constexpr size_t kTreeLevels = 3;
+
+/// Sums of a tile and a panel between two blocks of columns.
+struct TileSums {
+  float segment[kTileFloats];            ///< since the last change of scale; in the end the whole sum
+  float run[kTileFloats];                ///< of the partial sum, scaled
+  float tree[kTreeLevels][kTileFloats];  ///< of finished partial sums, waiting for their neighbours
+};
+
 /// What to fetch while a tile is computed: the line at `at`, moved on by `step` bytes for each line of
 /// weights that is used.
 struct Fetch {
@@ -38,6 +48,12 @@ HWY_INLINE PanelVectors LoadSums(const float* from, bool resume) {
   const VF zero = hn::Zero(DF());
   if (!resume) return {zero, zero};
   return {hn::LoadU(DF(), from), hn::LoadU(DF(), from + kLanes)};
+}
+
+/// Adds those to the left.
+HWY_INLINE void AddSums(const float* left, PanelVectors& sums) {
+  sums.low = hn::Add(hn::LoadU(DF(), left), sums.low);
+  sums.high = hn::Add(hn::LoadU(DF(), left + kLanes), sums.high);
 }
 
 HWY_INLINE void StoreSums(const PanelVectors& sums, float* to) {
@@ -99,15 +115,42 @@ HWY_INLINE void AddColumns(TileCursor<kRows, T>& c, PanelVectors* sums, std::ind
   c.fetch.at += kColumns * c.fetch.step;
 }
 
+/// Columns up to `end`.
+template <size_t kPanels, bool kFetches, size_t kRows, typename T>
+HWY_INLINE void AddColumnsUpTo(TileCursor<kRows, T>& c, size_t end, PanelVectors* sums) {
+  while (c.k + kUnrolledColumns <= end)
+    AddColumns<kPanels, kFetches>(c, sums, std::make_index_sequence<kUnrolledColumns>());
+  while (c.k < end) AddColumns<kPanels, kFetches>(c, sums, std::index_sequence<0>());
+}
+
+/// Where in `of`, floats of the tile and the first panel, the sums numbered `i` are.
+template <size_t kPanels>
+HWY_INLINE float* SumsAt(float* of, size_t i) {
+  return of + i % kPanels * (sizeof(TileSums) / sizeof(float)) + i / kPanels * kPanelRows;
+}
+
 template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kSum>
 HWY_INLINE void MultiplyColumns(TileCursor<kRows, T> c, size_t n, bool resume, float* HWY_RESTRICT to,
-                                size_t sums_step, std::index_sequence<kSum...>) {
-  const auto at = [&](size_t i) HWY_ATTR { return to + i % kPanels * sums_step + i / kPanels * kPanelRows; };
-  PanelVectors sums[] = {LoadSums(at(kSum), resume)...};
-  while (c.k + kUnrolledColumns <= n)
-    AddColumns<kPanels, kFetches>(c, sums, std::make_index_sequence<kUnrolledColumns>());
-  while (c.k < n) AddColumns<kPanels, kFetches>(c, sums, std::index_sequence<0>());
-  (StoreSums(sums[kSum], at(kSum)), ...);
+                                std::index_sequence<kSum...>) {
+  PanelVectors sums[] = {LoadSums(SumsAt<kPanels>(to, kSum), resume)...};
+  AddColumnsUpTo<kPanels, kFetches>(c, n, sums);
+  (StoreSums(sums[kSum], SumsAt<kPanels>(to, kSum)), ...);
+}
+
+template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kSum>
+HWY_INLINE void MultiplyColumnsOfRuns(TileCursor<kRows, T> c, size_t n, size_t run, size_t end,
+                                      size_t partials, TileSums* HWY_RESTRICT to,
+                                      std::index_sequence<kSum...>) {
+  for (; run < end; ++run) {
+    PanelVectors sums[] = {LoadSums(SumsAt<kPanels>(to->segment, kSum), false)...};
+    AddColumnsUpTo<kPanels, kFetches>(c, c.k + n, sums);
+    // As in binary counting, sums of equally many runs are added.
+    size_t level = 0;
+    for (; (run >> level & 1) != 0; ++level)
+      (AddSums(SumsAt<kPanels>(to->tree[level], kSum), sums[kSum]), ...);
+    float* done = run + 1 == partials ? to->segment : to->tree[level];
+    (StoreSums(sums[kSum], SumsAt<kPanels>(done, kSum)), ...);
+  }
 }
 
 template <size_t... kRow, typename T>
@@ -117,18 +160,29 @@ HWY_INLINE TileCursor<sizeof...(kRow), T> CursorAt(const float* x, size_t x_stri
   return {{x + kRow * x_stride...}, panel, panel_step, fetch, 0};
 }
 
-/// Adds to the sums of kRows rows and kPanels panels, `sums_step` floats apart, the products of n columns in
-/// order: one multiply-add each. `resume` is false where the sums start from zero. Indices of sums are
-/// constants, and this is not inlined anywhere: counted by a loop, or beside other variables, GCC keeps them
-/// in memory.
+/// Adds to the sums of kRows rows and kPanels panels, at `sums` and a TileSums further each, the products of
+/// n columns in order: one multiply-add each. `resume` is false where the sums start from zero. Indices of
+/// sums are constants, and this is not inlined anywhere: counted by a loop, or beside other variables, GCC
+/// keeps them in memory.
 template <size_t kRows, size_t kPanels, bool kFetches, typename T>
 HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
                                size_t panel_step, size_t n, Fetch fetch, bool resume,
-                               float* HWY_RESTRICT sums, size_t sums_step) {
+                               float* HWY_RESTRICT sums) {
   static_assert(kRows * kPanels <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= 2)));
   MultiplyColumns<kPanels, kFetches>(
       CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, resume, sums,
-      sums_step, std::make_index_sequence<kRows * kPanels>());
+      std::make_index_sequence<kRows * kPanels>());
+}
+
+/// The same for the partial sums [run, end) of `partials`, n columns each: they are added up in `sums` as far
+/// as they go, and after the last one the whole sums are in its segment.
+template <size_t kRows, size_t kPanels, bool kFetches, typename T>
+HWY_NOINLINE void MultiplyRuns(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
+                               size_t panel_step, size_t n, Fetch fetch, size_t run, size_t end,
+                               size_t partials, TileSums* HWY_RESTRICT sums) {
+  MultiplyColumnsOfRuns<kPanels, kFetches>(
+      CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, run, end,
+      partials, sums, std::make_index_sequence<kRows * kPanels>());
 }
 
 }  // namespace skein::HWY_NAMESPACE
