@@ -50,6 +50,13 @@ HWY_INLINE PanelVectors LoadSums(const float* from, bool resume) {
   return {hn::LoadU(DF(), from), hn::LoadU(DF(), from + kLanes)};
 }
 
+template <typename T>
+HWY_INLINE PanelVectors LoadWeights(const T* from) {
+  VF low, high;
+  LoadColumn(from, low, high);
+  return {low, high};
+}
+
 /// Adds those to the left.
 HWY_INLINE void AddSums(const float* left, PanelVectors& sums) {
   sums.low = hn::Add(hn::LoadU(DF(), left), sums.low);
@@ -97,10 +104,10 @@ HWY_INLINE void AddColumn(TileCursor<kRows, T>& c, PanelVectors* sums, std::inde
       for (size_t p = 0; p < kPanels; ++p) hwy::Prefetch(at + p * c.panel_step * sizeof(T));
     }
   }
-  PanelVectors w[kPanels];
-  for (size_t p = 0; p < kPanels; ++p)
-    LoadColumn(c.panel + kColumn * kPanelRows + p * c.panel_step, w[p].low, w[p].high);
-  (AddProducts(c.x[kSum / kPanels] + c.k + kColumn, w[kSum % kPanels], sums[kSum]), ...);
+  const T* from = c.panel + kColumn * kPanelRows;
+  const PanelVectors first = LoadWeights(from),
+                     second = kPanels > 1 ? LoadWeights(from + c.panel_step) : first;
+  (AddProducts(c.x[kSum / kPanels] + c.k + kColumn, kSum % kPanels == 0 ? first : second, sums[kSum]), ...);
   // The next column's loads stay behind these products: moved up they would take the registers of sums.
   asm volatile("" : "+r"(c.panel), "+r"(c.k));
 }
