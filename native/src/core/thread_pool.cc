@@ -101,12 +101,11 @@ bool ThreadPool::Take(size_t thread, uint32_t* chunk) {
     const bool own = i == 0;
     uint64_t left = share.load(std::memory_order_acquire);
     while (left >> 32 < (left & kEndMask)) {
-      if (!share.compare_exchange_weak(left, own ? left + kOneFirst : left - 1, std::memory_order_acq_rel,
-                                       std::memory_order_acquire)) {
-        continue;
+      if (share.compare_exchange_weak(left, own ? left + kOneFirst : left - 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
+        *chunk = static_cast<uint32_t>(own ? left >> 32 : (left & kEndMask) - 1);
+        return true;
       }
-      *chunk = static_cast<uint32_t>(own ? left >> 32 : (left & kEndMask) - 1);
-      return true;
     }
   }
   return false;

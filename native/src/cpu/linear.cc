@@ -52,6 +52,19 @@ template <typename T>
 HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
   const size_t run_columns = w.cols / w.partials, run = col / run_columns;
   const size_t run_begin = run * run_columns, run_end = run_begin + run_columns;
+  if (w.scales == nullptr && kWidenedInverse<T> == 1 && col == run_begin && run_columns <= most) {
+    const size_t runs = std::min(most / run_columns, w.partials - run), count = runs * run_columns;
+    return {.first = col,
+            .count = count,
+            .opens_segment = true,
+            .closes_segment = true,
+            .opens_run = true,
+            .closes_run = true,
+            .in_last_run = col + count == w.cols,
+            .run = run,
+            .runs = runs,
+            .scales = nullptr};
+  }
   size_t segment_begin = run_begin, segment_end = run_end;
   const float* scales = nullptr;
   if (w.scales != nullptr) {
@@ -59,10 +72,6 @@ HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
     segment_begin = std::max(segment_begin, group * w.group);
     segment_end = std::min(segment_end, (group + 1) * w.group);
     scales = static_cast<const float*>(w.scales) + group * RoundUp(w.rows, kPanelRows);
-  }
-  if (scales == nullptr && kWidenedInverse<T> == 1 && col == run_begin && run_columns <= most) {
-    const size_t runs = std::min(most / run_columns, w.partials - run), end = col + runs * run_columns;
-    return {col, end - col, true, true, true, true, end == w.cols, run, runs, nullptr};
   }
   const size_t end = std::min(segment_end, col + most);
   return {col,
