@@ -104,7 +104,9 @@ double Int4Rounds(size_t rounds, float seed, float* sink) {
 /// The same for products of 8-bit codes, one step each.
 template <class Dot8>
 double Int8Rounds(size_t rounds, float seed, float* sink) {
-  const typename Dot8::Weight w = Dot8::Prepare(hn::Set(DI8(), static_cast<int8_t>(seed * -100)));
+  HWY_ALIGN uint8_t codes[kBytes];
+  hn::Store(hn::Set(DU8(), static_cast<uint8_t>(static_cast<int8_t>(seed * -100))), DU8(), codes);
+  const typename Dot8::Weight w = Dot8::Load(codes);
   VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
   VI32 a = hn::Zero(DI32()), b = a, c = a, e = a, f = a, g = a;
   for (size_t i = 0; i < rounds * 8; ++i) {

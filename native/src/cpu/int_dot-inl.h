@@ -28,6 +28,9 @@ constexpr size_t kBytes = HWY_MAX_BYTES;
 /// Weight rows of a panel of cpu/int_panels.h: the lanes of two vectors.
 constexpr size_t kIntPanel = 2 * kLanes;
 
+/// 2 x 6 sums, 2 weights and 1 activation of 16 vector registers.
+constexpr size_t kMaxIntTileRows = 6;
+
 #if HWY_ARCH_X86
 #if HWY_TARGET <= HWY_AVX3
 #define SKEIN_INT_DOT(name) _mm512_##name
@@ -101,8 +104,8 @@ struct QuadOfPairs {
 #endif
 
 // Dot4: sums of products of unsigned codes (0..15) with activations (-127..127), over at most 8 steps.
-// Dot8: the same of signed codes (-128..127). Prepare adds Dot8::kOffset to them, and so the sums are too
-// large by as many sums of the activations.
+// Dot8: the same of signed codes (-128..127). Load adds Dot8::kOffset to them, and so the sums are too large
+// by as many sums of the activations. kMostRows: of a tile, whose sums stay in registers.
 
 #if SKEIN_QUAD_INSTRUCTION || HWY_ARCH_ARM
 /// Quad::Add adds the four products in a lane of codes with activations. Codes are signed bytes, or unsigned
@@ -123,7 +126,9 @@ struct DotsOf {
     using Weight = Code;
     static constexpr int32_t kOffset = std::is_same_v<Code, VU8> ? 128 : 0;
     static constexpr bool kTakesZeros = false;
-    static HWY_INLINE Weight Prepare(VI8 w) {
+    static constexpr size_t kMostRows = kMaxIntTileRows;
+    static HWY_INLINE Weight Load(const uint8_t* codes) {
+      VI8 w = hn::BitCast(DI8(), hn::LoadU(DU8(), codes));
       if constexpr (kOffset != 0) w = hn::Xor(w, hn::Set(DI8(), -128));
       return hn::BitCast(DCode(), w);
     }
@@ -153,20 +158,32 @@ struct PairDots {
   // |w| times x with the sign of w: a pair is at most 2 * 128 * 127 < 2^15.
   struct Dot8 {
     using Sum = VI32;
+    // A register less than two vectors: each row reads the codes where they lie.
     struct Weight {
       VU8 magnitude;
-      VI8 w;
+      const uint8_t* codes;
     };
     static constexpr int32_t kOffset = 0;
     static constexpr bool kTakesZeros = false;
-    static HWY_INLINE Weight Prepare(VI8 w) { return {hn::BitCast(DU8(), hn::Abs(w)), w}; }
+    static constexpr size_t kMostRows = 5;
+    static HWY_INLINE Weight Load(const uint8_t* codes) {
+      return {hn::BitCast(DU8(), hn::Abs(hn::BitCast(DI8(), hn::LoadU(DU8(), codes)))), codes};
+    }
     static HWY_INLINE Sum Next(Sum sum, const Weight& w, VI8 x) { return AddTo(sum, First(w, x)); }
     static HWY_INLINE Sum First(const Weight& w, VI8 x) {
 #if HWY_TARGET == HWY_AVX3
+      const VI8 signs = hn::BitCast(DI8(), hn::LoadU(DU8(), w.codes));
       const VI8 turned{
-          _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.w.raw), _mm512_setzero_si512(), x.raw)};
+          _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(signs.raw), _mm512_setzero_si512(), x.raw)};
+#elif HWY_TARGET == HWY_AVX2
+      // GCC would load the codes once, and keep sums in memory instead.
+      VI8 turned;
+      asm("vpsignb %2, %1, %0"
+          : "=x"(turned.raw)
+          : "x"(x.raw), "m"(*reinterpret_cast<const __m256i_u*>(w.codes)));
 #else
-      const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, w.w.raw)};
+      const VI8 signs = hn::BitCast(DI8(), hn::LoadU(DU8(), w.codes));
+      const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, signs.raw)};
 #endif
       return AddPairs(MulPairs(w.magnitude, turned));
     }

@@ -65,7 +65,7 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
   const Room room(scratch);
   // A single tile fetches what it will soon read, several the next chunk, which follows in memory: a share
   // each, so that memory is read all the time. Codes that are unpacked are fetched there.
-  const size_t tiles = CeilDiv(rows, kMaxIntTileRows);
+  const size_t tiles = CeilDiv(rows, Packed::kMostRows);
   const size_t ahead = tiles == 1 ? cpu::kIntAhead : std::min(chunk, padded) / 4 * Packed::kStepBytes;
   const size_t fetch_step = 64 / tiles;
   for (size_t col = col_begin; col < col_end; col += kIntPanel) {

@@ -25,9 +25,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
-// 2 x 6 sums, 2 weights and 1 activation of 16 vector registers.
-constexpr size_t kMaxIntTileRows = 6;
-
 /// Sources give the two vectors of a panel for four columns. kSymmetricZero is subtracted from every code
 /// where a format has neither zeros nor mins, and kOffset always. kLeastRows: of a tile. Dots is one of the
 /// forms of int_dot-inl.h.
@@ -37,7 +34,7 @@ template <class Dots>
 struct NibbleSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
-  static constexpr size_t kLeastRows = 1;
+  static constexpr size_t kLeastRows = 1, kMostRows = kMaxIntTileRows;
   static constexpr bool kFromMemory = true;
   static constexpr size_t kStepBytes = kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
@@ -56,7 +53,7 @@ template <class Dots>
 struct UnpackedSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
-  static constexpr size_t kLeastRows = kMaxIntTileRows - 1;
+  static constexpr size_t kLeastRows = kMaxIntTileRows - 1, kMostRows = kMaxIntTileRows;
   static constexpr bool kFromMemory = false;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
@@ -70,13 +67,13 @@ template <class Dots>
 struct ByteSource {
   using Dot = typename Dots::Dot8;
   using Weight = typename Dot::Weight;
-  static constexpr size_t kLeastRows = 1;
+  static constexpr size_t kLeastRows = 1, kMostRows = Dot::kMostRows;
   static constexpr bool kFromMemory = true;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 0, kOffset = Dot::kOffset;
   static HWY_INLINE void Load(const uint8_t* p, Weight& low, Weight& high) {
-    low = Dot::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p)));
-    high = Dot::Prepare(hn::BitCast(DI8(), hn::LoadU(DU8(), p + kBytes)));
+    low = Dot::Load(p);
+    high = Dot::Load(p + kBytes);
   }
 };
 
@@ -366,7 +363,7 @@ HWY_NOINLINE void IntTileOf(const TileInput& t) {
 }
 
 /// A tile of `height` rows, from Source::kLeastRows to kRows.
-template <class Source, bool kAffine, size_t kSteps, size_t kRows = kMaxIntTileRows>
+template <class Source, bool kAffine, size_t kSteps, size_t kRows = Source::kMostRows>
 HWY_INLINE void IntTileOfHeight(const TileInput& t, size_t height) {
   if constexpr (kRows > Source::kLeastRows) {
     if (height < kRows) return IntTileOfHeight<Source, kAffine, kSteps, kRows - 1>(t, height);
@@ -374,11 +371,11 @@ HWY_INLINE void IntTileOfHeight(const TileInput& t, size_t height) {
   IntTileOf<Source, kAffine, kSteps, kRows>(t);
 }
 
-/// `rows` (any number that tiles of Source::kLeastRows to kMaxIntTileRows make up) against the panel, in
+/// `rows` (any number that tiles of Source::kLeastRows to Source::kMostRows make up) against the panel, in
 /// tiles of about equal height.
 template <class Source, bool kAffine, size_t kSteps>
 void IntTiles(TileInput t, size_t rows) {
-  constexpr size_t kMost = kMaxIntTileRows;
+  constexpr size_t kMost = Source::kMostRows;
   for (size_t tiles = (rows + kMost - 1) / kMost, r = 0; tiles > 0; --tiles) {
     const size_t height = (rows - r + tiles - 1) / tiles;
     IntTileOfHeight<Source, kAffine, kSteps>(t, height);

@@ -19,9 +19,9 @@ namespace skein::cpu {
 /// Of a block of a panel, which stays in L1 while the tiles pass; x needs most of the ways.
 constexpr size_t kBlockBytes = size_t{8} << 10;
 /// Up to so many tiles weights are read panel after panel, as they lie, in longer blocks: x is small, and the
-/// second tile finds the block in L2 as fast as it needs it.
+/// second tile finds the block in L2 as fast as it needs it. 64 KiB are a panel of 2048 bf16 columns.
 constexpr size_t kFewTiles = 3;
-constexpr size_t kFewTilesBlockBytes = size_t{32} << 10;
+constexpr size_t kFewTilesBlockBytes = size_t{64} << 10;
 /// Weight rows whose blocks share the block of x, which is in L2 meanwhile.
 constexpr size_t kGroupRows = 64;
 /// Bytes that are fetched ahead where the weights are read once.
