@@ -18,8 +18,13 @@ namespace skein::HWY_NAMESPACE {
 /// 12 sums, two vectors of weights, one of x: what 16 registers hold.
 constexpr size_t kTileRows = 6;
 /// So many columns a turn: what a turn costs beside its products is shared, where a core issues six
-/// instructions a cycle and 12 products take six cycles.
+/// instructions a cycle and 12 products take six cycles. A checked build looks at every load, and would take
+/// long to compile eight columns of them.
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kUnrolledColumns = 2;
+#else
 constexpr size_t kUnrolledColumns = 8;
+#endif
 constexpr size_t kTileFloats = kTileRows * kPanelRows;
 
 /// Levels of the tree that adds up PartialSums: 8 = 2^3.
