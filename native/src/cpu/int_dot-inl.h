@@ -158,13 +158,14 @@ struct PairDots {
   // |w| times x with the sign of w: a pair is at most 2 * 128 * 127 < 2^15.
   struct Dot8 {
     using Sum = VI32;
-    // A register less than two vectors: each row reads the codes where they lie.
+    // Each row reads the codes where they lie, which takes no register.
     struct Weight {
       VU8 magnitude;
       const uint8_t* codes;
     };
     static constexpr int32_t kOffset = 0;
     static constexpr bool kTakesZeros = false;
+    // 2 x 5 sums, 2 magnitudes, ones and 2 vectors of a row.
     static constexpr size_t kMostRows = 5;
     static HWY_INLINE Weight Load(const uint8_t* codes) {
       return {hn::BitCast(DU8(), hn::Abs(hn::BitCast(DI8(), hn::LoadU(DU8(), codes)))), codes};
