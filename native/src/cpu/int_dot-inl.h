@@ -31,6 +31,9 @@ constexpr size_t kIntPanel = 2 * kLanes;
 /// 2 x 6 sums, 2 weights and 1 activation of 16 vector registers.
 constexpr size_t kMaxIntTileRows = 6;
 
+/// A vector of signed codes.
+HWY_INLINE VI8 LoadCodes(const uint8_t* codes) { return hn::BitCast(DI8(), hn::LoadU(DU8(), codes)); }
+
 #if HWY_ARCH_X86
 #if HWY_TARGET <= HWY_AVX3
 #define SKEIN_INT_DOT(name) _mm512_##name
@@ -128,7 +131,7 @@ struct DotsOf {
     static constexpr bool kTakesZeros = false;
     static constexpr size_t kMostRows = kMaxIntTileRows;
     static HWY_INLINE Weight Load(const uint8_t* codes) {
-      VI8 w = hn::BitCast(DI8(), hn::LoadU(DU8(), codes));
+      VI8 w = LoadCodes(codes);
       if constexpr (kOffset != 0) w = hn::Xor(w, hn::Set(DI8(), -128));
       return hn::BitCast(DCode(), w);
     }
@@ -168,14 +171,13 @@ struct PairDots {
     // 2 x 5 sums, 2 magnitudes, ones and 2 vectors of a row.
     static constexpr size_t kMostRows = 5;
     static HWY_INLINE Weight Load(const uint8_t* codes) {
-      return {hn::BitCast(DU8(), hn::Abs(hn::BitCast(DI8(), hn::LoadU(DU8(), codes)))), codes};
+      return {hn::BitCast(DU8(), hn::Abs(LoadCodes(codes))), codes};
     }
     static HWY_INLINE Sum Next(Sum sum, const Weight& w, VI8 x) { return AddTo(sum, First(w, x)); }
     static HWY_INLINE Sum First(const Weight& w, VI8 x) {
 #if HWY_TARGET == HWY_AVX3
-      const VI8 signs = hn::BitCast(DI8(), hn::LoadU(DU8(), w.codes));
-      const VI8 turned{
-          _mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(signs.raw), _mm512_setzero_si512(), x.raw)};
+      const auto negative = _mm512_movepi8_mask(LoadCodes(w.codes).raw);
+      const VI8 turned{_mm512_mask_sub_epi8(x.raw, negative, _mm512_setzero_si512(), x.raw)};
 #elif HWY_TARGET == HWY_AVX2
       // GCC would load the codes once, and keep sums in memory instead.
       VI8 turned;
@@ -183,8 +185,7 @@ struct PairDots {
           : "=x"(turned.raw)
           : "x"(x.raw), "m"(*reinterpret_cast<const __m256i_u*>(w.codes)));
 #else
-      const VI8 signs = hn::BitCast(DI8(), hn::LoadU(DU8(), w.codes));
-      const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, signs.raw)};
+      const VI8 turned{SKEIN_INT_DOT(sign_epi8)(x.raw, LoadCodes(w.codes).raw)};
 #endif
       return AddPairs(MulPairs(w.magnitude, turned));
     }
