@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -343,6 +343,18 @@ test('ranks that share the vocabulary answer what one does', async () => {
   for (const { words } of found) expect(words).toEqual(wanted.words);
   for (const program of [one, ...ranks]) program.close();
   transport.close();
+});
+
+test('threads have processors of their own only where all of this host compute', () => {
+  const many = availableParallelism();
+  const ours = addon.createDevice({ backend: 'cpu', threads: 1 });
+  expect(ours.shareProcessors({ first: many - 1, total: many })).toBe(true);
+  expect(ours.shareProcessors({ first: many, total: many })).toBe(false);
+  expect(ours.shareProcessors({ first: 0, total: many + 1 })).toBe(false);
+  expect(ours.shareProcessors(null)).toBe(false);
+  const typo = { first: -1, total: many };
+  expect(() => ours.shareProcessors(typo)).toThrow(/share\.first/);
+  ours.close();
 });
 
 describe('failures', () => {

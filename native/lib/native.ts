@@ -290,6 +290,10 @@ export interface Device {
   /** The instruction level in use, e.g. 'AVX3' or 'AVX2'; part of the fingerprint. */
   readonly instructionLevel: string;
   readonly threads: number;
+  /** Says which of the `total` compute threads on this host are this device's: `first` and those after it. Where there is one for
+   *  each processor that this process may use, each is bound to its own for as long as it hardly waits for it; else, and with
+   *  null, they run anywhere. Returns whether there is one for each. */
+  shareProcessors(share: { readonly first: number; readonly total: number } | null): boolean;
   close(): void;
 }
 

@@ -94,6 +94,19 @@ test('ranks of two pods with different thread counts share each layer', async ()
   expect(await answers(url)).toEqual(wanted);
 });
 
+test('stages of two ranks that are timed before they serve: every answer is that of one rank', async () => {
+  await using served = await serve(['--pp', '2', '--tp', '2', '--threads', '1', '--pp-measure-stages']);
+  expect(await answers(served.url)).toEqual(wanted);
+  const timed = /"microseconds":\[(\d+)[\d.]*,(\d+)[\d.]*\],.*"msg":"timed the stages"/.exec(served.process.output);
+  expect(
+    timed
+      ?.slice(1)
+      .map(Number)
+      .every((us) => us > 0),
+  ).toBe(true);
+  expect((await topology(served.url)).groups[0]?.epoch).toBe(2);
+});
+
 describe('two replicas of two ranks behind one leader', () => {
   let served: Served;
   beforeAll(async () => {

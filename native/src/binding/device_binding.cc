@@ -1,6 +1,11 @@
 #include "binding/device_binding.h"
 
+#include <span>
+#include <vector>
+
 #include "binding/bindings.h"
+#include "binding/fields.h"
+#include "core/own_processor.h"
 
 namespace skein::binding {
 namespace {
@@ -14,6 +19,7 @@ Napi::Function DeviceBinding::Define(Napi::Env env) {
                      {InstanceAccessor<&DeviceBinding::Backend>("backend", napi_enumerable),
                       InstanceAccessor<&DeviceBinding::InstructionLevel>("instructionLevel", napi_enumerable),
                       InstanceAccessor<&DeviceBinding::Threads>("threads", napi_enumerable),
+                      InstanceMethod<&DeviceBinding::ShareProcessors>("shareProcessors"),
                       InstanceMethod<&DeviceBinding::Close>("close")});
 }
 
@@ -45,6 +51,21 @@ Napi::Value DeviceBinding::InstructionLevel(const Napi::CallbackInfo& info) {
 
 Napi::Value DeviceBinding::Threads(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(device(info.Env()).threads()));
+}
+
+Napi::Value DeviceBinding::ShareProcessors(const Napi::CallbackInfo& info) {
+  ThreadPool& pool = device(info.Env()).pool();
+  const Field share(info[0], "share");
+  if (share.IsNull()) {
+    pool.SetProcessors({});
+    return Napi::Boolean::New(info.Env(), false);
+  }
+  const auto first = static_cast<size_t>(share["first"].Integer(0, INT32_MAX));
+  const auto total = static_cast<size_t>(share["total"].Integer(0, INT32_MAX));
+  const std::vector<int> processors = ProcessorsOfProcess();
+  const bool fills = processors.size() == total && first + pool.threads() <= total;
+  pool.SetProcessors(fills ? std::span(processors).subspan(first, pool.threads()) : std::span<const int>());
+  return Napi::Boolean::New(info.Env(), fills);
 }
 
 }  // namespace skein::binding

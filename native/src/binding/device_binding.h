@@ -23,6 +23,7 @@ class DeviceBinding : public Napi::ObjectWrap<DeviceBinding> {
   Napi::Value Backend(const Napi::CallbackInfo& info);
   Napi::Value InstructionLevel(const Napi::CallbackInfo& info);
   Napi::Value Threads(const Napi::CallbackInfo& info);
+  Napi::Value ShareProcessors(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo&) { device_.reset(); }
 
   std::shared_ptr<Device> device_;

@@ -83,6 +83,7 @@ Status Runner::ExecuteLoad(const Job& job) {
 
 Status Runner::ExecuteStep(const Job& job, StepResult* result) {
   if (!loaded_.load()) return {Code::kInvalidArgument, "the weights are not loaded"};
+  own_processor_.Look(device_->pool().processor(0));
   std::lock_guard executing(executing_);
   return executor_->Run(job.words, Clock::now() + job.deadline, result);
 }

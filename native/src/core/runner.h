@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/own_processor.h"
 #include "core/step_executor.h"
 
 namespace skein {
@@ -93,6 +94,7 @@ class Runner {
   bool busy_ = false;
   bool closed_ = false;
   std::thread thread_;
+  OwnProcessor own_processor_;  // of that thread
 };
 
 }  // namespace skein

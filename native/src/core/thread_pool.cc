@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/own_processor.h"
+
 namespace skein {
 namespace {
 
@@ -51,7 +53,8 @@ class Spin {
 
 }  // namespace
 
-ThreadPool::ThreadPool(size_t threads) : shares_(std::max<size_t>(1, threads)) {
+ThreadPool::ThreadPool(size_t threads) : shares_(std::max<size_t>(1, threads)), processors_(shares_.size()) {
+  SetProcessors({});
   for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
 }
 
@@ -62,6 +65,10 @@ ThreadPool::~ThreadPool() {
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::SetProcessors(std::span<const int> processors) {
+  for (size_t i = 0; i < threads(); ++i) processors_[i].store(processors.empty() ? -1 : processors[i]);
 }
 
 void ThreadPool::RunErased(size_t chunks, const std::atomic<bool>& cancelled, Call call, void* context) {
@@ -127,6 +134,7 @@ void ThreadPool::TakeAll(size_t thread) {
 
 void ThreadPool::Work(size_t thread) {
   Spin spin;
+  OwnProcessor own;
   uint64_t seen = 0;
   const auto work = [&] { return job_number_.load(std::memory_order_acquire) != seen; };
   while (!stop_.load(std::memory_order_relaxed)) {
@@ -138,6 +146,7 @@ void ThreadPool::Work(size_t thread) {
     }
     seen = job_number_.load(std::memory_order_acquire);
     TakeAll(thread);
+    own.Look(processor(thread));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -24,6 +25,12 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   size_t threads() const { return shares_.size(); }
+
+  /// Gives each thread a processor that it may be bound to, see OwnProcessor; or, with none, takes them back.
+  /// As many as threads, or none. Thread-safe; threads follow at their next work.
+  void SetProcessors(std::span<const int> processors);
+  /// Of a thread; -1 for none. The caller's is its own to heed.
+  int processor(size_t thread) const { return processors_[thread].load(std::memory_order_relaxed); }
 
   /// Calls body(chunk, thread) once for each chunk in [0, chunks), thread in [0, threads()), and returns when
   /// all are done. `body` must not throw. Callers on several threads take turns. Once `cancelled` is set,
@@ -59,7 +66,8 @@ class ThreadPool {
   std::mutex turn_;
   /// Whoever takes a chunk may read it: until that chunk is done the job cannot end.
   Job job_;
-  std::vector<Share> shares_;  // by thread
+  std::vector<Share> shares_;                 // by thread
+  std::vector<std::atomic<int>> processors_;  // by thread
   /// Counts jobs.
   alignas(64) std::atomic<uint64_t> job_number_{0};
   /// Chunks of the job that no thread has told to be done.

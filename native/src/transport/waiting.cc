@@ -14,7 +14,8 @@ namespace skein::transport {
 std::chrono::nanoseconds SpinTime() {
   static const std::chrono::nanoseconds spin = [] {
     cpu_set_t cpus;
-    const int count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+    // Of the process: this thread may be bound to one.
+    const int count = sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
     return std::chrono::microseconds(count >= 4 ? 50 : count >= 2 ? 20 : 0);
   }();
   return spin;

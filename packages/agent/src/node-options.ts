@@ -67,6 +67,8 @@ export interface NodeOptions {
   readonly numBlocks: number | null;
   /** Layers of each stage, in halves; null balances what stages read. */
   readonly layerPartition: readonly number[] | null;
+  /** Whether stages are timed once they are loaded, and cut anew by that. */
+  readonly measureStages: boolean;
   /** A step fails, and the group re-forms, when a rank waits longer than this for another. */
   readonly stepDeadlineMs: number;
   /** How long SIGTERM lets running streams go on. */

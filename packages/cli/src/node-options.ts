@@ -59,6 +59,7 @@ export function nodeOptions(
     memoryShare: settings.cpuMemoryUtilization,
     numBlocks: settings.numGpuBlocksOverride,
     layerPartition: settings.ppLayerPartition,
+    measureStages: settings.ppMeasureStages,
     stepDeadlineMs: settings.stepDeadline * 1000,
     drainMs: settings.drainTimeout * 1000,
     revision: VERSION,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { defaultPartition } from './default-partition.ts';
+import { defaultPartition, measuredPartition } from './default-partition.ts';
 
 const layers = (count: number, attention: number, feedForward: number): number[] =>
   Array.from({ length: count }, () => [attention, feedForward]).flat();
@@ -26,4 +26,22 @@ test('more stages than layers are refused', () => {
   expect(() => defaultPartition({ blocks: layers(2, 1, 1), head: 1 }, 3)).toThrow(
     expect.objectContaining({ code: 'ERR_STAGE_SPLIT' }),
   );
+});
+
+test('a stage that takes longer than what it reads has fewer layers, the head of the last one counted', () => {
+  const costs = { blocks: layers(16, 21, 40), head: 263 };
+  const even: [number, number][] = [
+    [0, 8],
+    [8, 16],
+  ];
+  // The first has 488 of 1239, and takes twice as long for a byte.
+  expect(measuredPartition(costs, even, [2 * 488, 488 + 263])).toEqual([7, 9]);
+  // As fast as each other: the split by what is read.
+  expect(measuredPartition(costs, even, [488, 488 + 263])).toEqual([10, 6]);
+  // The second is 3 % slower than its bytes say: what half a layer less would gain is not worth another load.
+  const by: [number, number][] = [
+    [0, 10],
+    [10, 16],
+  ];
+  expect(measuredPartition(costs, by, [610, 648])).toBeNull();
 });

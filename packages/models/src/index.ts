@@ -1,6 +1,6 @@
 export { checkCheckpoint } from './checkpoint-check.ts';
 export { readCheckpointTensors } from './checkpoint-tensors.ts';
-export { defaultPartition } from './default-partition.ts';
+export { defaultPartition, measuredPartition } from './default-partition.ts';
 export {
   DTYPE_BYTES,
   type DtypeOption,
@@ -35,6 +35,7 @@ export type { ModelConfig } from './model-config.ts';
 export { ANSWER_TOKENS, BANDWIDTH_SHARE } from './plan/decode-rate.ts';
 export type { GivenDegrees } from './plan/formation-choice.ts';
 export { modelFacts } from './plan/model-facts.ts';
+export type { BlockCosts } from './plan/stage-balance.ts';
 export { type PlannedCheckpoint, readPlannedCheckpoint } from './plan/planned-checkpoint.ts';
 export { cpuMemory, gpuMemory, type RankMemory } from './plan/rank-memory.ts';
 export { type Recommendation, recommendFormation } from './plan/recommendation.ts';

@@ -63,6 +63,12 @@ test('stages take the layers between them, and the channels form a ring', () => 
   );
 });
 
+test('ranks that wait for each other on one host each have their own of its compute threads', () => {
+  const here = { hostId: 'here' };
+  const { threads } = plan(members({ ...here, threads: 2 }, { hostId: 'there', threads: 4 }, { ...here, threads: 3 }));
+  expect(threads).toEqual([{ first: 0, total: 5 }, null, { first: 2, total: 5 }]);
+});
+
 test('ranks that share a stage talk with each other, and with the one in their place of the next stage', () => {
   const shape = { replicas: 2, stages: 2, tensorSize: 2, sharesExperts: false };
   const second = members({ rankIndex: 4 }, { rankIndex: 5 }, { rankIndex: 6 }, { rankIndex: 7 });

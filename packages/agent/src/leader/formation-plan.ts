@@ -1,4 +1,5 @@
 import {
+  type BlockCosts,
   type ExpertPlacement,
   hasBlock,
   type KVCacheDtypeOption,
@@ -15,12 +16,14 @@ import {
 import type { KVCacheDtype } from '@skein/native';
 import { FormationError } from '../errors.ts';
 import { expertReplicas, type GroupShape, placeOf, type RankPlace } from '../group-shape.ts';
-import type { LoadSpec } from '../rank/rank-actor.ts';
+import type { LoadSpec, ThreadShare } from '../rank/rank-actor.ts';
 import type { Member } from './membership.ts';
 
 /** What each rank does, of one replica or of all that share their experts. Ranks are by their place among these. */
 export interface FormationPlan {
   readonly places: readonly RankPlace[];
+  /** By rank: which of the compute threads on its host are its own. Null where it has all of them: its pool shares what one loses. */
+  readonly threads: readonly (ThreadShare | null)[];
   /** By stage. */
   readonly layers: readonly LayerRange[];
   readonly loads: readonly LoadSpec[];
@@ -49,6 +52,8 @@ export interface FormationInput {
   readonly shape: GroupShape;
   /** In halves; null is even. */
   readonly layerPartition: readonly number[] | null;
+  /** What blocks read, where stages are to be timed once they are loaded, and cut anew by that; else null. */
+  readonly costsToMeasure: BlockCosts | null;
   /** Where the experts of layers are; in runs where a layer is left out. */
   readonly expertPlacements: readonly ExpertPlacement[];
   readonly maxModelLen: number;
@@ -145,7 +150,13 @@ export function planFormation(members: readonly Member[], input: FormationInput)
           `ranks run at different instruction levels (${[...levels].join(', ')}); outputs may differ in the last bits from those of one level`,
         ]
       : [];
-  return { places, layers, loads, channels, warnings, blockBytes };
+  const threads = members.map(({ advert: { hostId, threads: own } }, rank): ThreadShare | null => {
+    const onHost = (of: readonly Member[]): number =>
+      of.reduce((sum, { advert }) => sum + (advert.hostId === hostId ? advert.threads : 0), 0);
+    const total = onHost(members);
+    return total === own ? null : { first: onHost(members.slice(0, rank)), total };
+  });
+  return { places, threads, layers, loads, channels, warnings, blockBytes };
 }
 
 function planChannels(members: readonly Member[], shape: GroupShape): ChannelPlan[] {

@@ -11,6 +11,8 @@ import { RankActor, rankSubject } from '../rank/rank-actor.ts';
 import { rankService, type RankServiceOptions } from '../rank/rank-service.ts';
 import { formationInput } from '../testing/llama-config.ts';
 import { JOINING } from '../testing/rank-status.ts';
+import { outputBytes } from '../testing/step-words.ts';
+import type { FormationInput } from './formation-plan.ts';
 import { Formation } from './formation.ts';
 
 type Runner = RankServiceOptions['runner'];
@@ -37,7 +39,7 @@ afterEach(async () => {
   await hub.close();
 });
 
-function lead(shape = formationInput.shape): Formation {
+function lead(shape = formationInput.shape, change: Partial<FormationInput> = {}): Formation {
   const formation = new Formation({
     main: leader,
     direct: leader,
@@ -46,7 +48,7 @@ function lead(shape = formationInput.shape): Formation {
     groupSize: 1,
     preflight: new Preflight(leader, { group: 'g', brokerPort: null, logger: silentLogger }),
     stepDeadlineMs: 1000,
-    input: { ...formationInput, shape },
+    input: { ...formationInput, shape, ...change },
     replicas: [{ index: 0, engine }],
     fingerprintOfOthers: () => othersLoaded,
     logger: silentLogger,
@@ -201,4 +203,77 @@ test('a replica with another model than the others is refused with both', async 
       state: 'lost',
       detail: 'replica 0 has model f, the others have g; give every agent the same files',
     });
+});
+
+/** Computes each half layer in `pace` microseconds. Keeps what layers it was given. */
+function timedRank(pace: number): { readonly runner: Partial<Runner>; readonly loaded: (readonly [number, number])[] } {
+  const loaded: (readonly [number, number])[] = [];
+  const totals = { steps: 0, computeUs: 0, waitUs: 0 };
+  const runner: Partial<Runner> = {
+    load: async ({ layers }) => {
+      loaded.push(layers);
+      return { fingerprint: 'f', weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 };
+    },
+    run: async (input) => {
+      const [first = 0, end = 0] = loaded.at(-1) ?? [];
+      const computeUs = 2 * (end - first) * pace;
+      totals.steps += 1;
+      totals.computeUs += computeUs;
+      const numRows = input[7] ?? 0;
+      const words = new Int32Array(outputBytes(Array.from({ length: numRows }, () => 1)).buffer);
+      return { words, computeUs, waitUs: 0 };
+    },
+    status: () => ({ ...JOINING, ...totals }),
+  };
+  return { runner, loaded };
+}
+
+test('stages are timed once where that is asked for, and a slow host gets fewer layers', async () => {
+  const shape = { ...formationInput.shape, stages: 2 };
+  const costsToMeasure = { blocks: Array.from({ length: 10 }, () => 7), head: 0 };
+  const formation = lead(shape, { costsToMeasure });
+  const [fast, slow] = [timedRank(100), timedRank(300)];
+  const first = startRank(0, fast.runner);
+  const lease = announce([first, startRank(1, slow.runner)], shape);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 2 });
+  expect(formation.current.plan?.layers).toEqual([
+    [0, 4],
+    [4, 5],
+  ]);
+  expect([fast.loaded, slow.loaded]).toEqual([
+    [
+      [0, 3],
+      [0, 4],
+    ],
+    [
+      [3, 5],
+      [4, 5],
+    ],
+  ]);
+
+  // Formed again, it stays so.
+  lease.close();
+  await expect.poll(() => formation.current.state).not.toBe('ready');
+  announce([first, startRank(1, slow.runner)], shape);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 3 });
+  expect(slow.loaded.at(-1)).toEqual([4, 5]);
+  expect(slow.loaded).toHaveLength(3);
+});
+
+test('a member lost while its stage is timed ends the attempt', async () => {
+  const shape = { ...formationInput.shape, stages: 2 };
+  const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+  let running = false;
+  const stuck: Partial<Runner> = {
+    ...timedRank(1).runner,
+    run: () => {
+      running = true;
+      return new Promise(() => {});
+    },
+  };
+  const lease = announce([startRank(0, timedRank(1).runner), startRank(1, stuck)], shape);
+  await expect.poll(() => running).toBe(true);
+  expect(formation.current).toMatchObject({ state: 'forming', detail: 'timing the stages' });
+  lease.close();
+  await expect.poll(() => formation.current.state).toBe('lost');
 });

@@ -1,7 +1,8 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { type ObjectRef, RemoteError } from '@skein/actor';
-import type { Engine } from '@skein/engine';
+import type { Engine, Executor } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
+import { measuredPartition } from '@skein/models';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
 import { type GroupShape, layoutText, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
@@ -12,6 +13,7 @@ import { kvPoolBlocks } from './kv-pool.ts';
 import { Lockstep } from './lockstep.ts';
 import { Membership, type Member } from './membership.ts';
 import { MeshExecutor } from './mesh-executor.ts';
+import { stageTimes } from './stage-times.ts';
 
 const LOAD_DEADLINE_MS = 600_000;
 const CALL_DEADLINE_MS = 15_000;
@@ -67,6 +69,9 @@ export class Formation {
   readonly #membership: Membership;
   #epoch = 0;
   #pool: { readonly hosts: string; readonly numBlocks: number } | null = null;
+  #layerPartition: readonly number[] | null;
+  /** Whether stages are still to be timed, and cut by that. */
+  #measures: boolean;
   #now: FormationState;
   readonly #loading = Promise.withResolvers<void>();
 
@@ -74,6 +79,8 @@ export class Formation {
     const { main, group, groupSize, replicas, input, logger } = options;
     const perReplica = ranksPerReplica(input.shape);
     this.#options = options;
+    this.#layerPartition = input.layerPartition;
+    this.#measures = input.costsToMeasure !== null && input.shape.stages > 1;
     this.#membership = new Membership(main, {
       group,
       groupSize,
@@ -154,12 +161,14 @@ export class Formation {
     let hopeless: FormationError | null = null;
     try {
       const startMs = performance.now();
-      const forming = this.#form(members, { signal: end, onLost: failed.resolve });
+      const forming = this.#measured(members, end).then(() =>
+        this.#form(members, { signal: end, onLost: failed.resolve }),
+      );
       executors = await Promise.race([
         forming,
         lost.then((why) => Promise.reject(new FormationError('ERR_MEMBER_LOST', why))),
       ]);
-      const attached = executors.length > 1 ? new Lockstep(executors).executors : executors;
+      const attached = together(executors);
       for (const [i, { engine }] of replicas.entries()) engine.attach(at(attached, i));
       this.#enter('ready', '');
       logger.info({ epoch: this.#epoch, ranks: members.length, seconds: seconds(startMs) }, 'the group is formed');
@@ -182,6 +191,47 @@ export class Formation {
     if (hopeless) throw hopeless;
   }
 
+  /** Where that was asked for, and once: forms the group to time its stages, and decides by that what they are from then on. */
+  async #measured(members: readonly Member[], signal: AbortSignal): Promise<void> {
+    if (!this.#measures) return;
+    const { input, logger } = this.#options;
+    const executors = await this.#form(members, { signal, onLost: () => {} });
+    const { plan } = this.#now;
+    const end = (): void => {
+      for (const executor of executors) executor.lose(new Error('the stages are timed no longer'));
+    };
+    signal.addEventListener('abort', end);
+    try {
+      this.#enter('forming', 'timing the stages');
+      if (plan === null || input.costsToMeasure === null) return;
+      const { places, layers } = plan;
+      const microseconds = await stageTimes({
+        executors: together(executors),
+        places,
+        vocabSize: input.config.vocabSize,
+        maxSequences: Math.min(input.maxNumSeqs, input.maxNumBatchedTokens, input.maxNumRows),
+        statuses: () =>
+          answers(
+            members.map((member) => this.#rank(member).status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({})),
+            members,
+            signal,
+          ),
+      });
+      const better = measuredPartition(input.costsToMeasure, layers, microseconds);
+      const before = layers.map(([first, end]) => end - first);
+      logger.info({ microseconds, layers: before, becomes: better ?? before }, 'timed the stages');
+      if (better !== null) {
+        this.#layerPartition = better;
+        // Other weights leave other room.
+        this.#pool = null;
+      }
+      this.#measures = false;
+    } finally {
+      signal.removeEventListener('abort', end);
+      end();
+    }
+  }
+
   /** @throws when a rank refuses or does not answer, and soon after `signal`; then nothing is left behind here. */
   async #form(
     members: readonly Member[],
@@ -189,7 +239,7 @@ export class Formation {
   ): Promise<MeshExecutor[]> {
     const { main, direct, directAddress, group, replicas, preflight, stepDeadlineMs, input } = this.#options;
     const { signal, onLost } = until;
-    const plan = planFormation(members, input);
+    const plan = planFormation(members, { ...input, layerPartition: this.#layerPartition });
     await preflight.check(members, signal);
     const ranks = members.map((member) => this.#rank(member));
     const all: CallAll = (call) => answers(ranks.map(call), members, signal);
@@ -253,7 +303,10 @@ export class Formation {
     try {
       await all((rank, index) => {
         const { replica } = at(plan.places, index);
-        return rank.begin.options({ deadlineMs: CALL_DEADLINE_MS }).remote({ epoch, replica, direct: directAddress });
+        const threads = at(plan.threads, index);
+        return rank.begin
+          .options({ deadlineMs: CALL_DEADLINE_MS })
+          .remote({ epoch, replica, threads, direct: directAddress });
       });
       signal.throwIfAborted();
     } catch (error) {
@@ -289,6 +342,11 @@ export class Formation {
   #enter(state: FormationState['state'], detail: string): void {
     this.#now = { ...this.#now, state, detail, sinceMs: performance.now() };
   }
+}
+
+/** Executors for the engines of replicas; of several, such as share their experts. */
+function together(executors: readonly MeshExecutor[]): readonly Executor[] {
+  return executors.length > 1 ? new Lockstep(executors).executors : executors;
 }
 
 /** Opens every channel at the end that reads, then at the one that writes. */

@@ -244,7 +244,7 @@ function formationInput(
   groupSize: number,
   engine: EngineConfig & Pick<FormationInput, 'maxLogprobs'>,
 ): FormationInput {
-  const { config, dir, kvDtype, maxModelLen, layerPartition, expertPlacements } = model;
+  const { config, dir, kvDtype, maxModelLen, layerPartition, costsToMeasure, expertPlacements } = model;
   const { maxNumRows, maxNumSeqs, maxNumBatchedTokens, maxLogprobs } = engine;
   const { shape, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
   return {
@@ -256,6 +256,7 @@ function formationInput(
     weightCache: options.weightCache,
     shape,
     layerPartition,
+    costsToMeasure,
     expertPlacements,
     maxModelLen,
     maxNumSeqs,

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import {
+  type BlockCosts,
   checkCheckpoint,
   defaultPartition,
   type ExpertPlacement,
@@ -34,6 +35,8 @@ export interface ServedModelFiles {
   readonly maxModelLen: number;
   /** Layers of each stage, in halves; null splits evenly. */
   readonly layerPartition: readonly number[] | null;
+  /** What blocks read, where stages are to be timed; else null. */
+  readonly costsToMeasure: BlockCosts | null;
   /** Where experts are; in runs where it is empty. */
   readonly expertPlacements: readonly ExpertPlacement[];
   readonly eosTokenIds: readonly number[];
@@ -77,6 +80,7 @@ export async function readServedModel(options: NodeOptions): Promise<ServedModel
     quantization: options.quantization === 'none' ? (config.quantization?.method ?? 'none') : options.quantization,
     maxModelLen,
     layerPartition: options.layerPartition ?? (facts && defaultPartition(facts.costs, stages)),
+    costsToMeasure: options.measureStages ? (facts?.costs ?? null) : null,
     expertPlacements: whole && placesExperts ? await expertPlacements(options, { ...config, ops: whole.ops }) : [],
     eosTokenIds,
   };

@@ -70,6 +70,10 @@ export const rankStatusSchema = z.object({
 });
 export type RankStatus = z.infer<typeof rankStatusSchema>;
 
+/** Which of the `total` compute threads on a host, of ranks that wait for each other, are a rank's: `first` and those after it. */
+const threadShareSchema = z.object({ first: z.int().min(0), total: z.int().min(1) });
+export type ThreadShare = z.infer<typeof threadShareSchema>;
+
 const epoch = z.int().min(0);
 const CHANNELS_MAX = 4096;
 
@@ -89,6 +93,7 @@ export const RankActor = actorClass('Rank', {
     z.object({
       epoch,
       replica: z.int().min(0),
+      threads: threadShareSchema.nullable(),
       direct: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }),
     }),
     z.null(),

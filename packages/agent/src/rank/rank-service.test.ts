@@ -63,7 +63,7 @@ test('a call of any epoch but the latest is refused with both, and abort only go
     rank.load.remote({ epoch, spec }),
     rank.openReceive.remote({ epoch, channels: [] }),
     rank.openSend.remote({ epoch, channels: [] }),
-    rank.begin.remote({ epoch, replica: 0, direct }),
+    rank.begin.remote({ epoch, replica: 0, threads: null, direct }),
   ];
   const refused = (epoch: number): object => ({
     status: 'rejected',
@@ -102,7 +102,7 @@ test('a begin that hangs on the direct link is ended by the next abort, and its 
     return dialing.promise;
   };
   await rank.abort.remote({ epoch: 1, reason: 'one' });
-  const begin = rank.begin.remote({ epoch: 1, replica: 0, direct });
+  const begin = rank.begin.remote({ epoch: 1, replica: 0, threads: null, direct });
   await expect.poll(() => dialed).toBe(true);
   await rank.abort.remote({ epoch: 2, reason: 'two' });
   await expect(begin).rejects.toMatchObject({ code: 'ERR_STALE_EPOCH' });
@@ -122,7 +122,7 @@ test('a begin that hangs on the direct link is ended by the next abort, and its 
 test('a direct link that cannot be opened is named', async () => {
   connect = () => Promise.reject(new Error('connect ECONNREFUSED'));
   await rank.abort.remote({ epoch: 1, reason: 'one' });
-  await expect(rank.begin.remote({ epoch: 1, replica: 0, direct })).rejects.toMatchObject({
+  await expect(rank.begin.remote({ epoch: 1, replica: 0, threads: null, direct })).rejects.toMatchObject({
     code: 'ERR_DIRECT_LINK',
     message: "the leader's direct link at 127.0.0.1 port 9 cannot be opened: connect ECONNREFUSED",
   });
@@ -133,7 +133,7 @@ test('a step that fails is answered within what the wire takes; after an abort n
   leader.subscribe(subjects.results('g', 0), ({ data }) => results.push(stepResultSchema.parse(data)));
   await rank.abort.remote({ epoch: 1, reason: 'one' });
   await rank.load.remote({ epoch: 1, spec });
-  await rank.begin.remote({ epoch: 1, replica: 0, direct });
+  await rank.begin.remote({ epoch: 1, replica: 0, threads: null, direct });
   const plan = { epoch: 1, step: 0, deadlineMs: 100, input: planBytes(0) };
   leader.publish(subjects.plans('g', 0), plan);
   await expect

@@ -53,11 +53,11 @@ export function rankService({
       check(epoch);
       return null;
     },
-    begin: async ({ epoch, replica, direct: address }) => {
+    begin: async ({ epoch, replica, threads, direct: address }) => {
       check(epoch);
       const direct = await link.to(address, life.signal);
       check(epoch);
-      await runner.begin();
+      await runner.begin(threads);
       check(epoch);
       receiver?.[Symbol.dispose]();
       const here = place;

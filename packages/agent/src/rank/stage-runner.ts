@@ -24,7 +24,7 @@ import { SkeinError } from '@skein/protocol';
 import type { Logger } from '@skein/telemetry';
 import { Waiting } from '../waiting.ts';
 import { hostMemory } from './host-memory.ts';
-import type { ChannelSpec, LoadReport, LoadSpec, RankStatus } from './rank-actor.ts';
+import type { ChannelSpec, LoadReport, LoadSpec, RankStatus, ThreadShare } from './rank-actor.ts';
 
 /** An abort is seen between two operations, so the longest one is waited for. Below the leader's deadline for a call. */
 const ABORTED_STEP_MS_MAX = 12_000;
@@ -154,7 +154,7 @@ export class StageRunner implements Disposable {
 
   /** Starts an epoch, when the aborted steps of the one before have ended.
    *  @throws SkeinError ERR_STEP_STUCK when one does not end: this process can then compute nothing more. */
-  async begin(): Promise<void> {
+  async begin(threads: ThreadShare | null): Promise<void> {
     const program = this.#program();
     const ended = Promise.allSettled(this.#running).then(() => true);
     const inTime = delay(ABORTED_STEP_MS_MAX, false, { ref: false });
@@ -164,6 +164,7 @@ export class StageRunner implements Disposable {
       throw error;
     }
     program.reset();
+    this.#device.shareProcessors(threads);
     this.#enter('ready', '');
   }
 

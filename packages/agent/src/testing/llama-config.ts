@@ -31,6 +31,7 @@ export const formationInput: FormationInput = {
   weightCache: null,
   shape: { replicas: 1, stages: 1, tensorSize: 1, sharesExperts: false },
   layerPartition: null,
+  costsToMeasure: null,
   expertPlacements: [],
   maxModelLen: 128,
   maxNumSeqs: 4,

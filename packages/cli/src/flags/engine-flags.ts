@@ -202,6 +202,13 @@ export const engineFlags = {
     defaultDoc: 'balanced',
     variables: [{ key: 'layerPartition' }],
   }),
+  ppMeasureStages: toggle({
+    group: 'Parallel',
+    doc: 'time the stages once they are loaded, and load them again with other layers where the slowest so gains 5 % or more: for hosts that are not alike',
+    commands: ['up', 'serve', 'node'],
+    upPassesTo: ['node'],
+    default: false,
+  }),
   threads: integer(
     { argument: '<n>', min: 1, max: 4096 },
     {

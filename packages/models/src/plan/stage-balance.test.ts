@@ -33,6 +33,11 @@ test.each([
     const fewest = Math.min(...good.map(({ partition }) => numCuts(partition)));
     const best = balancedStages(costs, stages);
     expect(best.partition.reduce((a, b) => a + b)).toBe(numLayers);
+    const paces = Array.from({ length: stages }, (_, stage) => 1 + ((stage * 7) % 3));
+    const uneven = Math.min(
+      ...[...partitions(numLayers, stages, 0.5)].map((p) => stageBalance(costs, stages, p, paces).slowest),
+    );
+    expect(balancedStages(costs, stages, paces).slowest).toBeLessThanOrEqual(1.01 * uneven);
     expect(numCuts(best.partition)).toBe(fewest);
     expect(best.slowest).toBe(
       Math.min(...good.filter(({ partition }) => numCuts(partition) === fewest).map(({ slowest }) => slowest)),
