@@ -15,7 +15,7 @@ export interface TimedStages {
   /** Most sequences of a step. */
   readonly maxSequences: number;
   /** Of every rank, by place. */
-  statuses(): Promise<readonly RankStatus[]>;
+  readonly statuses: () => Promise<readonly RankStatus[]>;
 }
 
 /** Microseconds that each stage computes for a step: of its slowest rank, the median of some steps that write to the first KV blocks.
