@@ -191,39 +191,39 @@ HWY_INLINE void CloseBlock(const Job<T>& job, const Block& block, size_t x_row, 
 
 /// Rows of x [x_row, x_row + kRows) and kPanels panels from weight row `row`: the block's products from
 /// `weights`, which stand for its columns.
-template <size_t kRows, size_t kPanels, bool kFetches = true, typename T, typename W>
+template <size_t kRows, size_t kPanels, size_t kFetch, typename T, typename W>
 void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
-          size_t weights_step, Fetch fetch, TileSums* sums) {
+          size_t weights_step, const std::byte* fetch, TileSums* sums) {
   const float* x = job.x.data + x_row * job.x.stride + block.first;
   if (block.runs > 0) {
-    MultiplyRuns<kRows, kPanels, kFetches>(x, job.x.stride, weights, weights_step, block.count / block.runs,
-                                           fetch, block.run, block.run + block.runs, job.part.weight.partials,
-                                           sums);
+    MultiplyRuns<kRows, kPanels, kFetch>(x, job.x.stride, weights, weights_step, block.count / block.runs,
+                                         fetch, block.run, block.run + block.runs, job.part.weight.partials,
+                                         sums);
     for (size_t p = 0; block.in_last_run && p < kPanels; ++p)
       CloseRun<0>(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
     return;
   }
-  MultiplyTile<kRows, kPanels, kFetches>(x, job.x.stride, weights, weights_step, block.count, fetch,
-                                         !block.opens_segment, SumsOf<T>(block, *sums));
+  MultiplyTile<kRows, kPanels, kFetch>(x, job.x.stride, weights, weights_step, block.count, fetch,
+                                       !block.opens_segment, SumsOf<T>(block, *sums));
   for (size_t p = 0; p < kPanels; ++p) CloseBlock(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
 }
 
-template <bool kFetches, typename T, typename W>
+template <size_t kFetch, typename T, typename W>
 HWY_INLINE void TileOfRows(size_t rows, const Job<T>& job, const Block& block, size_t x_row, size_t row,
-                           const W* weights, Fetch fetch, TileSums* sums) {
+                           const W* weights, const std::byte* fetch, TileSums* sums) {
   switch (rows) {
     case 1:
-      return Tile<1, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<1, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
     case 2:
-      return Tile<2, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<2, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
     case 3:
-      return Tile<3, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<3, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
     case 4:
-      return Tile<4, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<4, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
     case 5:
-      return Tile<5, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<5, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
     default:
-      return Tile<6, 1, kFetches>(job, block, x_row, row, weights, 0, fetch, sums);
+      return Tile<6, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
   }
 }
 
@@ -246,9 +246,8 @@ void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) 
     for (size_t col = 0; col < job.part.weight.cols;) {
       const Block block = BlockAt<T>(job.part.weight, col, job.part.weight.cols);
       const T* weights = job.panel(row, col);
-      const Fetch fetch{reinterpret_cast<const std::byte*>(weights) + cpu::kFetchAhead,
-                        kPanelRows * sizeof(T)};
-      Tile<kRows, kPanels>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
+      const auto* fetch = reinterpret_cast<const std::byte*>(weights) + cpu::kFetchAhead;
+      Tile<kRows, kPanels, 1>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
       col += block.count;
     }
   }
@@ -278,20 +277,30 @@ void StreamTile(const Job<T>& job, size_t x_row, size_t rows, size_t col_begin, 
   }
 }
 
-/// Two or three tiles: the first brings a block near, the others find it there, and all fetch the next.
+/// All tiles of a block, whose columns `weights` stand for. The first two fetch half of the `next` each.
+template <typename T, typename W>
+HWY_INLINE void TilesOfBlock(const Job<T>& job, const Block& block, size_t row_begin, size_t row_end,
+                             size_t row, const W* weights, const T* next, TileSums* sums) {
+  constexpr size_t kFetch = 2 * sizeof(W) / sizeof(T);
+  const auto* fetch = reinterpret_cast<const std::byte*>(next);
+  const size_t half = block.count * kPanelRows * sizeof(T) / 2;
+  ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
+    if (tile < 2) {
+      TileOfRows<kFetch>(rows, job, block, x_row, row, weights, fetch + tile * half, sums + tile);
+    } else {
+      TileOfRows<0>(rows, job, block, x_row, row, weights, fetch, sums + tile);
+    }
+  });
+}
+
+/// Two or three tiles: the first brings a block near, and the others find it there.
 template <typename T>
 void FewTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_begin, TileSums* sums) {
-  const size_t tiles = CeilDiv(row_end - row_begin, kTileRows);
   for (size_t row = col_begin; row < job.col_end; row += kPanelRows) {
     for (size_t col = 0; col < job.part.weight.cols;) {
       const Block block = BlockAt<T>(job.part.weight, col, BlockColumns<T>(cpu::kFewTilesBlockBytes));
       const T* weights = job.panel(row, col);
-      const size_t bytes = block.count * kPanelRows * sizeof(T);
-      const auto* next = reinterpret_cast<const std::byte*>(weights) + bytes;
-      ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
-        TileOfRows<true>(rows, job, block, x_row, row, weights,
-                         Fetch{next + tile * (bytes / tiles), kPanelRows * sizeof(T) / tiles}, sums + tile);
-      });
+      TilesOfBlock(job, block, row_begin, row_end, row, weights, weights + block.count * kPanelRows, sums);
       col += block.count;
     }
   }
@@ -328,17 +337,8 @@ void ManyTiles(const Job<T>& job, size_t row_begin, size_t row_end, size_t col_b
         const W* weights = PrepareBlock(job.panel(row, col), block.count, scratch);
         TileSums* panel_sums = sums + (row - group) / kPanelRows * tiles;
         const bool more = row + kPanelRows < group_end;
-        const auto* next = reinterpret_cast<const std::byte*>(more ? job.panel(row + kPanelRows, col)
-                                                                   : job.panel(group, col + block.count));
-        ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
-          // The first tile fetches all of the next block.
-          const Fetch fetch{next, kPanelRows * sizeof(T)};
-          if (tile == 0) {
-            TileOfRows<true>(rows, job, block, x_row, row, weights, fetch, panel_sums);
-          } else {
-            TileOfRows<false>(rows, job, block, x_row, row, weights, fetch, panel_sums + tile);
-          }
-        });
+        const T* next = more ? job.panel(row + kPanelRows, col) : job.panel(group, col + block.count);
+        TilesOfBlock(job, block, row_begin, row_end, row, weights, next, panel_sums);
       }
       col += block.count;
     }

@@ -7,6 +7,7 @@
 #define SKEIN_CPU_PANEL_TILE_INL_H
 #endif
 
+#include <algorithm>
 #include <utility>
 
 #include "cpu/panel-inl.h"
@@ -37,11 +38,13 @@ struct TileSums {
   float tree[kTreeLevels][kTileFloats];  ///< of finished partial sums, waiting for their neighbours
 };
 
-/// What to fetch while a tile is computed: the line at `at`, moved on by `step` bytes for each line of
-/// weights that is used.
-struct Fetch {
-  const std::byte* at;
-  size_t step;
+/// A tile fetches one byte from elsewhere for every kFetch that it reads of a panel; none where that is 0.
+template <size_t kFetch, typename T>
+struct FetchPlan {
+  static constexpr size_t kColumnBytes = kPanelRows * sizeof(T);
+  static constexpr size_t kStep = kColumnBytes / std::max<size_t>(1, kFetch);  ///< bytes a column
+  /// Columns between two fetches, where a column is less than a line.
+  static constexpr size_t kColumns = std::clamp<size_t>(64 / kStep, 1, kUnrolledColumns);
 };
 
 /// Two vectors: the rows of a panel.
@@ -95,17 +98,17 @@ struct TileCursor {
   const float* x[kRows];
   const T* panel;
   size_t panel_step;
-  Fetch fetch;
+  const std::byte* fetch;
   size_t k;
 };
 
 /// The products of the column kColumn after the cursor's. Sums are numbered with panels inside rows.
-template <size_t kPanels, bool kFetches, size_t kColumn, size_t kRows, typename T, size_t... kSum>
+template <size_t kPanels, size_t kFetch, size_t kColumn, size_t kRows, typename T, size_t... kSum>
 HWY_INLINE void AddColumn(TileCursor<kRows, T>& c, PanelVectors* sums, std::index_sequence<kSum...>) {
-  constexpr size_t kColumnBytes = kPanelRows * sizeof(T);
-  if constexpr (kFetches && kColumn * kColumnBytes % 64 == 0) {
-    for (size_t line = 0; line < kColumnBytes; line += 64) {
-      const std::byte* at = c.fetch.at + kColumn * c.fetch.step + line;
+  using Plan = FetchPlan<kFetch, T>;
+  if constexpr (kFetch > 0 && kColumn % Plan::kColumns == 0) {
+    for (size_t line = 0; line < Plan::kStep; line += 64) {
+      const std::byte* at = c.fetch + kColumn * Plan::kStep + line;
       for (size_t p = 0; p < kPanels; ++p) hwy::Prefetch(at + p * c.panel_step * sizeof(T));
     }
   }
@@ -118,21 +121,21 @@ HWY_INLINE void AddColumn(TileCursor<kRows, T>& c, PanelVectors* sums, std::inde
 }
 
 /// The next columns, which the cursor then has passed.
-template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kColumn>
+template <size_t kPanels, size_t kFetch, size_t kRows, typename T, size_t... kColumn>
 HWY_INLINE void AddColumns(TileCursor<kRows, T>& c, PanelVectors* sums, std::index_sequence<kColumn...>) {
-  (AddColumn<kPanels, kFetches, kColumn>(c, sums, std::make_index_sequence<kRows * kPanels>()), ...);
+  (AddColumn<kPanels, kFetch, kColumn>(c, sums, std::make_index_sequence<kRows * kPanels>()), ...);
   constexpr size_t kColumns = sizeof...(kColumn);
   c.k += kColumns;
   c.panel += kColumns * kPanelRows;
-  c.fetch.at += kColumns * c.fetch.step;
+  c.fetch += kColumns * FetchPlan<kFetch, T>::kStep;
 }
 
 /// Columns up to `end`.
-template <size_t kPanels, bool kFetches, size_t kRows, typename T>
+template <size_t kPanels, size_t kFetch, size_t kRows, typename T>
 HWY_INLINE void AddColumnsUpTo(TileCursor<kRows, T>& c, size_t end, PanelVectors* sums) {
   while (c.k + kUnrolledColumns <= end)
-    AddColumns<kPanels, kFetches>(c, sums, std::make_index_sequence<kUnrolledColumns>());
-  while (c.k < end) AddColumns<kPanels, kFetches>(c, sums, std::index_sequence<0>());
+    AddColumns<kPanels, kFetch>(c, sums, std::make_index_sequence<kUnrolledColumns>());
+  while (c.k < end) AddColumns<kPanels, kFetch>(c, sums, std::index_sequence<0>());
 }
 
 /// Where in `of`, floats of the tile and the first panel, the sums numbered `i` are.
@@ -141,21 +144,21 @@ HWY_INLINE float* SumsAt(float* of, size_t i) {
   return of + i % kPanels * (sizeof(TileSums) / sizeof(float)) + i / kPanels * kPanelRows;
 }
 
-template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kSum>
+template <size_t kPanels, size_t kFetch, size_t kRows, typename T, size_t... kSum>
 HWY_INLINE void MultiplyColumns(TileCursor<kRows, T> c, size_t n, bool resume, float* HWY_RESTRICT to,
                                 std::index_sequence<kSum...>) {
   PanelVectors sums[] = {LoadSums(SumsAt<kPanels>(to, kSum), resume)...};
-  AddColumnsUpTo<kPanels, kFetches>(c, n, sums);
+  AddColumnsUpTo<kPanels, kFetch>(c, n, sums);
   (StoreSums(sums[kSum], SumsAt<kPanels>(to, kSum)), ...);
 }
 
-template <size_t kPanels, bool kFetches, size_t kRows, typename T, size_t... kSum>
+template <size_t kPanels, size_t kFetch, size_t kRows, typename T, size_t... kSum>
 HWY_INLINE void MultiplyColumnsOfRuns(TileCursor<kRows, T> c, size_t n, size_t run, size_t end,
                                       size_t partials, TileSums* HWY_RESTRICT to,
                                       std::index_sequence<kSum...>) {
   for (; run < end; ++run) {
     PanelVectors sums[] = {LoadSums(SumsAt<kPanels>(to->segment, kSum), false)...};
-    AddColumnsUpTo<kPanels, kFetches>(c, c.k + n, sums);
+    AddColumnsUpTo<kPanels, kFetch>(c, c.k + n, sums);
     // As in binary counting, sums of equally many runs are added.
     size_t level = 0;
     for (; (run >> level & 1) != 0; ++level)
@@ -167,7 +170,7 @@ HWY_INLINE void MultiplyColumnsOfRuns(TileCursor<kRows, T> c, size_t n, size_t r
 
 template <size_t... kRow, typename T>
 HWY_INLINE TileCursor<sizeof...(kRow), T> CursorAt(const float* x, size_t x_stride, const T* panel,
-                                                   size_t panel_step, Fetch fetch,
+                                                   size_t panel_step, const std::byte* fetch,
                                                    std::index_sequence<kRow...>) {
   return {{x + kRow * x_stride...}, panel, panel_step, fetch, 0};
 }
@@ -176,23 +179,23 @@ HWY_INLINE TileCursor<sizeof...(kRow), T> CursorAt(const float* x, size_t x_stri
 /// n columns in order: one multiply-add each. `resume` is false where the sums start from zero. Indices of
 /// sums are constants, and this is not inlined anywhere: counted by a loop, or beside other variables, GCC
 /// keeps them in memory.
-template <size_t kRows, size_t kPanels, bool kFetches, typename T>
+template <size_t kRows, size_t kPanels, size_t kFetch, typename T>
 HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
-                               size_t panel_step, size_t n, Fetch fetch, bool resume,
+                               size_t panel_step, size_t n, const std::byte* fetch, bool resume,
                                float* HWY_RESTRICT sums) {
   static_assert(kRows * kPanels <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= 2)));
-  MultiplyColumns<kPanels, kFetches>(
+  MultiplyColumns<kPanels, kFetch>(
       CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, resume, sums,
       std::make_index_sequence<kRows * kPanels>());
 }
 
 /// The same for the partial sums [run, end) of `partials`, n columns each: they are added up in `sums` as far
 /// as they go, and after the last one the whole sums are in its segment.
-template <size_t kRows, size_t kPanels, bool kFetches, typename T>
+template <size_t kRows, size_t kPanels, size_t kFetch, typename T>
 HWY_NOINLINE void MultiplyRuns(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
-                               size_t panel_step, size_t n, Fetch fetch, size_t run, size_t end,
+                               size_t panel_step, size_t n, const std::byte* fetch, size_t run, size_t end,
                                size_t partials, TileSums* HWY_RESTRICT sums) {
-  MultiplyColumnsOfRuns<kPanels, kFetches>(
+  MultiplyColumnsOfRuns<kPanels, kFetch>(
       CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, run, end,
       partials, sums, std::make_index_sequence<kRows * kPanels>());
 }
