@@ -52,6 +52,7 @@ bool BindingPolicy::Next(Clock::time_point now, ThreadTimes times, bool bound) {
 }
 
 void OwnProcessor::Look(int processor) {
+  if (processor < 0 && bound_ < 0) return;
   const auto now = BindingPolicy::Clock::now();
   if (now < next_) return;
   next_ = now + BindingPolicy::kWindow;

@@ -2,7 +2,7 @@ import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { type ObjectRef, RemoteError } from '@skein/actor';
 import type { Engine, Executor } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
-import { measuredPartition } from '@skein/models';
+import { type BlockCosts, measuredPartition } from '@skein/models';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
 import { type GroupShape, layoutText, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
@@ -70,8 +70,8 @@ export class Formation {
   #epoch = 0;
   #pool: { readonly hosts: string; readonly numBlocks: number } | null = null;
   #layerPartition: readonly number[] | null;
-  /** Whether stages are still to be timed, and cut by that. */
-  #measures: boolean;
+  /** What blocks read, as long as the stages are still to be timed. */
+  #costsToMeasure: BlockCosts | null;
   #now: FormationState;
   readonly #loading = Promise.withResolvers<void>();
 
@@ -80,7 +80,7 @@ export class Formation {
     const perReplica = ranksPerReplica(input.shape);
     this.#options = options;
     this.#layerPartition = input.layerPartition;
-    this.#measures = input.costsToMeasure !== null && input.shape.stages > 1;
+    this.#costsToMeasure = input.shape.stages > 1 ? input.costsToMeasure : null;
     this.#membership = new Membership(main, {
       group,
       groupSize,
@@ -161,13 +161,14 @@ export class Formation {
     let hopeless: FormationError | null = null;
     try {
       const startMs = performance.now();
-      const forming = this.#measured(members, end).then(() =>
+      const forming = this.#timeStages(members, end).then(() =>
         this.#form(members, { signal: end, onLost: failed.resolve }),
       );
-      executors = await Promise.race([
+      const formed = await Promise.race([
         forming,
         lost.then((why) => Promise.reject(new FormationError('ERR_MEMBER_LOST', why))),
       ]);
+      executors = formed.executors;
       const attached = together(executors);
       for (const [i, { engine }] of replicas.entries()) engine.attach(at(attached, i));
       this.#enter('ready', '');
@@ -191,44 +192,38 @@ export class Formation {
     if (hopeless) throw hopeless;
   }
 
-  /** Where that was asked for, and once: forms the group to time its stages, and decides by that what they are from then on. */
-  async #measured(members: readonly Member[], signal: AbortSignal): Promise<void> {
-    if (!this.#measures) return;
+  /** Once, where that was asked for: forms the group to time its stages, and decides by that which layers they have from then on. */
+  async #timeStages(members: readonly Member[], signal: AbortSignal): Promise<void> {
+    const costs = this.#costsToMeasure;
+    if (costs === null) return;
     const { input, logger } = this.#options;
-    const executors = await this.#form(members, { signal, onLost: () => {} });
-    const { plan } = this.#now;
-    const end = (): void => {
+    const { plan, executors } = await this.#form(members, { signal, onLost: () => {} });
+    const release = (): void => {
       for (const executor of executors) executor.lose(new Error('the stages are timed no longer'));
     };
-    signal.addEventListener('abort', end);
+    signal.addEventListener('abort', release);
     try {
       this.#enter('forming', 'timing the stages');
-      if (plan === null || input.costsToMeasure === null) return;
-      const { places, layers } = plan;
+      const ranks = members.map((member) => this.#rank(member));
       const microseconds = await stageTimes({
         executors: together(executors),
-        places,
+        places: plan.places,
         vocabSize: input.config.vocabSize,
         maxSequences: Math.min(input.maxNumSeqs, input.maxNumBatchedTokens, input.maxNumRows),
-        statuses: () =>
-          answers(
-            members.map((member) => this.#rank(member).status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({})),
-            members,
-            signal,
-          ),
+        statuses: () => answers(ranks.map(askStatus), members, signal),
       });
-      const better = measuredPartition(input.costsToMeasure, layers, microseconds);
-      const before = layers.map(([first, end]) => end - first);
-      logger.info({ microseconds, layers: before, becomes: better ?? before }, 'timed the stages');
+      const layers = plan.layers.map(([first, end]) => end - first);
+      const better = measuredPartition(costs, plan.layers, microseconds);
+      logger.info({ microseconds, layers, becomes: better ?? layers }, 'timed the stages');
       if (better !== null) {
         this.#layerPartition = better;
         // Other weights leave other room.
         this.#pool = null;
       }
-      this.#measures = false;
+      this.#costsToMeasure = null;
     } finally {
-      signal.removeEventListener('abort', end);
-      end();
+      signal.removeEventListener('abort', release);
+      release();
     }
   }
 
@@ -236,7 +231,7 @@ export class Formation {
   async #form(
     members: readonly Member[],
     until: { readonly signal: AbortSignal; readonly onLost: (reason: string) => void },
-  ): Promise<MeshExecutor[]> {
+  ): Promise<{ readonly plan: FormationPlan; readonly executors: readonly MeshExecutor[] }> {
     const { main, direct, directAddress, group, replicas, preflight, stepDeadlineMs, input } = this.#options;
     const { signal, onLost } = until;
     const plan = planFormation(members, { ...input, layerPartition: this.#layerPartition });
@@ -245,7 +240,7 @@ export class Formation {
     const all: CallAll = (call) => answers(ranks.map(call), members, signal);
 
     // An earlier leader process may have got further than this one knows.
-    const statuses = await all((rank) => rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({}));
+    const statuses = await all(askStatus);
     const epoch = Math.max(this.#epoch, ...statuses.map((s) => s.epoch)) + 1;
     this.#epoch = epoch;
     this.#now = { ...this.#now, members, plan, epoch };
@@ -313,7 +308,7 @@ export class Formation {
       for (const executor of executors) executor.lose(new Error('the group could not be formed'));
       throw error;
     }
-    return executors;
+    return { plan, executors };
   }
 
   /** The KV pool's size. A group that is formed again on the same hosts keeps it: what it used before is its own. */
@@ -342,6 +337,10 @@ export class Formation {
   #enter(state: FormationState['state'], detail: string): void {
     this.#now = { ...this.#now, state, detail, sinceMs: performance.now() };
   }
+}
+
+function askStatus(rank: RankHandle): ObjectRef<RankStatus> {
+  return rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({});
 }
 
 /** Executors for the engines of replicas; of several, such as share their experts. */
