@@ -50,11 +50,13 @@ TEST(AThreadThatOthersDelayIsNotBound) {
   for (int i = 0; i < 5; ++i) CHECK(!thread.Next(0.12));
 }
 
-TEST(AThreadThatComputesLittleStaysAsItIs) {
+TEST(AThreadThatHasLittleToDoIsNotBoundAndStaysSoWhereItIs) {
   BusyThread thread;
   for (int i = 0; i < 5; ++i) CHECK(!thread.Next(kAlone, 0.2));
   CHECK(thread.Next(kAlone));
-  for (int i = 0; i < 5; ++i) CHECK(thread.Next(kBesideABusyLoop, 0.2));
+  // Of so little a few event loops' turns are much.
+  for (int i = 0; i < 5; ++i) CHECK(thread.Next(0.3, 0.1));
+  CHECK(!thread.Next(kBesideABusyLoop, 0.3));
 }
 
 TEST(ABoundThreadGivesWayLongerEachTimeThatANeighbourIsBackSoon) {

@@ -95,16 +95,14 @@ test('ranks of two pods with different thread counts share each layer', async ()
 });
 
 test('stages of two ranks that are timed before they serve: every answer is that of one rank', async () => {
-  await using served = await serve(['--pp', '2', '--tp', '2', '--threads', '1', '--pp-measure-stages']);
+  // Almost all is on the first stage, so that the second gets more whatever else this machine does.
+  const split = ['--pp', '2', '--pp-layer-partition', '5.5,0.5'];
+  await using served = await serve([...split, '--tp', '2', '--threads', '1', '--pp-measure-stages']);
   expect(await answers(served.url)).toEqual(wanted);
-  const timed = /"microseconds":\[(\d+)[\d.]*,(\d+)[\d.]*\],.*"msg":"timed the stages"/.exec(served.process.output);
-  expect(
-    timed
-      ?.slice(1)
-      .map(Number)
-      .every((us) => us > 0),
-  ).toBe(true);
-  expect((await topology(served.url)).groups[0]?.epoch).toBe(2);
+  expect(served.process.output).toMatch(/"microseconds":\[[1-9][\d.]*,[1-9][\d.]*\],.*"msg":"timed the stages"/);
+  const [group] = (await topology(served.url)).groups;
+  expect(group?.epoch).toBe(2);
+  expect(group?.ranks[0]?.layers?.[1]).toBeLessThan(5.5);
 });
 
 describe('two replicas of two ranks behind one leader', () => {

@@ -9,8 +9,10 @@
 namespace skein {
 namespace {
 
-/// A thread that computes less than this part of the time is not hurt by moving.
+/// A thread that has less to do than this part of the time is not hurt by moving.
 constexpr double kBusy = 0.5;
+/// Less waiting than this part of the time harms nobody.
+constexpr double kNoise = 0.05;
 
 cpu_set_t Only(int processor) {
   cpu_set_t set;
@@ -26,7 +28,8 @@ bool ReadThreadTimes(ThreadTimes* times) {
   int64_t ran = 0, waited = 0;
   if (!(file >> ran >> waited)) return false;
   *times = {std::chrono::nanoseconds(ran), std::chrono::nanoseconds(waited)};
-  return true;
+  // One that has never run does not read: then the kernel counts nothing.
+  return ran > 0;
 }
 
 bool BindingPolicy::Next(Clock::time_point now, ThreadTimes times, bool bound) {
@@ -37,14 +40,14 @@ bool BindingPolicy::Next(Clock::time_point now, ThreadTimes times, bool bound) {
   const bool first = since_ == Clock::time_point{};
   since_ = now;
   before_ = times;
-  if (first || ran + waited < kBusy * wall) return bound;
-  const double waits = waited / (ran + waited);
-  if (bound && waits > kWaitsToFree) {
+  if (first) return bound;
+  const double runnable = ran + waited;
+  if (bound && waited > kNoise * wall && waited > kWaitsToFree * runnable) {
     rest_ = now - bound_since_ < 4 * rest_ ? std::min<Clock::duration>(2 * rest_, kRestMax) : kRestMin;
     free_until_ = now + rest_;
     return false;
   }
-  if (!bound && waits < kWaitsToBind && now >= free_until_) {
+  if (!bound && runnable >= kBusy * wall && waited < kWaitsToBind * runnable && now >= free_until_) {
     bound_since_ = now;
     return true;
   }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { hostActor } from '@skein/actor';
 import { Engine, engineConfig } from '@skein/engine';
 import { type Lease, type LocalHub, type MessageBus, startLocalHub } from '@skein/message-bus';
@@ -59,7 +60,7 @@ function lead(shape = formationInput.shape, change: Partial<FormationInput> = {}
 }
 
 /** A rank process of the leader's own, without a model. */
-function startRank(rankIndex: number, change: Partial<Runner> = {}): MessageBus {
+function startRank(rankIndex: number, change: Partial<Runner> = {}, hostId = 'h'): MessageBus {
   const bus = hub.connect(newIdentity(`g-0/${rankIndex}`));
   const { identity } = bus;
   const runner: Runner = {
@@ -78,7 +79,7 @@ function startRank(rankIndex: number, change: Partial<Runner> = {}): MessageBus 
     workerIndex: 0,
     rankIndex,
     pid: 7,
-    hostId: 'h',
+    hostId,
     host: 'h',
     revision: '1',
     instructionLevel: 'AVX2',
@@ -260,7 +261,47 @@ test('stages are timed once where that is asked for, and a slow host gets fewer 
   expect(slow.loaded).toHaveLength(3);
 });
 
-test('a member lost while its stage is timed ends the attempt', async () => {
+test('layers by time are for the hosts that were timed', async () => {
+  const shape = { ...formationInput.shape, stages: 2 };
+  const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+  const [fast, slow] = [timedRank(100), timedRank(300)];
+  const lease = announce([startRank(0, fast.runner), startRank(1, slow.runner)], shape);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 2 });
+  lease.close();
+  await expect.poll(() => formation.current.state).not.toBe('ready');
+  const [first, second] = [timedRank(100), timedRank(100)];
+  announce([startRank(0, first.runner, 'i'), startRank(1, second.runner, 'i')], shape);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 4 });
+  expect([first.loaded, second.loaded]).toEqual([
+    [
+      [0, 3],
+      [0, 2.5],
+    ],
+    [
+      [3, 5],
+      [2.5, 5],
+    ],
+  ]);
+});
+
+test('without room for layers by time the group has those that it had', async () => {
+  const shape = { ...formationInput.shape, stages: 2 };
+  const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+  const [fast, slow] = [timedRank(100), timedRank(300)];
+  const load = fast.runner.load;
+  fast.runner.load = async (spec) => {
+    if (spec.layers[1] > 3) throw new Error('no room');
+    return load?.(spec) ?? Promise.reject(new Error('unused'));
+  };
+  announce([startRank(0, fast.runner), startRank(1, slow.runner)], shape);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 3 });
+  expect(formation.current.plan?.layers).toEqual([
+    [0, 3],
+    [3, 5],
+  ]);
+});
+
+test('a member lost while its stage is timed ends the attempt, and another is timed in its place', async () => {
   const shape = { ...formationInput.shape, stages: 2 };
   const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
   let running = false;
@@ -271,9 +312,18 @@ test('a member lost while its stage is timed ends the attempt', async () => {
       return new Promise(() => {});
     },
   };
-  const lease = announce([startRank(0, timedRank(1).runner), startRank(1, stuck)], shape);
+  const first = startRank(0, timedRank(1).runner);
+  const plans: unknown[] = [];
+  leader.subscribe(subjects.plans('g', 0), ({ data }) => plans.push(data));
+  const lease = announce([first, startRank(1, stuck)], shape);
   await expect.poll(() => running).toBe(true);
   expect(formation.current).toMatchObject({ state: 'forming', detail: 'timing the stages' });
   lease.close();
-  await expect.poll(() => formation.current.state).toBe('lost');
+  await expect.poll(() => formation.current.state).not.toBe('forming');
+  // Nobody sends that step again.
+  const sent = plans.length;
+  await delay(600);
+  expect(plans).toHaveLength(sent);
+  announce([first, startRank(1, timedRank(1).runner)], shape);
+  await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 3 });
 });

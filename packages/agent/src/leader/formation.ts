@@ -1,8 +1,8 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { type ObjectRef, RemoteError } from '@skein/actor';
-import type { Engine, Executor } from '@skein/engine';
+import type { Engine } from '@skein/engine';
 import type { MessageBus } from '@skein/message-bus';
-import { type BlockCosts, measuredPartition } from '@skein/models';
+import { measuredPartition } from '@skein/models';
 import type { Logger } from '@skein/telemetry';
 import { FormationError } from '../errors.ts';
 import { type GroupShape, layoutText, ranksPerAgent, ranksPerReplica } from '../group-shape.ts';
@@ -25,6 +25,16 @@ const PAUSE_MS_MAX = 2000;
 type RankHandle = ReturnType<typeof RankActor.handle>;
 /** Every rank's answer, by place in the replica. */
 type CallAll = <T>(call: (rank: RankHandle, index: number) => ObjectRef<T>) => Promise<T[]>;
+
+interface Formed {
+  readonly plan: FormationPlan;
+  readonly executors: readonly MeshExecutor[];
+}
+
+interface Until {
+  readonly signal: AbortSignal;
+  readonly onLost: (reason: string) => void;
+}
 
 export interface FormationState {
   readonly state: 'waiting' | 'forming' | 'ready' | 'lost';
@@ -69,9 +79,8 @@ export class Formation {
   readonly #membership: Membership;
   #epoch = 0;
   #pool: { readonly hosts: string; readonly numBlocks: number } | null = null;
-  #layerPartition: readonly number[] | null;
-  /** What blocks read, as long as the stages are still to be timed. */
-  #costsToMeasure: BlockCosts | null;
+  /** By how long stages took on these hosts. */
+  #timed: { readonly hosts: string; readonly layerPartition: readonly number[] | null } | null = null;
   #now: FormationState;
   readonly #loading = Promise.withResolvers<void>();
 
@@ -79,8 +88,6 @@ export class Formation {
     const { main, group, groupSize, replicas, input, logger } = options;
     const perReplica = ranksPerReplica(input.shape);
     this.#options = options;
-    this.#layerPartition = input.layerPartition;
-    this.#costsToMeasure = input.shape.stages > 1 ? input.costsToMeasure : null;
     this.#membership = new Membership(main, {
       group,
       groupSize,
@@ -161,15 +168,13 @@ export class Formation {
     let hopeless: FormationError | null = null;
     try {
       const startMs = performance.now();
-      const forming = this.#timeStages(members, end).then(() =>
-        this.#form(members, { signal: end, onLost: failed.resolve }),
-      );
+      const forming = this.#formMeasured(members, { signal: end, onLost: failed.resolve });
       const formed = await Promise.race([
         forming,
         lost.then((why) => Promise.reject(new FormationError('ERR_MEMBER_LOST', why))),
       ]);
       executors = formed.executors;
-      const attached = together(executors);
+      const attached = executors.length > 1 ? new Lockstep(executors).executors : executors;
       for (const [i, { engine }] of replicas.entries()) engine.attach(at(attached, i));
       this.#enter('ready', '');
       logger.info({ epoch: this.#epoch, ranks: members.length, seconds: seconds(startMs) }, 'the group is formed');
@@ -192,11 +197,33 @@ export class Formation {
     if (hopeless) throw hopeless;
   }
 
-  /** Once, where that was asked for: forms the group to time its stages, and decides by that which layers they have from then on. */
-  async #timeStages(members: readonly Member[], signal: AbortSignal): Promise<void> {
-    const costs = this.#costsToMeasure;
-    if (costs === null) return;
+  /** As #form, with the layers that each stage has by how long it took, where that was asked for. Without room for these it has
+   *  those that it had. */
+  async #formMeasured(members: readonly Member[], until: Until): Promise<Formed> {
     const { input, logger } = this.#options;
+    const hosts = hostsOf(members);
+    const isNew = await this.#timeStages(members, until.signal);
+    try {
+      return await this.#form(members, until);
+    } catch (error) {
+      if (!isNew) throw error;
+      this.#timed = { hosts, layerPartition: input.layerPartition };
+      this.#pool = null;
+      if (until.signal.aborted) throw error;
+      logger.warn(
+        { err: error },
+        'the group could not be formed with layers by the time that stages took; it has others',
+      );
+      return this.#form(members, until);
+    }
+  }
+
+  /** Once for the same hosts: forms the group to time its stages, and decides by that which layers they have from then on.
+   *  @returns whether these are others. */
+  async #timeStages(members: readonly Member[], signal: AbortSignal): Promise<boolean> {
+    const { input, logger } = this.#options;
+    const hosts = hostsOf(members);
+    if (input.costsToMeasure === null || input.shape.stages === 1 || this.#timed?.hosts === hosts) return false;
     const { plan, executors } = await this.#form(members, { signal, onLost: () => {} });
     const release = (): void => {
       for (const executor of executors) executor.lose(new Error('the stages are timed no longer'));
@@ -206,21 +233,19 @@ export class Formation {
       this.#enter('forming', 'timing the stages');
       const ranks = members.map((member) => this.#rank(member));
       const microseconds = await stageTimes({
-        executors: together(executors),
+        executors,
         places: plan.places,
         vocabSize: input.config.vocabSize,
         maxSequences: Math.min(input.maxNumSeqs, input.maxNumBatchedTokens, input.maxNumRows),
         statuses: () => answers(ranks.map(askStatus), members, signal),
       });
       const layers = plan.layers.map(([first, end]) => end - first);
-      const better = measuredPartition(costs, plan.layers, microseconds);
+      const better = measuredPartition(input.costsToMeasure, plan.layers, microseconds);
       logger.info({ microseconds, layers, becomes: better ?? layers }, 'timed the stages');
-      if (better !== null) {
-        this.#layerPartition = better;
-        // Other weights leave other room.
-        this.#pool = null;
-      }
-      this.#costsToMeasure = null;
+      this.#timed = { hosts, layerPartition: better ?? input.layerPartition };
+      // Other weights leave other room.
+      if (better !== null) this.#pool = null;
+      return better !== null;
     } finally {
       signal.removeEventListener('abort', release);
       release();
@@ -228,13 +253,11 @@ export class Formation {
   }
 
   /** @throws when a rank refuses or does not answer, and soon after `signal`; then nothing is left behind here. */
-  async #form(
-    members: readonly Member[],
-    until: { readonly signal: AbortSignal; readonly onLost: (reason: string) => void },
-  ): Promise<{ readonly plan: FormationPlan; readonly executors: readonly MeshExecutor[] }> {
+  async #form(members: readonly Member[], until: Until): Promise<Formed> {
     const { main, direct, directAddress, group, replicas, preflight, stepDeadlineMs, input } = this.#options;
     const { signal, onLost } = until;
-    const plan = planFormation(members, { ...input, layerPartition: this.#layerPartition });
+    const timed = this.#timed?.hosts === hostsOf(members) ? this.#timed : input;
+    const plan = planFormation(members, { ...input, layerPartition: timed.layerPartition });
     await preflight.check(members, signal);
     const ranks = members.map((member) => this.#rank(member));
     const all: CallAll = (call) => answers(ranks.map(call), members, signal);
@@ -316,7 +339,7 @@ export class Formation {
     const { input, logger } = this.#options;
     const capacity = at(plan.loads, 0).numBlocks;
     if (input.numBlocks !== null || input.kvCacheBytes !== null) return capacity;
-    const hosts = members.map(({ advert }) => advert.hostId).join(' ');
+    const hosts = hostsOf(members);
     if (this.#pool?.hosts !== hosts) {
       const ranks = members.map(({ advert }, index) => {
         const { weightBytes, availableBytes } = at(loaded, index);
@@ -339,13 +362,13 @@ export class Formation {
   }
 }
 
-function askStatus(rank: RankHandle): ObjectRef<RankStatus> {
-  return rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({});
+/** Of every rank. */
+function hostsOf(members: readonly Member[]): string {
+  return members.map(({ advert }) => advert.hostId).join(' ');
 }
 
-/** Executors for the engines of replicas; of several, such as share their experts. */
-function together(executors: readonly MeshExecutor[]): readonly Executor[] {
-  return executors.length > 1 ? new Lockstep(executors).executors : executors;
+function askStatus(rank: RankHandle): ObjectRef<RankStatus> {
+  return rank.status.options({ deadlineMs: CALL_DEADLINE_MS }).remote({});
 }
 
 /** Opens every channel at the end that reads, then at the one that writes. */

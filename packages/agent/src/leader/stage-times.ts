@@ -8,7 +8,7 @@ const STEPS = 8;
 const SEQUENCES = 8;
 
 export interface TimedStages {
-  /** Of the replicas that run their steps together. */
+  /** Of one replica, or of all that share their experts. */
   readonly executors: readonly Executor[];
   readonly places: readonly RankPlace[];
   readonly vocabSize: number;
@@ -24,7 +24,8 @@ export async function stageTimes({ executors, places, statuses, ...of }: TimedSt
   const samples: number[][] = places.map(() => []);
   let before = await statuses();
   for (let step = 0; step <= STEPS; step++) {
-    await Promise.all(executors.map((executor) => executor.execute(decodes(step, executor, of))));
+    const input = decodes(step, executors, of);
+    await Promise.all(executors.map((executor) => executor.execute(input)));
     const after = await statuses();
     for (const [rank, { steps, computeUs }] of after.entries()) {
       const [stepsBefore, usBefore] = [before[rank]?.steps ?? 0, before[rank]?.computeUs ?? 0];
@@ -39,13 +40,14 @@ export async function stageTimes({ executors, places, statuses, ...of }: TimedSt
   );
 }
 
-/** The first token of some sequences, each in a block of its own. Tokens differ, so that not all go to the same experts. */
+/** The first token of some sequences, each in a block of its own, the same in all replicas. Tokens differ, so that not all go to
+ *  the same experts. */
 function decodes(
   step: number,
-  { numBlocks }: Executor,
+  executors: readonly Executor[],
   { vocabSize, maxSequences }: Pick<TimedStages, 'vocabSize' | 'maxSequences'>,
 ): StepInput {
-  const count = Math.min(SEQUENCES, maxSequences, numBlocks);
+  const count = Math.min(SEQUENCES, maxSequences, ...executors.map(({ numBlocks }) => numBlocks));
   const indices = Array.from({ length: count }, (_, i) => i);
   return {
     step,
@@ -58,6 +60,7 @@ function decodes(
     rows: indices.map((token) => ({ ...GREEDY_ROW, token })),
     maxLogprobs: 0,
     rules: [],
+    ...(executors.length > 1 && { sourceTokens: executors.map(() => count) }),
   };
 }
 

@@ -204,7 +204,7 @@ export const engineFlags = {
   }),
   ppMeasureStages: toggle({
     group: 'Parallel',
-    doc: 'time the stages once they are loaded, and load them again with other layers where the slowest so gains 5 % or more: for hosts that are not alike',
+    doc: 'time the stages once they are loaded, and load them again with other layers where the slowest so gains 5 % or more: for hosts that are not alike; the log says which layers; give these as --pp-layer-partition instead to keep them, which also spares the second load and its files in --weight-cache',
     commands: ['up', 'serve', 'node'],
     upPassesTo: ['node'],
     default: false,
