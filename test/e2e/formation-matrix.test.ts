@@ -84,6 +84,14 @@ describe.each(Object.keys(MODELS))('%s', (model) => {
   );
 });
 
+test('replicas that share their experts are timed together before they serve: ids and logprobs of one rank', async () => {
+  const cell: Cell = { ...ONE_RANK, stages: 2, replicas: 2, experts: 'shared' };
+  await using served = await start('mixture', cell, ['--pp-measure-stages']);
+  expect(await answers(served.url)).toEqual(await generations('mixture', ONE_RANK));
+  expect(served.process.output.match(/"msg":"timed the stages"/g)).toHaveLength(1);
+  expect((await topology(served.url)).groups[0]?.epoch).toBe(2);
+});
+
 test('replicas that share their experts are lost and formed together, and their streams go on', async () => {
   await using served = await start('mixture', { ...ONE_RANK, tensor: 2, replicas: 2, experts: 'shared' });
   const started = new Set<number>();
