@@ -66,6 +66,8 @@ export interface FormationInput {
   readonly kvCacheBytes: number | null;
   /** Above 0, up to 1. */
   readonly memoryShare: number;
+  /** Replicas formed by themselves on the same hosts. */
+  readonly othersHere: number;
   readonly numBlocks: number | null;
 }
 

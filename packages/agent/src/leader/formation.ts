@@ -345,7 +345,7 @@ export class Formation {
         const { weightBytes, availableBytes } = at(loaded, index);
         return { hostId: advert.hostId, blockBytes: at(plan.blockBytes, index), weightBytes, availableBytes };
       });
-      const numBlocks = Math.min(capacity, kvPoolBlocks(ranks, input.memoryShare));
+      const numBlocks = Math.min(capacity, kvPoolBlocks(ranks, input.memoryShare, input.othersHere));
       this.#pool = { hosts, numBlocks };
       const bytes = plan.blockBytes.map((blockBytes) => blockBytes * numBlocks);
       logger.info({ blocks: numBlocks, tokens: numBlocks * input.blockSize, bytes }, 'sized the KV cache');

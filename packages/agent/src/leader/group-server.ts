@@ -247,6 +247,8 @@ function formationInput(
   const { config, dir, kvDtype, maxModelLen, layerPartition, costsToMeasure, expertPlacements } = model;
   const { maxNumRows, maxNumSeqs, maxNumBatchedTokens, maxLogprobs } = engine;
   const { shape, blockSize, kvCacheBytes, memoryShare, numBlocks } = options;
+  // Those that share their experts are one formation.
+  const replicasHere = shape.sharesExperts ? 1 : Math.max(1, ranksPerAgent(shape, groupSize) / ranksPerReplica(shape));
   return {
     model: dir,
     config,
@@ -266,7 +268,8 @@ function formationInput(
     blockSize,
     kvCacheBytes,
     // Replicas that share a host share its memory: each measures what is left before the others' pools fill.
-    memoryShare: memoryShare / Math.max(1, ranksPerAgent(shape, groupSize) / ranksPerReplica(shape)),
+    memoryShare: memoryShare / replicasHere,
+    othersHere: replicasHere - 1,
     numBlocks,
   };
 }

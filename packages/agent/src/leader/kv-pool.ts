@@ -11,15 +11,15 @@ export interface LoadedRank {
   readonly availableBytes: number;
 }
 
-/** KV blocks that every rank can have, when the ranks of a host together take `share` of what their weights leave of its memory.
- *  The weights are file pages, which the measure counts as free, and which must stay.
+/** KV blocks that every rank can have, when the ranks of a host together take `share` of what weights leave of its memory. The last
+ *  of them to load has measured what all leave. `othersHere` replicas that load by themselves may still need room for as much.
  *  @throws FormationError ERR_KV_CACHE when that is less than one block. */
-export function kvPoolBlocks(ranks: readonly LoadedRank[], share: number): number {
+export function kvPoolBlocks(ranks: readonly LoadedRank[], share: number, othersHere: number): number {
   const hosts = Map.groupBy(ranks, ({ hostId }) => hostId);
   const blocks = [...hosts.values()].map((here) => {
     const sum = (of: (rank: LoadedRank) => number): number => here.reduce((total, rank) => total + of(rank), 0);
     const available = Math.min(...here.map(({ availableBytes }) => availableBytes));
-    const left = Math.max(0, available - sum(({ weightBytes }) => weightBytes));
+    const left = Math.max(0, available - othersHere * sum(({ weightBytes }) => weightBytes));
     const needed = sum(({ blockBytes }) => blockBytes);
     const fit = kvBlocksInBudget(left * share, needed);
     if (fit >= 1) return fit;

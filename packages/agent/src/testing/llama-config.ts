@@ -41,5 +41,6 @@ export const formationInput: FormationInput = {
   blockSize: 16,
   kvCacheBytes: 2 ** 20,
   memoryShare: 0.5,
+  othersHere: 0,
   numBlocks: null,
 };
