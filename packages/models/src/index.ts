@@ -35,7 +35,6 @@ export type { ModelConfig } from './model-config.ts';
 export { ANSWER_TOKENS, BANDWIDTH_SHARE } from './plan/decode-rate.ts';
 export type { GivenDegrees } from './plan/formation-choice.ts';
 export { modelFacts } from './plan/model-facts.ts';
-export type { BlockCosts } from './plan/stage-balance.ts';
 export { type PlannedCheckpoint, readPlannedCheckpoint } from './plan/planned-checkpoint.ts';
 export { cpuMemory, gpuMemory, type RankMemory } from './plan/rank-memory.ts';
 export { type Recommendation, recommendFormation } from './plan/recommendation.ts';
@@ -47,6 +46,7 @@ export {
   usableBytes,
   usedBytes,
 } from './plan/sized-formation.ts';
+export type { BlockCosts } from './plan/stage-balance.ts';
 export { weightBytes } from './plan/weight-bytes.ts';
 export { QUANTIZATION_OPTIONS, type QuantizationOption } from './quantization/quantization-option.ts';
 export { KNOWN_ARCHITECTURES, parseModel, readModel } from './model-registry.ts';

@@ -17,6 +17,7 @@ import type { FormationInput } from './formation-plan.ts';
 import { Formation } from './formation.ts';
 
 type Runner = RankServiceOptions['runner'];
+const TWO_STAGES = { ...formationInput.shape, stages: 2 };
 let hub: LocalHub;
 let leader: MessageBus;
 let engine: Engine;
@@ -181,13 +182,12 @@ test('a new leader goes on after the epoch that the ranks know', async () => {
 });
 
 test('ranks that loaded different models are refused with both, and until then the wait says who is missing', async () => {
-  const shape = { ...formationInput.shape, stages: 2 };
-  const formation = lead(shape);
+  const formation = lead(TWO_STAGES);
   expect(formation.current).toMatchObject({ state: 'waiting', detail: 'missing worker 0 rank 0, worker 0 rank 1' });
   const loading = (fingerprint: string): Partial<Runner> => ({
     load: async () => ({ fingerprint, weightBytes: 0, kvCacheBytes: 0, bufferBytes: 0, availableBytes: 0 }),
   });
-  announce([startRank(0, loading('sha256:a')), startRank(1, loading('sha256:b'))], shape);
+  announce([startRank(0, loading('sha256:a')), startRank(1, loading('sha256:b'))], TWO_STAGES);
   await expect.poll(() => formation.current.state).toBe('lost');
   expect(formation.current.detail).toBe(
     'worker 0 has model sha256:b, worker 0 has sha256:a; give every agent the same files',
@@ -205,6 +205,11 @@ test('a replica with another model than the others is refused with both', async 
       detail: 'replica 0 has model f, the others have g; give every agent the same files',
     });
 });
+
+/** Two stages, which are timed first. All half layers read as much. */
+function leadTimed(): Formation {
+  return lead(TWO_STAGES, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+}
 
 /** Computes each half layer in `pace` microseconds. Keeps what layers it was given. */
 function timedRank(pace: number): { readonly runner: Partial<Runner>; readonly loaded: (readonly [number, number])[] } {
@@ -230,12 +235,10 @@ function timedRank(pace: number): { readonly runner: Partial<Runner>; readonly l
 }
 
 test('stages are timed once where that is asked for, and a slow host gets fewer layers', async () => {
-  const shape = { ...formationInput.shape, stages: 2 };
-  const costsToMeasure = { blocks: Array.from({ length: 10 }, () => 7), head: 0 };
-  const formation = lead(shape, { costsToMeasure });
+  const formation = leadTimed();
   const [fast, slow] = [timedRank(100), timedRank(300)];
   const first = startRank(0, fast.runner);
-  const lease = announce([first, startRank(1, slow.runner)], shape);
+  const lease = announce([first, startRank(1, slow.runner)], TWO_STAGES);
   await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 2 });
   expect(formation.current.plan?.layers).toEqual([
     [0, 4],
@@ -255,22 +258,21 @@ test('stages are timed once where that is asked for, and a slow host gets fewer 
   // Formed again, it stays so.
   lease.close();
   await expect.poll(() => formation.current.state).not.toBe('ready');
-  announce([first, startRank(1, slow.runner)], shape);
+  announce([first, startRank(1, slow.runner)], TWO_STAGES);
   await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 3 });
   expect(slow.loaded.at(-1)).toEqual([4, 5]);
   expect(slow.loaded).toHaveLength(3);
 });
 
 test('layers by time are for the hosts that were timed', async () => {
-  const shape = { ...formationInput.shape, stages: 2 };
-  const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+  const formation = leadTimed();
   const [fast, slow] = [timedRank(100), timedRank(300)];
-  const lease = announce([startRank(0, fast.runner), startRank(1, slow.runner)], shape);
+  const lease = announce([startRank(0, fast.runner), startRank(1, slow.runner)], TWO_STAGES);
   await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 2 });
   lease.close();
   await expect.poll(() => formation.current.state).not.toBe('ready');
   const [first, second] = [timedRank(100), timedRank(100)];
-  announce([startRank(0, first.runner, 'i'), startRank(1, second.runner, 'i')], shape);
+  announce([startRank(0, first.runner, 'i'), startRank(1, second.runner, 'i')], TWO_STAGES);
   await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 4 });
   expect([first.loaded, second.loaded]).toEqual([
     [
@@ -285,15 +287,14 @@ test('layers by time are for the hosts that were timed', async () => {
 });
 
 test('without room for layers by time the group has those that it had', async () => {
-  const shape = { ...formationInput.shape, stages: 2 };
-  const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+  const formation = leadTimed();
   const [fast, slow] = [timedRank(100), timedRank(300)];
   const load = fast.runner.load;
   fast.runner.load = async (spec) => {
     if (spec.layers[1] > 3) throw new Error('no room');
     return load?.(spec) ?? Promise.reject(new Error('unused'));
   };
-  announce([startRank(0, fast.runner), startRank(1, slow.runner)], shape);
+  announce([startRank(0, fast.runner), startRank(1, slow.runner)], TWO_STAGES);
   await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 3 });
   expect(formation.current.plan?.layers).toEqual([
     [0, 3],
@@ -302,8 +303,7 @@ test('without room for layers by time the group has those that it had', async ()
 });
 
 test('a member lost while its stage is timed ends the attempt, and another is timed in its place', async () => {
-  const shape = { ...formationInput.shape, stages: 2 };
-  const formation = lead(shape, { costsToMeasure: { blocks: Array.from({ length: 10 }, () => 7), head: 0 } });
+  const formation = leadTimed();
   let running = false;
   const stuck: Partial<Runner> = {
     ...timedRank(1).runner,
@@ -315,7 +315,7 @@ test('a member lost while its stage is timed ends the attempt, and another is ti
   const first = startRank(0, timedRank(1).runner);
   const plans: unknown[] = [];
   leader.subscribe(subjects.plans('g', 0), ({ data }) => plans.push(data));
-  const lease = announce([first, startRank(1, stuck)], shape);
+  const lease = announce([first, startRank(1, stuck)], TWO_STAGES);
   await expect.poll(() => running).toBe(true);
   expect(formation.current).toMatchObject({ state: 'forming', detail: 'timing the stages' });
   lease.close();
@@ -324,6 +324,6 @@ test('a member lost while its stage is timed ends the attempt, and another is ti
   const sent = plans.length;
   await delay(600);
   expect(plans).toHaveLength(sent);
-  announce([first, startRank(1, timedRank(1).runner)], shape);
+  announce([first, startRank(1, timedRank(1).runner)], TWO_STAGES);
   await expect.poll(() => formation.current).toMatchObject({ state: 'ready', epoch: 3 });
 });

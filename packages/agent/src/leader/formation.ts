@@ -78,7 +78,8 @@ export class Formation {
   readonly #options: FormationOptions;
   readonly #membership: Membership;
   #epoch = 0;
-  #pool: { readonly hosts: string; readonly numBlocks: number } | null = null;
+  /** `split`: the hosts, and the layers that they had. */
+  #pool: { readonly split: string; readonly numBlocks: number } | null = null;
   /** By how long stages took on these hosts. */
   #timed: { readonly hosts: string; readonly layerPartition: readonly number[] | null } | null = null;
   #now: FormationState;
@@ -208,7 +209,6 @@ export class Formation {
     } catch (error) {
       if (!isNew) throw error;
       this.#timed = { hosts, layerPartition: input.layerPartition };
-      this.#pool = null;
       if (until.signal.aborted) throw error;
       logger.warn(
         { err: error },
@@ -243,8 +243,6 @@ export class Formation {
       const better = measuredPartition(input.costsToMeasure, plan.layers, microseconds);
       logger.info({ microseconds, layers, becomes: better ?? layers }, 'timed the stages');
       this.#timed = { hosts, layerPartition: better ?? input.layerPartition };
-      // Other weights leave other room.
-      if (better !== null) this.#pool = null;
       return better !== null;
     } finally {
       signal.removeEventListener('abort', release);
@@ -334,19 +332,20 @@ export class Formation {
     return { plan, executors };
   }
 
-  /** The KV pool's size. A group that is formed again on the same hosts keeps it: what it used before is its own. */
+  /** The KV pool's size. A group that is formed again on the same hosts keeps it: what it used before is its own. Other layers leave
+   *  other room. */
   #poolBlocks(members: readonly Member[], plan: FormationPlan, loaded: readonly LoadReport[]): number {
     const { input, logger } = this.#options;
     const capacity = at(plan.loads, 0).numBlocks;
     if (input.numBlocks !== null || input.kvCacheBytes !== null) return capacity;
-    const hosts = hostsOf(members);
-    if (this.#pool?.hosts !== hosts) {
+    const split = `${hostsOf(members)} ${plan.layers.join(' ')}`;
+    if (this.#pool?.split !== split) {
       const ranks = members.map(({ advert }, index) => {
         const { weightBytes, availableBytes } = at(loaded, index);
         return { hostId: advert.hostId, blockBytes: at(plan.blockBytes, index), weightBytes, availableBytes };
       });
       const numBlocks = Math.min(capacity, kvPoolBlocks(ranks, input.memoryShare, input.othersHere));
-      this.#pool = { hosts, numBlocks };
+      this.#pool = { split, numBlocks };
       const bytes = plan.blockBytes.map((blockBytes) => blockBytes * numBlocks);
       logger.info({ blocks: numBlocks, tokens: numBlocks * input.blockSize, bytes }, 'sized the KV cache');
     }
