@@ -16,8 +16,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
-/// 12 sums, two vectors of weights, one of x: what 16 registers hold.
-constexpr size_t kTileRows = 6;
+// Rows of a tile, and of one with two panels. A row has two vectors of sums a panel; beside them are two of
+// weights, four while those of two panels are widened, and one of x: what 32 registers hold, or 16.
+#if HWY_TARGET == HWY_AVX3
+constexpr size_t kTileRows = 12, kPairedRows = 6;
+#else
+constexpr size_t kTileRows = 6, kPairedRows = 2;
+#endif
 /// So many columns a turn: what a turn costs beside its products is shared, where a core issues six
 /// instructions a cycle and 12 products take six cycles. A checked build looks at every load, and would take
 /// long to compile eight columns of them.
@@ -92,14 +97,23 @@ HWY_INLINE void AddProducts(const float* x, const PanelVectors& w, PanelVectors&
   AddProduct(a, w.high, sums.high);
 }
 
-/// Where a tile has come to: column `k`, which `panel` and `fetch` are moved on to.
+/// Rows that share a pointer, as an instruction adds a stride or twice a stride to it: pointers of twelve
+/// would not fit the registers.
+constexpr size_t kRowsOfPointer = 3;
+
+/// Where a tile has come to: x, `panel` and `fetch` move on with the columns.
 template <size_t kRows, typename T>
 struct TileCursor {
-  const float* x[kRows];
+  const float* x[(kRows + kRowsOfPointer - 1) / kRowsOfPointer];
+  size_t x_stride;
   const T* panel;
   size_t panel_step;
   const std::byte* fetch;
-  size_t k;
+
+  template <size_t kRow>
+  HWY_INLINE const float* row() const {
+    return x[kRow / kRowsOfPointer] + kRow % kRowsOfPointer * x_stride;
+  }
 };
 
 /// The products of the column kColumn after the cursor's. Sums are numbered with panels inside rows.
@@ -115,9 +129,11 @@ HWY_INLINE void AddColumn(TileCursor<kRows, T>& c, PanelVectors* sums, std::inde
   const T* from = c.panel + kColumn * kPanelRows;
   const PanelVectors first = LoadWeights(from),
                      second = kPanels > 1 ? LoadWeights(from + c.panel_step) : first;
-  (AddProducts(c.x[kSum / kPanels] + c.k + kColumn, kSum % kPanels == 0 ? first : second, sums[kSum]), ...);
+  (AddProducts(c.template row<kSum / kPanels>() + kColumn, kSum % kPanels == 0 ? first : second, sums[kSum]),
+   ...);
   // The next column's loads stay behind these products: moved up they would take the registers of sums.
-  asm volatile("" : "+r"(c.panel), "+r"(c.k));
+  asm volatile("" : "+r"(c.panel));
+  for (const float*& x : c.x) asm volatile("" : "+r"(x));
 }
 
 /// The next columns, which the cursor then has passed.
@@ -125,17 +141,17 @@ template <size_t kPanels, size_t kFetch, size_t kRows, typename T, size_t... kCo
 HWY_INLINE void AddColumns(TileCursor<kRows, T>& c, PanelVectors* sums, std::index_sequence<kColumn...>) {
   (AddColumn<kPanels, kFetch, kColumn>(c, sums, std::make_index_sequence<kRows * kPanels>()), ...);
   constexpr size_t kColumns = sizeof...(kColumn);
-  c.k += kColumns;
+  for (const float*& x : c.x) x += kColumns;
   c.panel += kColumns * kPanelRows;
   c.fetch += kColumns * FetchPlan<kFetch, T>::kStep;
 }
 
-/// Columns up to `end`.
+/// The next n columns.
 template <size_t kPanels, size_t kFetch, size_t kRows, typename T>
-HWY_INLINE void AddColumnsUpTo(TileCursor<kRows, T>& c, size_t end, PanelVectors* sums) {
-  while (c.k + kUnrolledColumns <= end)
+HWY_INLINE void AddManyColumns(TileCursor<kRows, T>& c, size_t n, PanelVectors* sums) {
+  for (; n >= kUnrolledColumns; n -= kUnrolledColumns)
     AddColumns<kPanels, kFetch>(c, sums, std::make_index_sequence<kUnrolledColumns>());
-  while (c.k < end) AddColumns<kPanels, kFetch>(c, sums, std::index_sequence<0>());
+  for (; n > 0; --n) AddColumns<kPanels, kFetch>(c, sums, std::index_sequence<0>());
 }
 
 /// Where in `of`, floats of the tile and the first panel, the sums numbered `i` are.
@@ -148,7 +164,7 @@ template <size_t kPanels, size_t kFetch, size_t kRows, typename T, size_t... kSu
 HWY_INLINE void MultiplyColumns(TileCursor<kRows, T> c, size_t n, bool resume, float* HWY_RESTRICT to,
                                 std::index_sequence<kSum...>) {
   PanelVectors sums[] = {LoadSums(SumsAt<kPanels>(to, kSum), resume)...};
-  AddColumnsUpTo<kPanels, kFetch>(c, n, sums);
+  AddManyColumns<kPanels, kFetch>(c, n, sums);
   (StoreSums(sums[kSum], SumsAt<kPanels>(to, kSum)), ...);
 }
 
@@ -158,7 +174,7 @@ HWY_INLINE void MultiplyColumnsOfRuns(TileCursor<kRows, T> c, size_t n, size_t r
                                       std::index_sequence<kSum...>) {
   for (; run < end; ++run) {
     PanelVectors sums[] = {LoadSums(SumsAt<kPanels>(to->segment, kSum), false)...};
-    AddColumnsUpTo<kPanels, kFetch>(c, c.k + n, sums);
+    AddManyColumns<kPanels, kFetch>(c, n, sums);
     // As in binary counting, sums of equally many runs are added.
     size_t level = 0;
     for (; (run >> level & 1) != 0; ++level)
@@ -168,11 +184,12 @@ HWY_INLINE void MultiplyColumnsOfRuns(TileCursor<kRows, T> c, size_t n, size_t r
   }
 }
 
-template <size_t... kRow, typename T>
-HWY_INLINE TileCursor<sizeof...(kRow), T> CursorAt(const float* x, size_t x_stride, const T* panel,
-                                                   size_t panel_step, const std::byte* fetch,
-                                                   std::index_sequence<kRow...>) {
-  return {{x + kRow * x_stride...}, panel, panel_step, fetch, 0};
+template <size_t kRows, typename T>
+HWY_INLINE TileCursor<kRows, T> CursorAt(const float* x, size_t x_stride, const T* panel, size_t panel_step,
+                                         const std::byte* fetch) {
+  TileCursor<kRows, T> c = {{}, x_stride, panel, panel_step, fetch};
+  for (size_t row = 0; row < kRows; row += kRowsOfPointer) c.x[row / kRowsOfPointer] = x + row * x_stride;
+  return c;
 }
 
 /// Adds to the sums of kRows rows and kPanels panels, at `sums` and a TileSums further each, the products of
@@ -183,10 +200,9 @@ template <size_t kRows, size_t kPanels, size_t kFetch, typename T>
 HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
                                size_t panel_step, size_t n, const std::byte* fetch, bool resume,
                                float* HWY_RESTRICT sums) {
-  static_assert(kRows * kPanels <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= 2)));
-  MultiplyColumns<kPanels, kFetch>(
-      CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, resume, sums,
-      std::make_index_sequence<kRows * kPanels>());
+  static_assert(kRows * kPanels <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= kPairedRows)));
+  MultiplyColumns<kPanels, kFetch>(CursorAt<kRows>(x, x_stride, panel, panel_step, fetch), n, resume, sums,
+                                   std::make_index_sequence<kRows * kPanels>());
 }
 
 /// The same for the partial sums [run, end) of `partials`, n columns each: they are added up in `sums` as far
@@ -195,9 +211,8 @@ template <size_t kRows, size_t kPanels, size_t kFetch, typename T>
 HWY_NOINLINE void MultiplyRuns(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
                                size_t panel_step, size_t n, const std::byte* fetch, size_t run, size_t end,
                                size_t partials, TileSums* HWY_RESTRICT sums) {
-  MultiplyColumnsOfRuns<kPanels, kFetch>(
-      CursorAt(x, x_stride, panel, panel_step, fetch, std::make_index_sequence<kRows>()), n, run, end,
-      partials, sums, std::make_index_sequence<kRows * kPanels>());
+  MultiplyColumnsOfRuns<kPanels, kFetch>(CursorAt<kRows>(x, x_stride, panel, panel_step, fetch), n, run, end,
+                                         partials, sums, std::make_index_sequence<kRows * kPanels>());
 }
 
 }  // namespace skein::HWY_NAMESPACE
