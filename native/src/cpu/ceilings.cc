@@ -66,70 +66,54 @@ HWY_INLINE V Opaque(V v) {
 
 HWY_INLINE void AddStep(VI32& sum, VI32 step) { sum = hn::Add(sum, step); }
 
-/// Operations of `rounds` rounds of six independent products of 4-bit codes over eight steps, as the kernels
-/// of int4 weights sum them, without their loads and scales.
-template <class Dot4>
-double Int4Rounds(size_t rounds, float seed, float* sink) {
-  VU8 w = hn::Set(DU8(), static_cast<uint8_t>(seed * 6));
+/// Operations of `rounds` rounds of six independent products of codes over eight steps, as the kernels sum
+/// them, without their loads and scales.
+template <class Dot, typename Weight>
+double IntRounds(size_t rounds, const Weight& w, float seed, float* sink) {
   VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
   VI32 total0 = hn::Zero(DI32()), total1 = total0;
   for (size_t i = 0; i < rounds; ++i) {
     x = Opaque(x);
-    typename Dot4::Sum a = Dot4::First(w, x);
+    typename Dot::Sum a = Dot::First(w, x);
     x = Opaque(x);
-    typename Dot4::Sum b = Dot4::First(w, x);
+    typename Dot::Sum b = Dot::First(w, x);
     x = Opaque(x);
-    typename Dot4::Sum c = Dot4::First(w, x);
+    typename Dot::Sum c = Dot::First(w, x);
     x = Opaque(x);
-    typename Dot4::Sum e = Dot4::First(w, x);
+    typename Dot::Sum e = Dot::First(w, x);
     x = Opaque(x);
-    typename Dot4::Sum f = Dot4::First(w, x);
+    typename Dot::Sum f = Dot::First(w, x);
     x = Opaque(x);
-    typename Dot4::Sum g = Dot4::First(w, x);
+    typename Dot::Sum g = Dot::First(w, x);
     for (size_t step = 1; step < 8; ++step) {
-      x = Opaque(x), a = Dot4::Next(a, w, x);
-      x = Opaque(x), b = Dot4::Next(b, w, x);
-      x = Opaque(x), c = Dot4::Next(c, w, x);
-      x = Opaque(x), e = Dot4::Next(e, w, x);
-      x = Opaque(x), f = Dot4::Next(f, w, x);
-      x = Opaque(x), g = Dot4::Next(g, w, x);
+      x = Opaque(x), a = Dot::Next(a, w, x);
+      x = Opaque(x), b = Dot::Next(b, w, x);
+      x = Opaque(x), c = Dot::Next(c, w, x);
+      x = Opaque(x), e = Dot::Next(e, w, x);
+      x = Opaque(x), f = Dot::Next(f, w, x);
+      x = Opaque(x), g = Dot::Next(g, w, x);
     }
-    AddStep(total0, Dot4::Total(a)), AddStep(total1, Dot4::Total(b)), AddStep(total0, Dot4::Total(c));
-    AddStep(total1, Dot4::Total(e)), AddStep(total0, Dot4::Total(f)), AddStep(total1, Dot4::Total(g));
+    AddStep(total0, Dot::Total(a)), AddStep(total1, Dot::Total(b)), AddStep(total0, Dot::Total(c));
+    AddStep(total1, Dot::Total(e)), AddStep(total0, Dot::Total(f)), AddStep(total1, Dot::Total(g));
   }
   *sink += SumOf(hn::ConvertTo(DF(), hn::Add(total0, total1)));
   return static_cast<double>(rounds) * 6 * 8 * kBytes * 2;
 }
 
-/// The same for products of 8-bit codes, one step each.
-template <class Dot8>
-double Int8Rounds(size_t rounds, float seed, float* sink) {
-  HWY_ALIGN uint8_t codes[kBytes];
-  hn::Store(hn::Set(DU8(), static_cast<uint8_t>(static_cast<int8_t>(seed * -100))), DU8(), codes);
-  const typename Dot8::Weight w = Dot8::Load(codes);
-  VI8 x = hn::Set(DI8(), static_cast<int8_t>(seed * 14));
-  VI32 a = hn::Zero(DI32()), b = a, c = a, e = a, f = a, g = a;
-  for (size_t i = 0; i < rounds * 8; ++i) {
-    x = Opaque(x), a = Dot8::Next(a, w, x);
-    x = Opaque(x), b = Dot8::Next(b, w, x);
-    x = Opaque(x), c = Dot8::Next(c, w, x);
-    x = Opaque(x), e = Dot8::Next(e, w, x);
-    x = Opaque(x), f = Dot8::Next(f, w, x);
-    x = Opaque(x), g = Dot8::Next(g, w, x);
-  }
-  const VI32 total = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, e)), hn::Add(f, g));
-  *sink += SumOf(hn::ConvertTo(DF(), total));
-  return static_cast<double>(rounds) * 6 * 8 * kBytes * 2;
-}
-
 double Int4RoundsImpl(size_t rounds, float seed, float* sink) {
-  return WithDots([&](auto dots)
-                      HWY_ATTR { return Int4Rounds<typename decltype(dots)::Dot4>(rounds, seed, sink); });
+  const VU8 codes = hn::Set(DU8(), static_cast<uint8_t>(seed * 6));
+  return WithDots([&](auto dots) HWY_ATTR {
+    return IntRounds<typename decltype(dots)::Dot4>(rounds, codes, seed, sink);
+  });
 }
 
 double Int8RoundsImpl(size_t rounds, float seed, float* sink) {
-  return WithDots([&](auto dots)
-                      HWY_ATTR { return Int8Rounds<typename decltype(dots)::Dot8>(rounds, seed, sink); });
+  HWY_ALIGN uint8_t codes[kBytes];
+  hn::Store(hn::Set(DU8(), static_cast<uint8_t>(static_cast<int8_t>(seed * -100))), DU8(), codes);
+  return WithDots([&](auto dots) HWY_ATTR {
+    using Dot = typename decltype(dots)::Dot8;
+    return IntRounds<Dot>(rounds, Dot::Load(codes), seed, sink);
+  });
 }
 
 }  // namespace skein::HWY_NAMESPACE

@@ -28,8 +28,9 @@ constexpr size_t kBytes = HWY_MAX_BYTES;
 /// Weight rows of a panel of cpu/int_panels.h: the lanes of two vectors.
 constexpr size_t kIntPanel = 2 * kLanes;
 
-/// 2 x 6 sums, 2 weights and 1 activation of 16 vector registers.
-constexpr size_t kMaxIntTileRows = 6;
+/// Rows of a tile: two vectors of sums each, beside two of weights and one of activations, of 16 registers.
+/// Of 32 where an instruction has four products.
+constexpr size_t kIntTileRows = 6, kWideIntTileRows = HWY_TARGET == HWY_AVX3 ? 8 : kIntTileRows;
 
 /// A vector of signed codes.
 HWY_INLINE VI8 LoadCodes(const uint8_t* codes) { return hn::BitCast(DI8(), hn::LoadU(DU8(), codes)); }
@@ -108,7 +109,8 @@ struct QuadOfPairs {
 
 // Dot4: sums of products of unsigned codes (0..15) with activations (-127..127), over at most 8 steps.
 // Dot8: the same of signed codes (-128..127). Load adds Dot8::kOffset to them, and so the sums are too large
-// by as many sums of the activations. kMostRows: of a tile, whose sums stay in registers.
+// by as many sums of the activations. kMostRows: of a tile, whose sums stay in registers. Zeros(sum) is where
+// they may begin: at a sum in every lane, or, of kPairs, at the pair of QuantizedRows::zeros.
 
 #if SKEIN_QUAD_INSTRUCTION || HWY_ARCH_ARM
 /// Quad::Add adds the four products in a lane of codes with activations. Codes are signed bytes, or unsigned
@@ -119,17 +121,20 @@ struct DotsOf {
   using DCode = hn::DFromV<Code>;
   struct Dot4 {
     using Sum = VI32;
+    static constexpr bool kPairs = false;
+    static constexpr size_t kMostRows = kWideIntTileRows;
+    static HWY_INLINE Sum Zeros(int32_t sum) { return hn::Set(DI32(), sum); }
     static HWY_INLINE Sum First(VU8 w, VI8 x) { return Next(hn::Zero(DI32()), w, x); }
     static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return Quad::Add(sum, hn::BitCast(DCode(), w), x); }
-    static constexpr bool kTakesZeros = false;
     static HWY_INLINE VI32 Total(Sum sum) { return sum; }
   };
   struct Dot8 {
     using Sum = VI32;
     using Weight = Code;
     static constexpr int32_t kOffset = std::is_same_v<Code, VU8> ? 128 : 0;
-    static constexpr bool kTakesZeros = false;
-    static constexpr size_t kMostRows = kMaxIntTileRows;
+    static constexpr bool kPairs = false;
+    static constexpr size_t kMostRows = kWideIntTileRows;
+    static HWY_INLINE Sum Zeros(int32_t sum) { return hn::Set(DI32(), sum); }
     static HWY_INLINE Weight Load(const uint8_t* codes) {
       VI8 w = LoadCodes(codes);
       if constexpr (kOffset != 0) w = hn::Xor(w, hn::Set(DI8(), -128));
@@ -149,12 +154,13 @@ struct PairDots {
   // A pair is at most 2 * 15 * 127, so that 8 of them stay below 2^15 and are widened once.
   struct Dot4 {
     using Sum = VI16;
+    static constexpr bool kPairs = true;
+    static constexpr size_t kMostRows = kIntTileRows;
     static HWY_INLINE Sum First(VU8 w, VI8 x) { return MulPairs(w, x); }
     static HWY_INLINE Sum Next(Sum sum, VU8 w, VI8 x) { return AddTo(sum, MulPairs(w, x)); }
     // Begins at -8 times the sum of the activations, half of it in each lane: see QuantizedRows::zeros. What
     // follows cannot leave 16 bits: with p of a lane's 16 activations at 127 and all others at -127, and
     // codes of 15, it has at most 1905 p - 508 (2 p - 16) + 8128 <= 30480.
-    static constexpr bool kTakesZeros = true;
     static HWY_INLINE Sum Zeros(int32_t pair) { return hn::BitCast(DI16(), hn::Set(DI32(), pair)); }
     static HWY_INLINE VI32 Total(Sum sum) { return AddPairs(sum); }
   };
@@ -167,7 +173,7 @@ struct PairDots {
       const uint8_t* codes;
     };
     static constexpr int32_t kOffset = 0;
-    static constexpr bool kTakesZeros = false;
+    static constexpr bool kPairs = true;
     // 2 x 5 sums, 2 magnitudes, ones and 2 vectors of a row.
     static constexpr size_t kMostRows = 5;
     static HWY_INLINE Weight Load(const uint8_t* codes) {

@@ -56,7 +56,6 @@ void Range(const cpu::QuantizedRows& x, const LinearPart& part, size_t row_begin
   const WeightView& weight = part.weight;
   constexpr size_t kBlockCols = 4 * kSteps;
   using Packed = std::conditional_t<kNibbles, NibbleSource<Dots>, ByteSource<Dots>>;
-  static_assert(cpu::kUnpackMinRows >= (kMaxIntTileRows - 1) * (kMaxIntTileRows - 2));
   const size_t rows = row_end - row_begin, padded = RoundUp(weight.cols, cpu::kQuantBlock);
   const size_t panel_bytes = padded / 4 * Packed::kStepBytes;
   const size_t run_blocks = padded / weight.partials / kBlockCols;

@@ -12,6 +12,8 @@
 #include <utility>
 
 #include "cpu/int_dot-inl.h"
+#include "cpu/int_linear_kernels.h"
+#include "cpu/row_pointers-inl.h"
 #include "hwy/cache_control.h"
 
 #undef SKEIN_UNROLL_STEPS
@@ -34,7 +36,7 @@ template <class Dots>
 struct NibbleSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
-  static constexpr size_t kLeastRows = 1, kMostRows = kMaxIntTileRows;
+  static constexpr size_t kLeastRows = 1, kMostRows = Dot::kMostRows;
   static constexpr bool kFromMemory = true;
   static constexpr size_t kStepBytes = kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
@@ -47,13 +49,15 @@ struct NibbleSource {
   }
 };
 
-/// 4-bit codes, one a byte, as UnpackNibbles leaves them for many rows: (kMaxIntTileRows - 1) *
-/// (kMaxIntTileRows - 2) or more make no lower tiles than kLeastRows.
+/// 4-bit codes, one a byte, as UnpackNibbles leaves them for kUnpackMinRows or more, which make no lower
+/// tiles than kLeastRows: the first number that needs a tile more makes the lowest.
 template <class Dots>
 struct UnpackedSource {
   using Dot = typename Dots::Dot4;
   using Weight = VU8;
-  static constexpr size_t kLeastRows = kMaxIntTileRows - 1, kMostRows = kMaxIntTileRows;
+  static constexpr size_t kMostRows = Dot::kMostRows;
+  static_assert(cpu::kUnpackMinRows % kMostRows == 0);
+  static constexpr size_t kLeastRows = (cpu::kUnpackMinRows + 1) / (cpu::kUnpackMinRows / kMostRows + 1);
   static constexpr bool kFromMemory = false;
   static constexpr size_t kStepBytes = 2 * kBytes;
   static constexpr int32_t kSymmetricZero = 8, kOffset = 0;
@@ -171,33 +175,15 @@ struct TileInput {
   size_t level;        // floats from one pending run's sums to the next one's
 };
 
-/// Whether integer sums begin at what weights whose zero is 8 take away.
+/// What a code of no weight is; it was added to each weight. Affine weights have their own.
+template <class Source, bool kAffine>
+constexpr int32_t kZeroOf = Source::kOffset + (kAffine ? 0 : Source::kSymmetricZero);
+
+/// Whether integer sums begin at what kZeroOf makes of the activations, which is taken off at the end
+/// otherwise.
 template <class Source, bool kAffine, size_t kSteps>
-constexpr bool kBeginsAtZeros =
-    Source::kSymmetricZero == 8 && !kAffine && kSteps == 8 && Source::Dot::kTakesZeros;
-
-template <class Source, bool kZeros>
-HWY_INLINE void FirstStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
-                          const typename Source::Weight& w0, const typename Source::Weight& w1,
-                          const int8_t* x, [[maybe_unused]] const int32_t* zeros) {
-  const VI8 quad = BroadcastQuad(x);
-  if constexpr (kZeros) {
-    a = Source::Dot::Next(Source::Dot::Zeros(*zeros), w0, quad);
-    b = Source::Dot::Next(Source::Dot::Zeros(*zeros), w1, quad);
-  } else {
-    a = Source::Dot::First(w0, quad);
-    b = Source::Dot::First(w1, quad);
-  }
-}
-
-template <class Source>
-HWY_INLINE void NextStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
-                         const typename Source::Weight& w0, const typename Source::Weight& w1,
-                         const int8_t* x) {
-  const VI8 quad = BroadcastQuad(x);
-  a = Source::Dot::Next(a, w0, quad);
-  b = Source::Dot::Next(b, w1, quad);
-}
+constexpr bool kBeginsAtZeros = kZeroOf<Source, kAffine> != 0 &&
+                                (!Source::Dot::kPairs || (Source::kSymmetricZero == 8 && kSteps == 8));
 
 /// Of a row's codes in a block.
 template <size_t kSteps>
@@ -213,6 +199,37 @@ HWY_INLINE int32_t SumOfCodes(const TileInput& t, size_t row, size_t block) {
   return sum;
 }
 
+/// What a row's sums of a block begin at.
+template <class Source, bool kAffine, size_t kSteps>
+HWY_INLINE typename Source::Dot::Sum FirstSum(const TileInput& t, size_t row, size_t block) {
+  using Dot = typename Source::Dot;
+  if constexpr (!kBeginsAtZeros<Source, kAffine, kSteps>) {
+    return hn::Zero(hn::DFromV<typename Dot::Sum>());
+  } else if constexpr (Dot::kPairs) {
+    return Dot::Zeros(t.x_zeros[row * t.x_blocks + block]);
+  } else {
+    return Dot::Zeros(-kZeroOf<Source, kAffine> * SumOfCodes<kSteps>(t, row, block));
+  }
+}
+
+template <class Source>
+HWY_INLINE void FirstStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
+                          const typename Source::Weight& w0, const typename Source::Weight& w1,
+                          const int8_t* x) {
+  const VI8 quad = BroadcastQuad(x);
+  a = Source::Dot::First(w0, quad);
+  b = Source::Dot::First(w1, quad);
+}
+
+template <class Source>
+HWY_INLINE void NextStep(typename Source::Dot::Sum& a, typename Source::Dot::Sum& b,
+                         const typename Source::Weight& w0, const typename Source::Weight& w1,
+                         const int8_t* x) {
+  const VI8 quad = BroadcastQuad(x);
+  a = Source::Dot::Next(a, w0, quad);
+  b = Source::Dot::Next(b, w1, quad);
+}
+
 /// Scales the integer sums of one row by the weights' factors, `mins` those of affine weights. They are
 /// stored in `part`, or, unless they are the first of an activation scale, added to it.
 template <class Source, bool kAffine, size_t kSteps>
@@ -220,8 +237,7 @@ HWY_INLINE void AddScaled(const TileInput& t, size_t row, size_t block, bool fir
                           typename Source::Dot::Sum a, typename Source::Dot::Sum b, VF scale0, VF scale1,
                           [[maybe_unused]] const float* mins) {
   const DF d;
-  constexpr bool kZeros = kBeginsAtZeros<Source, kAffine, kSteps>;
-  constexpr int32_t kZero = Source::kOffset + (kAffine || kZeros ? 0 : Source::kSymmetricZero);
+  constexpr int32_t kZero = kBeginsAtZeros<Source, kAffine, kSteps> ? 0 : kZeroOf<Source, kAffine>;
   VI32 dot0 = Source::Dot::Total(a), dot1 = Source::Dot::Total(b);
   [[maybe_unused]] int32_t x_sum = 0;
   if constexpr (kZero != 0 || kAffine) x_sum = SumOfCodes<kSteps>(t, row, block);
@@ -262,12 +278,6 @@ HWY_INLINE float* SumsOfRun(const TileInput& t, size_t run) {
   return t.sums + static_cast<size_t>(std::popcount(run)) * t.level;
 }
 
-/// Keeps GCC from deriving `value` from others.
-template <typename T>
-HWY_INLINE void Opaque(T& value) {
-  asm("" : "+r"(value));
-}
-
 template <size_t kRows>
 HWY_INLINE void ClearSums(float* sums) {
   for (size_t i = 0; i < kRows * kIntPanel; i += kLanes) hn::Store(hn::Zero(DF()), DF(), sums + i);
@@ -290,21 +300,23 @@ template <class Source, bool kAffine, size_t kSteps, size_t... kRow>
 HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
   using Sum = typename Source::Dot::Sum;
   constexpr size_t kRows = sizeof...(kRow);
-  constexpr bool kZeros = kBeginsAtZeros<Source, kAffine, kSteps>;
   constexpr size_t kUnroll = std::min<size_t>(kSteps, 8), kStepBytes = Source::kStepBytes;
   HWY_ALIGN float part[kRows * kIntPanel];
   [[maybe_unused]] HWY_ALIGN float mins[kIntPanel];
   GroupFactors factors(t.factors, t.first_block);
-  // One index for all rows: GCC would count each address by itself, and keep most of them in memory.
-  const int8_t* x[kRows] = {t.x + kRow * t.x_stride...};
-  (Opaque(x[kRow]), ...);
-  size_t k = 0;
+  RowPointers<kRows, int8_t> x(t.x, t.x_stride);
   const uint8_t *codes = t.codes, *fetch = t.fetch;
   // One for each 64 bytes of codes, of which a step of wide vectors has two.
   const auto fetch_lines = [&] {
     if constexpr (!Source::kFromMemory) return;
     for (size_t bytes = 0; bytes < std::max<size_t>(64, kStepBytes); bytes += 64, fetch += t.fetch_step)
       hwy::Prefetch(fetch);
+  };
+  // A step's loads stay behind the products of the one before: moved up they would take the registers of
+  // sums.
+  const auto settle = [&] {
+    x.Settle();
+    asm volatile("" : "+r"(codes));
   };
   size_t run = t.run, left = t.run_left;
   for (size_t block = 0; block < t.blocks;) {
@@ -316,26 +328,27 @@ HWY_INLINE void IntTile(const TileInput t, std::index_sequence<kRow...>) {
       const float* x_scales = t.x_scales + block * kSteps / 8;
       for (size_t share = 0; share < t.x_share; ++share, ++block) {
         Sum a[kRows], b[kRows];
+        constexpr bool kBegun = kBeginsAtZeros<Source, kAffine, kSteps> || kSteps > kUnroll;
+        if constexpr (kBegun) ((a[kRow] = b[kRow] = FirstSum<Source, kAffine, kSteps>(t, kRow, block)), ...);
         for (size_t step = 0; step < kSteps;
-             step += kUnroll, k += 4 * kUnroll, codes += kUnroll * kStepBytes) {
+             step += kUnroll, x.Advance(4 * kUnroll), codes += kUnroll * kStepBytes) {
           typename Source::Weight w0, w1;
-          Opaque(k);
           fetch_lines();
           Source::Load(codes, w0, w1);
-          if (step == 0) {
-            (FirstStep<Source, kZeros>(a[kRow], b[kRow], w0, w1, x[kRow] + k,
-                                       t.x_zeros + kRow * t.x_blocks + block),
-             ...);
+          if constexpr (kBegun) {
+            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x.template row<kRow>()), ...);
           } else {
-            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x[kRow] + k), ...);
+            (FirstStep<Source>(a[kRow], b[kRow], w0, w1, x.template row<kRow>()), ...);
           }
+          settle();
           SKEIN_UNROLL_STEPS
           for (size_t i = 1; i < kUnroll; ++i) {
             if (i * kStepBytes % 64 == 0) {
               fetch_lines();
             }
             Source::Load(codes + i * kStepBytes, w0, w1);
-            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x[kRow] + k + i * 4), ...);
+            (NextStep<Source>(a[kRow], b[kRow], w0, w1, x.template row<kRow>() + i * 4), ...);
+            settle();
           }
         }
         const VF scale0 = factors.Scale(0), scale1 = factors.Scale(kLanes);

@@ -43,6 +43,10 @@ constexpr size_t BlockColumns(size_t bytes) {
   return bytes / (kPanelRows * sizeof(W));
 }
 
+/// Whether weights may have scales. Without, whole partial sums are added up in registers.
+template <typename T>
+constexpr bool kScaled = std::is_same_v<T, F8E4M3>;
+
 /// Columns [first, first + count): within one partial sum and one group of scales, or `runs` whole partial
 /// sums without scales.
 struct Block {
@@ -58,7 +62,7 @@ template <typename T>
 HWY_INLINE Block BlockAt(const WeightView& w, size_t col, size_t most) {
   const size_t run_columns = w.cols / w.partials, run = col / run_columns;
   const size_t run_begin = run * run_columns, run_end = run_begin + run_columns;
-  if (w.scales == nullptr && kWidenedInverse<T> == 1 && col == run_begin && run_columns <= most) {
+  if (!kScaled<T> && col == run_begin && run_columns <= most) {
     const size_t runs = std::min(most / run_columns, w.partials - run), count = runs * run_columns;
     return {.first = col,
             .count = count,
@@ -195,23 +199,36 @@ HWY_INLINE void CloseBlock(const Job<T>& job, const Block& block, size_t x_row, 
   }
 }
 
-/// Rows of x [x_row, x_row + kRows) and kPanels panels from weight row `row`: the block's products from
-/// `weights`, which stand for its columns.
+/// Rows of x [x_row, x_row + kRows) and kPanels panels from weight row `row`: the products of a block of
+/// whole partial sums from `weights`, which stand for its columns.
+template <size_t kRows, size_t kPanels, size_t kFetch, typename T>
+void TileOfRuns(const Job<T>& job, const Block& block, size_t x_row, size_t row, const T* weights,
+                size_t weights_step, const std::byte* fetch, TileSums* sums) {
+  MultiplyRuns<kRows, kPanels, kFetch>(job.x.data + x_row * job.x.stride + block.first, job.x.stride, weights,
+                                       weights_step, block.count / block.runs, fetch, block.run,
+                                       block.run + block.runs, job.part.weight.partials, sums);
+  for (size_t p = 0; block.in_last_run && p < kPanels; ++p)
+    CloseRun<0>(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
+}
+
+/// The same of any other block.
 template <size_t kRows, size_t kPanels, size_t kFetch, typename T, typename W>
-void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
-          size_t weights_step, const std::byte* fetch, TileSums* sums) {
-  const float* x = job.x.data + x_row * job.x.stride + block.first;
-  if (block.runs > 0) {
-    MultiplyRuns<kRows, kPanels, kFetch>(x, job.x.stride, weights, weights_step, block.count / block.runs,
-                                         fetch, block.run, block.run + block.runs, job.part.weight.partials,
-                                         sums);
-    for (size_t p = 0; block.in_last_run && p < kPanels; ++p)
-      CloseRun<0>(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
-    return;
-  }
-  MultiplyTile<kRows, kPanels, kFetch>(x, job.x.stride, weights, weights_step, block.count, fetch,
-                                       !block.opens_segment, SumsOf<T>(block, *sums));
+void TileOfPart(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
+                size_t weights_step, const std::byte* fetch, TileSums* sums) {
+  MultiplyTile<kRows, kPanels, kFetch>(job.x.data + x_row * job.x.stride + block.first, job.x.stride, weights,
+                                       weights_step, block.count, fetch, !block.opens_segment,
+                                       SumsOf<T>(block, *sums));
   for (size_t p = 0; p < kPanels; ++p) CloseBlock(job, block, x_row, kRows, row + p * kPanelRows, sums[p]);
+}
+
+/// Of one panel.
+template <size_t kRows, size_t kFetch, typename T, typename W>
+HWY_INLINE void Tile(const Job<T>& job, const Block& block, size_t x_row, size_t row, const W* weights,
+                     const std::byte* fetch, TileSums* sums) {
+  if constexpr (!kScaled<T>) {
+    if (block.runs > 0) return TileOfRuns<kRows, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
+  }
+  TileOfPart<kRows, 1, kFetch>(job, block, x_row, row, weights, 0, fetch, sums);
 }
 
 /// Calls body with `rows` as a constant, in [kLeast, kTileRows].
@@ -243,7 +260,11 @@ void StreamPanels(const Job<T>& job, size_t x_row, size_t& row, TileSums* sums) 
       const Block block = BlockAt<T>(job.part.weight, col, job.part.weight.cols);
       const T* weights = job.panel(row, col);
       const auto* fetch = reinterpret_cast<const std::byte*>(weights) + kFetchAhead;
-      Tile<kRows, kPanels, 1>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
+      if constexpr (kScaled<T>) {
+        TileOfPart<kRows, kPanels, 1>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
+      } else {
+        TileOfRuns<kRows, kPanels, 1>(job, block, x_row, row, weights, job.panel_step(), fetch, sums);
+      }
       col += block.count;
     }
   }
@@ -271,9 +292,9 @@ HWY_INLINE void TilesOfBlock(const Job<T>& job, const Block& block, size_t row_b
   ForTiles(row_begin, row_end, [&](size_t tile, size_t x_row, size_t rows) HWY_ATTR {
     WithRows<kTileRows / 2>(rows, [&](auto n) HWY_ATTR {
       if (tile < 2) {
-        Tile<n, 1, kFetch>(job, block, x_row, row, weights, 0, fetch + tile * half, sums + tile);
+        Tile<n, kFetch>(job, block, x_row, row, weights, fetch + tile * half, sums + tile);
       } else {
-        Tile<n, 1, 0>(job, block, x_row, row, weights, 0, fetch, sums + tile);
+        Tile<n, 0>(job, block, x_row, row, weights, fetch, sums + tile);
       }
     });
   });

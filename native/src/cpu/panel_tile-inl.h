@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "cpu/panel-inl.h"
+#include "cpu/row_pointers-inl.h"
 #include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,7 +30,7 @@ constexpr size_t kTileRows = 6, kPairedRows = 2;
 #ifdef __SANITIZE_ADDRESS__
 constexpr size_t kUnrolledColumns = 2;
 #else
-constexpr size_t kUnrolledColumns = 8;
+constexpr size_t kUnrolledColumns = 48 / kTileRows;
 #endif
 constexpr size_t kTileFloats = kTileRows * kPanelRows;
 
@@ -97,23 +98,13 @@ HWY_INLINE void AddProducts(const float* x, const PanelVectors& w, PanelVectors&
   AddProduct(a, w.high, sums.high);
 }
 
-/// Rows that share a pointer, as an instruction adds a stride or twice a stride to it: pointers of twelve
-/// would not fit the registers.
-constexpr size_t kRowsOfPointer = 3;
-
-/// Where a tile has come to: x, `panel` and `fetch` move on with the columns.
+/// Where a tile has come to.
 template <size_t kRows, typename T>
 struct TileCursor {
-  const float* x[(kRows + kRowsOfPointer - 1) / kRowsOfPointer];
-  size_t x_stride;
+  RowPointers<kRows, float> x;
   const T* panel;
   size_t panel_step;
   const std::byte* fetch;
-
-  template <size_t kRow>
-  HWY_INLINE const float* row() const {
-    return x[kRow / kRowsOfPointer] + kRow % kRowsOfPointer * x_stride;
-  }
 };
 
 /// The products of the column kColumn after the cursor's. Sums are numbered with panels inside rows.
@@ -129,11 +120,12 @@ HWY_INLINE void AddColumn(TileCursor<kRows, T>& c, PanelVectors* sums, std::inde
   const T* from = c.panel + kColumn * kPanelRows;
   const PanelVectors first = LoadWeights(from),
                      second = kPanels > 1 ? LoadWeights(from + c.panel_step) : first;
-  (AddProducts(c.template row<kSum / kPanels>() + kColumn, kSum % kPanels == 0 ? first : second, sums[kSum]),
+  (AddProducts(c.x.template row<kSum / kPanels>() + kColumn, kSum % kPanels == 0 ? first : second,
+               sums[kSum]),
    ...);
   // The next column's loads stay behind these products: moved up they would take the registers of sums.
   asm volatile("" : "+r"(c.panel));
-  for (const float*& x : c.x) asm volatile("" : "+r"(x));
+  c.x.Settle();
 }
 
 /// The next columns, which the cursor then has passed.
@@ -141,7 +133,7 @@ template <size_t kPanels, size_t kFetch, size_t kRows, typename T, size_t... kCo
 HWY_INLINE void AddColumns(TileCursor<kRows, T>& c, PanelVectors* sums, std::index_sequence<kColumn...>) {
   (AddColumn<kPanels, kFetch, kColumn>(c, sums, std::make_index_sequence<kRows * kPanels>()), ...);
   constexpr size_t kColumns = sizeof...(kColumn);
-  for (const float*& x : c.x) x += kColumns;
+  c.x.Advance(kColumns);
   c.panel += kColumns * kPanelRows;
   c.fetch += kColumns * FetchPlan<kFetch, T>::kStep;
 }
@@ -184,14 +176,6 @@ HWY_INLINE void MultiplyColumnsOfRuns(TileCursor<kRows, T> c, size_t n, size_t r
   }
 }
 
-template <size_t kRows, typename T>
-HWY_INLINE TileCursor<kRows, T> CursorAt(const float* x, size_t x_stride, const T* panel, size_t panel_step,
-                                         const std::byte* fetch) {
-  TileCursor<kRows, T> c = {{}, x_stride, panel, panel_step, fetch};
-  for (size_t row = 0; row < kRows; row += kRowsOfPointer) c.x[row / kRowsOfPointer] = x + row * x_stride;
-  return c;
-}
-
 /// Adds to the sums of kRows rows and kPanels panels, at `sums` and a TileSums further each, the products of
 /// n columns in order: one multiply-add each. `resume` is false where the sums start from zero. Indices of
 /// sums are constants, and this is not inlined anywhere: counted by a loop, or beside other variables, GCC
@@ -201,8 +185,8 @@ HWY_NOINLINE void MultiplyTile(const float* HWY_RESTRICT x, size_t x_stride, con
                                size_t panel_step, size_t n, const std::byte* fetch, bool resume,
                                float* HWY_RESTRICT sums) {
   static_assert(kRows * kPanels <= kTileRows && (kPanels == 1 || (kPanels == 2 && kRows <= kPairedRows)));
-  MultiplyColumns<kPanels, kFetch>(CursorAt<kRows>(x, x_stride, panel, panel_step, fetch), n, resume, sums,
-                                   std::make_index_sequence<kRows * kPanels>());
+  MultiplyColumns<kPanels, kFetch>(TileCursor<kRows, T>{{x, x_stride}, panel, panel_step, fetch}, n, resume,
+                                   sums, std::make_index_sequence<kRows * kPanels>());
 }
 
 /// The same for the partial sums [run, end) of `partials`, n columns each: they are added up in `sums` as far
@@ -211,8 +195,9 @@ template <size_t kRows, size_t kPanels, size_t kFetch, typename T>
 HWY_NOINLINE void MultiplyRuns(const float* HWY_RESTRICT x, size_t x_stride, const T* HWY_RESTRICT panel,
                                size_t panel_step, size_t n, const std::byte* fetch, size_t run, size_t end,
                                size_t partials, TileSums* HWY_RESTRICT sums) {
-  MultiplyColumnsOfRuns<kPanels, kFetch>(CursorAt<kRows>(x, x_stride, panel, panel_step, fetch), n, run, end,
-                                         partials, sums, std::make_index_sequence<kRows * kPanels>());
+  MultiplyColumnsOfRuns<kPanels, kFetch>(TileCursor<kRows, T>{{x, x_stride}, panel, panel_step, fetch}, n,
+                                         run, end, partials, sums,
+                                         std::make_index_sequence<kRows * kPanels>());
 }
 
 }  // namespace skein::HWY_NAMESPACE
