@@ -1,3 +1,5 @@
+import { readCheckpointTensors } from '@skein/models';
+import { loadNative } from '@skein/native';
 import { type Served, skein, serving, topology } from '../support/cluster.ts';
 import { benchResult, type BenchResult } from './bench-result.ts';
 import { cachedCheckpoint } from './cached-checkpoint.ts';
@@ -10,11 +12,11 @@ const maxTokens = (streams: number): number => (streams === 1 ? 192 : 48);
 const SHAPE = 'llama-3.2-1b';
 const FLAGS = ['--kv-cache-memory-bytes', String(256 * 2 ** 20), '--max-model-len', '1024', '--log-level', 'warn'];
 
-/** The same two cores in three ways. */
+/** The same two cores in three ways. Each batch in flight reads all weights. */
 const FORMATIONS = {
-  '1 rank of 2 threads': ['--threads', '2'],
-  'tp 2 of 1 thread': ['--tp', '2', '--threads', '1'],
-  'pp 2 of 1 thread': ['--pp', '2', '--threads', '1'],
+  '1 rank of 2 threads': { flags: ['--threads', '2'], batches: 1 },
+  'tp 2 of 1 thread': { flags: ['--tp', '2', '--threads', '1'], batches: 1 },
+  'pp 2 of 1 thread': { flags: ['--pp', '2', '--threads', '1'], batches: 2 },
 } as const;
 type Name = keyof typeof FORMATIONS;
 
@@ -25,6 +27,9 @@ const CASES: readonly { readonly name: Name; readonly streams: number; readonly 
   { name: 'pp 2 of 1 thread', streams: 32, goal: 0.95 },
 ];
 
+const CEILINGS = { threads: 2, seconds: 0.5, readBytes: 2 ** 31 };
+type Ceilings = Awaited<ReturnType<ReturnType<typeof loadNative>['measureCeilings']>>;
+
 interface Measured {
   readonly tokensPerSecond: number;
   /** Of each rank: time of the load in which it computed nothing. */
@@ -34,13 +39,17 @@ interface Measured {
 /** Rate of decoding with one model split in different ways over the same two cores, one server at a time, in turns. */
 export async function formations(progress: (line: string) => void): Promise<BenchResult[]> {
   const dir = await cachedCheckpoint(SHAPE, progress);
+  const tensors = await readCheckpointTensors(dir);
+  const weightBytes = [...tensors.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const ceilings: Ceilings[] = [];
   const samples = new Map<string, Measured[]>();
   const names = Object.keys(FORMATIONS) as Name[];
   for (let round = 0; round <= ROUNDS; round++) {
+    ceilings.push(await loadNative().measureCeilings(CEILINGS));
     // Each comes first in turn; the first round warms up.
     for (const name of [...names.slice(round % names.length), ...names.slice(0, round % names.length)]) {
       await using server = await serving((port) =>
-        skein(['serve', dir, '--port', String(port), ...FORMATIONS[name], ...FLAGS]),
+        skein(['serve', dir, '--port', String(port), ...FORMATIONS[name].flags, ...FLAGS]),
       );
       for (const streams of new Set(CASES.filter((c) => name === PEER || c.name === name).map((c) => c.streams))) {
         const measured = await measure(server, streams);
@@ -58,6 +67,7 @@ export async function formations(progress: (line: string) => void): Promise<Benc
     const rates = (of: readonly Measured[]): number[] => of.map(({ tokensPerSecond }) => tokensPerSecond);
     const load = `${streams} stream${streams > 1 ? 's' : ''}`;
     const ratio = median(own.map((m, i) => m.tokensPerSecond / (peer[i]?.tokensPerSecond ?? Number.NaN)));
+    const limit = (of: Name): number => median(ceilings.map((c) => limitOf(of, streams, weightBytes, c)));
     return [
       benchResult({
         name: `${name}, ${load}`,
@@ -67,6 +77,12 @@ export async function formations(progress: (line: string) => void): Promise<Benc
         peerValue: median(rates(peer)),
         ratio,
         goal,
+        limit: limit(name),
+      }),
+      benchResult({
+        name: `${name}, ${load}, limit beside the peer's`,
+        value: limit(name) / limit(PEER),
+        unit: 'ratio',
       }),
       ...(own[0]?.idleShares ?? []).map((_, rank) =>
         benchResult({
@@ -77,6 +93,14 @@ export async function formations(progress: (line: string) => void): Promise<Benc
       ),
     ];
   });
+}
+
+/** Tokens a second when steps take only as long as reading the weights, or as multiplying them, whichever is longer. A bf16
+ *  weight is two bytes, and two operations a row. */
+function limitOf(name: Name, streams: number, weightBytes: number, { readGBps, fmaGflops }: Ceilings): number {
+  const { batches } = FORMATIONS[name];
+  const operations = (weightBytes * streams) / batches;
+  return streams / batches / Math.max(weightBytes / readGBps / 1e9, operations / fmaGflops / 1e9);
 }
 
 /** While all streams decode: prompts fill a pipeline in a few lumps, and say nothing of what follows. */
