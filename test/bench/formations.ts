@@ -1,9 +1,9 @@
 import { readCheckpointTensors } from '@skein/models';
-import { loadNative } from '@skein/native';
 import { type Served, skein, serving, topology } from '../support/cluster.ts';
 import { benchResult, type BenchResult } from './bench-result.ts';
 import { cachedCheckpoint } from './cached-checkpoint.ts';
 import { HttpLoad } from './http-load.ts';
+import { type Ceilings, measureCeilings } from './peers/ceilings.ts';
 import { median } from './statistics.ts';
 
 const ROUNDS = 5;
@@ -27,9 +27,6 @@ const CASES: readonly { readonly name: Name; readonly streams: number; readonly 
   { name: 'pp 2 of 1 thread', streams: 32, goal: 0.95 },
 ];
 
-const CEILINGS = { threads: 2, seconds: 0.5, readBytes: 2 ** 31 };
-type Ceilings = Awaited<ReturnType<ReturnType<typeof loadNative>['measureCeilings']>>;
-
 interface Measured {
   readonly tokensPerSecond: number;
   /** Of each rank: time of the load in which it computed nothing. */
@@ -45,7 +42,7 @@ export async function formations(progress: (line: string) => void): Promise<Benc
   const samples = new Map<string, Measured[]>();
   const names = Object.keys(FORMATIONS) as Name[];
   for (let round = 0; round <= ROUNDS; round++) {
-    ceilings.push(await loadNative().measureCeilings(CEILINGS));
+    ceilings.push(await measureCeilings());
     // Each comes first in turn; the first round warms up.
     for (const name of [...names.slice(round % names.length), ...names.slice(0, round % names.length)]) {
       await using server = await serving((port) =>
